@@ -1,0 +1,230 @@
+"""Builds the kernel of a (batched) matrix product: what specialises it, which tiles and access it takes.
+
+    C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n])
+
+Error, float: |C - exact| <= (depth + K / depth + 1) * eps * |A| |B|, where blocks of k have at most DEPTH elements and
+depth = K / ceil(K / DEPTH). The order of summation of an element depends on K and the kernel, and neither on where the
+element lies in C nor on the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .loops import Block, Buffer, Kernel
+from .macrokernel import DIMS, Blocking, Epilogue, Form, MacroKernel, Position
+from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
+from .targets import Target
+
+__all__ = [
+    *("ContractionSpec", "DIMS", "Epilogue", "Position"),
+    *("build_contraction", "packed_panel_columns", "workspace_elements"),
+]
+
+ROWS = 480  # rows of A that share a packed panel of B; a multiple of most tile heights
+DEPTH = 1024  # longest run of products summed in one register
+FEW_ROWS = 32  # rows up to which packing B costs more than it gives
+EDGE_ROWS = 8  # rows of the tiles at the right edge of C, enough independent sums to hide latency
+PIECE_BYTES = 4096  # of a row of C while B streams by
+TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
+
+
+class ContractionSpec(NamedTuple):
+    """What specialises a contraction's code; everything else is a run-time argument.
+
+    dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
+    a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. Where
+    both qualify (a matrix with one row or column), "k" for a vector times a matrix' rows is faster.
+    m, n, k: the size where it is known: drops edges, picks the tile.
+    packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
+    """
+
+    dtype: str
+    out: str | None = None
+    a_unit: str | None = "k"
+    b_unit: str | None = "n"
+    m: int | None = None
+    n: int | None = None
+    k: int | None = None
+    packed_b: bool = False
+
+    @property
+    def accumulate(self) -> str:
+        """The dtype of the sums, and of the workspace."""
+        return ACCUMULATE[self.dtype]
+
+
+def build_contraction(
+    spec: ContractionSpec,
+    target: Target,
+    epilogue: Epilogue | None = None,
+    extra_buffers: Sequence[Buffer] = (),
+    name: str = "contraction",
+) -> Kernel:
+    """The kernel of C = epilogue(A @ B) for any batch, M, N, K and strides; sizes may be 0.
+
+    Buffers: A, B (read, spec.dtype), C (written, spec.out), the workspace (spec.accumulate) unless
+    `workspace_elements` is 0, then `extra_buffers`. Dims: DIMS, strides in elements; columns of C
+    have stride 1. Sizes that the spec knows must agree with the arguments.
+
+    epilogue: called with (block, sums, position), gives the values to store: vectors along n or
+    scalars. The sums are of dtype spec.accumulate; the result is cast to that of C. It is called
+    once for each piece of code that stores, and must not depend on what C holds.
+    """
+    macro = MacroKernel(
+        spec.dtype,
+        spec.out or spec.dtype,
+        (spec.a_unit, spec.b_unit),
+        (spec.m, spec.n, spec.k),
+        target.index_dtype,
+        epilogue,
+    )
+    b = Block()
+    nests = _nests(spec, target)
+    workspace = [macro.workspace] if workspace_elements(spec, target) else []
+    macro.prepare(b, DEPTH)
+    if len(nests) == 1:
+        macro.nest(b, nests[0], macro.m)
+    else:
+        one_row, many = nests
+        b.branch(
+            b.let("eq", macro.m, b.index(1)),
+            lambda then: macro.nest(then, one_row, then.index(1)),
+            lambda orelse: macro.nest(orelse, many, macro.m),
+        )
+    buffers = (macro.a, macro.b, macro.c, *workspace, *extra_buffers)
+    return Kernel(name, buffers, tuple(macro.dims.values()), tuple(b.stmts))
+
+
+def workspace_elements(spec: ContractionSpec, target: Target) -> int:
+    """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
+    return max(blocking.workspace for blocking in _nests(spec, target))
+
+
+def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
+    """Columns of a panel of a packed B.
+
+    Panel p holds columns [p * w, (p + 1) * w) as an array [K, w], zeros beyond the last column; the
+    panels of a matrix follow each other. The width does not depend on spec.m.
+    """
+    return _main_tile(spec._replace(packed_b=True), target).columns
+
+
+def _nests(spec: ContractionSpec, target: Target) -> list[Blocking]:
+    """How the kernel walks over C; two ways where M is unknown: the first for M = 1."""
+    if spec.n == 1 and spec.a_unit == "m" and not spec.packed_b:
+        # the matrix comes transposed: take the vector for A and the matrix for B
+        turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
+        return [_blocking(turned, target)._replace(turned=True)]
+    if spec.m is not None:
+        return [_blocking(spec, target)]
+    one = _blocking(spec._replace(m=1), target)
+    return [_blocking(spec, target)] if spec.n == 1 else [one, _blocking(spec, target)]
+
+
+def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
+    if not spec.packed_b and 1 in (spec.m, spec.n):
+        if spec.a_unit == spec.b_unit == "k":
+            return _dots(spec, target)
+        if spec.m == 1 and spec.b_unit == "n" and not _stays_in_l2(spec, target):
+            return _streams(spec, target)
+    main = _main_tile(spec, target)
+    masks = target.masked_memory(BYTES[spec.accumulate])
+    blocks = spec.k is None or spec.k > DEPTH
+    return Blocking(
+        Form.TILES,
+        main,
+        _edges(spec, main, masks),
+        ROWS,
+        packed=spec.packed_b,
+        kept=min(ROWS, ROWS if spec.m is None else spec.m) * main.columns if blocks else 0,
+        packs=min(DEPTH, spec.k or DEPTH) * main.columns if _packs(spec, target) else 0,
+        masks=masks,
+    )
+
+
+def _dots(spec: ContractionSpec, target: Target) -> Blocking:
+    """Both operands run along k and C is one row or one column: four dot products at a time."""
+    lanes = target.lanes(BYTES[spec.accumulate])
+    size = spec.m if spec.n == 1 else spec.n
+    many = 4 if size is None else max(1, min(4, size))
+    return Blocking(
+        Form.DOTS, Tile(many, 1, lanes) if spec.n == 1 else Tile(1, many, lanes), (), ROWS
+    )
+
+
+def _streams(spec: ContractionSpec, target: Target) -> Blocking:
+    """One row times a large matrix, which is read once, from left to right."""
+    lanes = target.lanes(BYTES[spec.accumulate])
+    piece = Tile(1, PIECE_BYTES // target.vector_bytes, lanes)
+    masks = target.masked_memory(BYTES[spec.accumulate])
+    return Blocking(Form.STREAMS, piece, _edges(spec._replace(n=None), piece, masks), ROWS)
+
+
+def _edges(spec: ContractionSpec, main: Tile, masks: bool) -> tuple[tuple[Tile, bool], ...]:
+    """Tiles for a panel narrower than `main`, from left to right, and which of them is masked."""
+    rows = EDGE_ROWS if spec.m is None else max(1, min(EDGE_ROWS, spec.m))
+    vector, element = Tile(rows, 1, main.lanes), Tile(rows, 1, 1)
+    if spec.n is None:
+        return ((vector, True),) if masks else ((vector, False), (element, False))
+    left = spec.n % main.columns
+    if masks:
+        lanes = min(main.lanes, 1 << max(left - 1, 0).bit_length())
+        return ((Tile(rows, 1, lanes), left % lanes > 0),) if left else ()
+    tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
+    return tuple((tile, False) for tile, needed in tiles if needed)
+
+
+def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
+    """The tile with the least work for the sizes that are known, edges counted."""
+    lanes = target.lanes(BYTES[spec.accumulate])
+    m_known = None if spec.packed_b else spec.m  # the layout of B must not depend on m
+    heights = TYPICAL if m_known is None else (max(1, m_known),)
+    widths = TYPICAL if spec.n is None else (max(1, spec.n),)
+    edge = _step(min(EDGE_ROWS, *heights), 1)
+
+    def cost(shape: tuple[int, int]) -> float:
+        rows, vectors = shape
+        total = 0.0
+        for n in widths:
+            panels, left = divmod(n, vectors * lanes)
+            for m in heights:
+                whole = -(-m // rows) * panels * _step(rows, vectors)
+                total += (whole + -(-m // EDGE_ROWS) * -(-left // lanes) * edge) / (m * n)
+        return total
+
+    widest = max(1, -(-widths[0] // lanes)) if spec.n is not None else 99
+    shapes = [
+        (rows, min(vectors, widest))
+        for rows, vectors in tile_shapes(target)
+        if rows <= max(heights)
+    ]
+    rows, vectors = min(shapes, key=cost)
+    return Tile(rows if spec.m is None else max(1, min(rows, spec.m)), vectors, lanes)
+
+
+def _step(rows: int, vectors: int) -> float:
+    """Cost of one step over k of a tile: its products, at least the latency of one, and its loads."""
+    return max(rows * vectors, 4) + 0.25 * (rows + vectors)
+
+
+def _packs(spec: ContractionSpec, target: Target) -> bool:
+    """Whether B is copied panel by panel before it is used.
+
+    B with contiguous columns is read in place while it stays in L2, or if few rows use it.
+    """
+    if spec.packed_b:
+        return False
+    if spec.b_unit != "n":
+        return True
+    if spec.m is not None and spec.m <= FEW_ROWS:
+        return False
+    return not _stays_in_l2(spec, target)
+
+
+def _stays_in_l2(spec: ContractionSpec, target: Target) -> bool:
+    """Whether B is known to be small."""
+    if spec.n is None or spec.k is None:
+        return False
+    return spec.n * spec.k * BYTES[spec.accumulate] <= target.l2

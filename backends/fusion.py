@@ -1,0 +1,569 @@
+"""Cut the graph into kernels: which nodes share one loop nest, and why each group ended where it did.
+
+A group computes over one space (a shape) and may reduce it over one set of axes. Its members are inner (they live on
+the whole space) or outer (they live on the kept axes: the reductions and what follows them). A member reads another
+member only at its own index; every other computed value it reads comes from memory. Movement, counters and cheap
+scalars belong to no group: whoever reads them computes them at the index it needs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, Union
+
+from symgraph.arraytype import Array
+from symgraph.dims import Shape
+from symgraph.expr import Expr, toposort
+from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
+from symgraph.ops.contract import MatMul
+from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Reshape, Slice, Transpose
+from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+
+from .affine import View, broadcast, identity, project, resolve
+
+LIMIT = 300  # weight of one group: about one loop-IR operation each, a function call counts CALL
+CALL = 20
+HALF_COST = 12  # conversions around each op on 16-bit floats
+SCALAR_LIMIT = 8  # a one-element chain up to this weight is recomputed by each reader
+
+
+class Group(NamedTuple):
+    """One loop nest. members in graph order; roots are the members that are stored."""
+
+    space: Shape
+    reduced: tuple[int, ...]
+    members: tuple[Expr, ...]
+    roots: tuple[Expr, ...]
+    reason: str
+
+
+class Opaque(NamedTuple):
+    """A node with a kernel, a sub-program or a host call of its own."""
+
+    node: Expr
+
+
+Unit = Union[Group, Opaque]
+
+
+class Partition(NamedTuple):
+    """Units in an order in which they can run, and the ids of the nodes that are stored in memory."""
+
+    units: tuple[Unit, ...]
+    stored: frozenset[int]
+
+
+LEAVES = (Input, Param, SharedOp, Constant)
+MOVES = (Reshape, Transpose, BroadcastTo, Slice)
+PULLING = (Concatenate, Place, Cumulative)  # opaque, but their operands are read by a loop nest
+
+
+def kind(node: Expr) -> str:
+    """leaf, free (no memory), move, compute, reduce, pull or opaque."""
+    op = node.op
+    if isinstance(op, LEAVES):
+        return "leaf"
+    if not isinstance(node.type, Array) or host_reason(node):
+        return "opaque"
+    if isinstance(op, (DimValue, Iota)):
+        return "free"
+    if isinstance(op, MOVES):
+        return "move"
+    if isinstance(op, (Elementwise, Cast)):
+        return "compute"
+    if isinstance(op, (Reduce, ArgReduce)):
+        return "reduce"
+    return "pull" if isinstance(op, PULLING) else "opaque"
+
+
+def host_reason(node: Expr) -> str:
+    """Why a node has no native form ("" if it has one)."""
+    op = node.op
+    if isinstance(op, LEAVES):
+        return ""
+    types = [x.type for x in (node, *node.inputs) if isinstance(x.type, Array)]
+    if any(t.dtype.kind == "c" for t in types):
+        return "complex numbers are computed in Python"
+    if isinstance(op, Elementwise):
+        return op.spec.host or ""
+    return "it has an effect outside of the program" if op.effect else ""
+
+
+def is_leaf(node: Expr) -> bool:
+    return isinstance(node.op, LEAVES)
+
+
+# ------------------------------------------------------------------------------------------------- weights
+
+
+class _Counter:
+    """A ScalarBuilder that only counts; scalars are dtype names."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def const(self, value: Any, like: str) -> str:
+        return like
+
+    def dtype(self, x: str) -> str:
+        return x
+
+    def cast(self, x: str, dtype: str) -> str:
+        self.total += 1
+        return str(dtype)
+
+    bitcast = cast
+
+    def select(self, c: str, x: str, y: str) -> str:
+        self.total += 1
+        return x
+
+    def call(self, function: str, *args: str) -> str:
+        self.total += CALL
+        return args[0]
+
+    def op(self, name: str, *args: str) -> str:
+        self.total += CALL if name in ("rem", "div") else 1
+        return "bool" if name in ("eq", "ne", "lt", "le", "gt", "ge") else args[0]
+
+
+@lru_cache(maxsize=None)
+def _op_weight(op: Elementwise, dtypes: tuple[str, ...]) -> int:
+    counter = _Counter()
+    op.spec.lower(counter, *("float32" if d in ("float16", "bfloat16") else d for d in dtypes))
+    half = any(d in ("float16", "bfloat16") for d in dtypes)
+    return counter.total + (HALF_COST * (len(dtypes) + 1) if half else 0)
+
+
+def weight(node: Expr) -> int:
+    """About how many loop-IR operations one element costs."""
+    if isinstance(node.op, Elementwise):
+        return max(1, _op_weight(node.op, tuple(str(x.array_type.dtype) for x in node.inputs)))
+    return 2 if isinstance(node.op, (Reduce, ArgReduce)) else 1
+
+
+# ------------------------------------------------------------------------------------------------- the partition
+
+
+class _Growing:
+    """A group while it grows. ancestors: bits of the groups and opaque nodes that must run before it."""
+
+    __slots__ = ("bit", "space", "reduced", "members", "weight", "ancestors", "reason")
+
+    space: Shape
+    reduced: tuple[int, ...]
+
+    def __init__(self, bit: int, space: Shape):
+        self.bit = bit
+        self.space = space
+        self.reduced = ()
+        self.members: list[Expr] = []
+        self.weight = 0
+        self.ancestors = 0
+        self.reason = ""
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return tuple(a for a in range(len(self.space)) if a not in self.reduced)
+
+    @property
+    def outer_shapes(self) -> tuple[Shape, Shape]:
+        """The shapes of outer members: the kept axes, and the same with the reduced axes kept as 1."""
+        return tuple(self.space[a] for a in self.kept), tuple(1 if a in self.reduced else s for a, s in enumerate(self.space))
+
+
+def partition(results: Sequence[Expr], last: Iterable[Expr] = ()) -> Partition:
+    """Group the graph of `results`. Units that only serve `last` (results as well) are ordered after all others."""
+    return _Partitioner(results, last).run()
+
+
+class _Partitioner:
+    def __init__(self, results: Sequence[Expr], last: Iterable[Expr]):
+        self.results = [r for r in results if not is_leaf(r)]
+        self.last = {id(x) for x in last}
+        self.nodes = toposort(self.results)
+        self.kinds = {id(n): kind(n) for n in self.nodes}
+        self.uses = self._count_uses()
+        self.stored: set[int] = {id(n) for n in self.nodes if self.kinds[id(n)] in ("leaf", "opaque", "pull")}
+        self.forced: set[int] = {id(r) for r in self.results}
+        self.inline: set[int] = set()
+        self.group_of: dict[int, _Growing] = {}
+        self.groups: dict[int, _Growing] = {}  # by bit
+        self.before: dict[int, int] = {}  # ancestors of what a stored node's producer needs, itself included
+        self.bits = 0
+        self.reads: dict[int, list[View]] = {}
+
+    def run(self) -> Partition:
+        self._force()
+        self._mark_scalars()
+        for node in self.nodes:
+            k = self.kinds[id(node)]
+            if k in ("opaque", "pull"):
+                self._place_opaque(node)
+            elif id(node) in self.inline or k == "leaf":
+                continue
+            elif k in ("compute", "reduce") or id(node) in self.forced:
+                self._place(node)
+        groups = list(self.groups.values())
+        roots = self._roots()
+        self._absorb(groups, roots)
+        return self._order([g for g in groups if g.members], roots)
+
+    # -------------------------------------------------------------- what must be stored
+
+    def _count_uses(self) -> dict[int, int]:
+        uses: dict[int, int] = {}
+        for node in self.nodes:
+            for x in node.inputs:
+                uses[id(x)] = uses.get(id(x), 0) + 1
+        return uses
+
+    def _is_stored(self, node: Expr) -> bool:
+        return id(node) in self.stored or id(node) in self.forced
+
+    def _force(self) -> None:
+        """Nodes that have to be in memory: whole operands, strided operands' bases, arrays seen through a flat reshape."""
+        changed = True
+        while changed:
+            before = len(self.forced)
+            for node in self.nodes:
+                k = self.kinds[id(node)]
+                if k == "opaque":
+                    self._force_operands(node)
+                elif k in ("compute", "reduce", "pull") or id(node) in self.forced:
+                    for x in node.inputs:
+                        view = resolve(x, identity(len(x.array_type.shape)), self._is_stored) if isinstance(x.type, Array) else None
+                        if view is not None and view.is_flat and not is_leaf(view.base):
+                            self.forced.add(id(view.base))
+                elif k == "move":
+                    view = resolve(node, identity(len(node.array_type.shape)), self._is_stored)
+                    if view.is_flat and not is_leaf(view.base):
+                        self.forced.add(id(view.base))
+            changed = len(self.forced) != before
+
+    def _force_operands(self, node: Expr) -> None:
+        for x in node.inputs:
+            if not isinstance(x.type, Array):
+                continue
+            base = operand_base(node, x, self._is_stored)
+            if not is_leaf(base):
+                self.forced.add(id(base))
+
+    def _mark_scalars(self) -> None:
+        """One-element chains that every reader recomputes."""
+        cost: dict[int, int] = {}
+        for node in self.nodes:
+            k = self.kinds[id(node)]
+            if k == "compute" and id(node) not in self.forced and node.array_type.size == 1:
+                total = weight(node) + sum(cost.get(id(x), 0) for x in node.inputs)
+                simple = all(cost.get(id(x), LIMIT) < LIMIT or self.kinds[id(x)] != "compute" for x in node.inputs)
+                if total <= SCALAR_LIMIT and simple:
+                    self.inline.add(id(node))
+                    cost[id(node)] = total
+                    continue
+            cost[id(node)] = cost.get(id(node.inputs[0]), 0) if k == "move" and node.inputs else 0 if k != "compute" else LIMIT
+
+    # -------------------------------------------------------------- reads
+
+    def _views(self, node: Expr) -> list[View]:
+        """What a node reads from memory or from other members, looking through movement and inlined scalars."""
+        shape = node.array_type.shape
+        if self.kinds[id(node)] == "compute":
+            start = [(x, broadcast(x.array_type.shape, shape, identity(len(shape)))) for x in node.inputs]
+        elif self.kinds[id(node)] == "move":
+            return [resolve_inside(node, self._is_stored)]
+        else:
+            start = [(x, identity(len(x.array_type.shape))) for x in node.inputs]
+        found: list[View] = []
+        stack = [resolve(x, m, self._is_stored) for x, m in reversed(start)]
+        while stack:
+            view = stack.pop()
+            if id(view.base) in self.inline:
+                inner = view.base.array_type.shape
+                stack.extend(resolve(x, broadcast(x.array_type.shape, inner, view.map), self._is_stored) for x in reversed(view.base.inputs))
+            elif self.kinds[id(view.base)] != "free" or self._is_stored(view.base):
+                found.append(view)
+        return found
+
+    # -------------------------------------------------------------- placing nodes
+
+    def _place_opaque(self, node: Expr) -> None:
+        needs = 0
+        operands = self._views(node) if self.kinds[id(node)] == "pull" else []
+        if self.kinds[id(node)] == "opaque":
+            bases = [operand_base(node, x, self._is_stored) if isinstance(x.type, Array) else x for x in node.inputs]
+        else:
+            bases = [v.base for v in operands]
+            self.reads[id(node)] = operands
+        for base in bases:
+            needs |= self._needs(base)
+        bit = 1 << self.bits
+        self.bits += 1
+        self.before[id(node)] = needs | bit
+
+    def _needs(self, base: Expr) -> int:
+        group = self.group_of.get(id(base))
+        return group.ancestors | group.bit if group is not None else self.before.get(id(base), 0)
+
+    def _place(self, node: Expr) -> None:
+        views = self.reads[id(node)] = self._views(node)
+        reducing = self.kinds[id(node)] == "reduce"
+        space = node.inputs[0].array_type.shape if reducing else node.array_type.shape
+        axes = _axes(node) if reducing else ()
+        home = self._new_group(space, axes)
+        for candidate in self._candidates(views):
+            joined = self._try_join(home, candidate, node, views)
+            if joined is not None:
+                home = joined
+        home.members.append(node)
+        home.weight += weight(node)
+        self.group_of[id(node)] = home
+        for view in views:
+            if self.group_of.get(id(view.base)) is not home:
+                self._depend(home, self._needs(view.base))
+
+    def _new_group(self, space: Shape, reduced: tuple[int, ...]) -> _Growing:
+        group = _Growing(1 << self.bits, space)
+        group.reduced = reduced
+        self.bits += 1
+        self.groups[group.bit] = group
+        return group
+
+    def _candidates(self, views: list[View]) -> list[_Growing]:
+        found: dict[int, _Growing] = {}
+        for view in views:
+            group = self.group_of.get(id(view.base))
+            if group is not None:
+                found[group.bit] = group
+        return sorted(found.values(), key=lambda g: -g.bit)
+
+    def _try_join(self, home: _Growing, group: _Growing, node: Expr, views: list[View]) -> _Growing | None:
+        """Merge `home` (which will hold node) with a group that node reads; None, with the reason kept, where that is wrong."""
+        if home is group:
+            return home
+        merged = _common(home, group)
+        if merged is None:
+            return self._refuse(group, "its reader has another space")
+        space, reduced = merged
+        external = 0
+        for view in views:
+            owner = self.group_of.get(id(view.base))
+            if owner is not group and owner is not home:
+                external |= self._needs(view.base)
+            elif not self._at_own_index(view, node, space, reduced):
+                return self._refuse(group, "it is read at another index")
+        if home.weight + group.weight + weight(node) > LIMIT:
+            return self._refuse(group, "it is full")
+        if (external | home.ancestors) & group.bit or (external | group.ancestors) & home.bit:
+            return self._refuse(group, "its reader also needs what another kernel makes of it")
+        return self._merge(home, group, space, reduced)
+
+    def _refuse(self, group: _Growing, reason: str) -> None:
+        group.reason = group.reason or reason
+
+    def _at_own_index(self, view: View, node: Expr, space: Shape, reduced: tuple[int, ...]) -> bool:
+        """Whether a member is read at the index at which it is computed."""
+        if view.is_flat:
+            return False
+        reader = node.inputs[0].array_type.shape if self.kinds[id(node)] == "reduce" else node.array_type.shape
+        reader_axes, base_axes = _axes_in(reader, space, reduced), _axes_in(view.shape, space, reduced)
+        base_inner = view.shape == space and self.kinds[id(view.base)] != "reduce"
+        if reader_axes is None or base_axes is None or (base_inner and reader != space):
+            return False
+        for size, place, axis in zip(view.shape, base_axes, view.map):
+            moving = {reader_axes[j]: c for j, c in enumerate(axis.coefs) if c != 0 and reader[j] != 1}
+            if axis.offset != 0 or moving != ({} if size == 1 else {place: 1}):
+                return False
+        return True
+
+    def _merge(self, home: _Growing, group: _Growing, space: Shape, reduced: tuple[int, ...]) -> _Growing:
+        """One group of two; `home` lives on if it has members already."""
+        old, new = (group, home) if home.members else (home, group)
+        new.space, new.reduced = space, reduced
+        for node in old.members:
+            self.group_of[id(node)] = new
+        new.members += old.members
+        new.weight += old.weight
+        new.reason = new.reason or old.reason
+        del self.groups[old.bit]
+        if old.members:
+            self._depend(new, old.ancestors)
+            self._rename(old.bit, new)
+        return new
+
+    def _rename(self, bit: int, new: _Growing) -> None:
+        """Who needed the group of `bit` needs `new`."""
+        for other in self.groups.values():
+            if other.ancestors & bit:
+                other.ancestors |= new.bit | new.ancestors
+        for key, needs in self.before.items():
+            if needs & bit:
+                self.before[key] = needs | new.bit | new.ancestors
+
+    def _depend(self, group: _Growing, needs: int) -> None:
+        """`group` needs these; so does everyone who needs it."""
+        if group.ancestors | needs == group.ancestors:
+            return
+        group.ancestors |= needs
+        for other in self.groups.values():
+            if other.ancestors & group.bit:
+                other.ancestors |= needs
+        for key, value in self.before.items():
+            if value & group.bit:
+                self.before[key] = value | needs
+
+    # -------------------------------------------------------------- roots and order
+
+    def _roots(self) -> set[int]:
+        """Members that are stored: results, forced ones, and those that another unit reads."""
+        roots = set(self.forced)
+        for node in self.nodes:
+            reader = self.group_of.get(id(node))
+            for view in self.reads.get(id(node), ()):
+                owner = self.group_of.get(id(view.base))
+                if owner is not None and owner is not reader:
+                    roots.add(id(view.base))
+        return roots
+
+    def _absorb(self, groups: list[_Growing], roots: set[int]) -> None:
+        """A small group whose one root is read once, through movement that repeats nothing, is computed by its reader."""
+        readers: dict[int, list[tuple[Expr, View]]] = {}
+        for node in self.nodes:
+            for view in self.reads.get(id(node), ()):
+                readers.setdefault(id(view.base), []).append((node, view))
+        for group in groups:
+            mine = [m for m in group.members if id(m) in roots]
+            if group.reduced or len(mine) != 1 or id(mine[0]) in self.forced:
+                continue
+            users = readers.get(id(mine[0]), [])
+            outside = [(n, v) for n, v in users if self.group_of.get(id(n)) is not group]
+            if len(outside) != 1 or not _injective(outside[0][1]):
+                continue
+            reader = self.group_of.get(id(outside[0][0]))
+            if reader is not None:
+                if reader.weight + group.weight > LIMIT or reader.reduced:
+                    continue
+                reader.weight += group.weight
+                reader.ancestors |= group.ancestors
+            roots.discard(id(mine[0]))
+            for m in group.members:
+                self.group_of.pop(id(m), None)
+                self.inline.add(id(m))
+            group.members = []
+
+    def _order(self, groups: list[_Growing], roots: set[int]) -> Partition:
+        position = {id(n): i for i, n in enumerate(self.nodes)}
+        stored = {id(n) for n in self.nodes if id(n) in self.stored} | {id(m) for g in groups for m in g.members if id(m) in roots}
+        units: list[Unit] = []
+        keys: list[tuple[bool, int]] = []
+        owner: dict[int, int] = {}
+        for g in groups:
+            g.members.sort(key=lambda n: position[id(n)])
+            mine = tuple(m for m in g.members if id(m) in roots)
+            for m in g.members:
+                owner[id(m)] = len(units)
+            late = all(id(m) in self.last for m in mine)
+            keys.append((late, position[id(g.members[-1])]))
+            units.append(Group(g.space, g.reduced, tuple(g.members), mine, g.reason or "its readers are outside"))
+        for n in self.nodes:
+            if self.kinds[id(n)] in ("opaque", "pull"):
+                owner[id(n)] = len(units)
+                keys.append((False, position[id(n)]))
+                units.append(Opaque(n))
+        return Partition(tuple(units[i] for i in self._schedule(units, keys, owner)), frozenset(stored))
+
+    def _schedule(self, units: list[Unit], keys: list[tuple[bool, int]], owner: dict[int, int]) -> list[int]:
+        """Kahn's algorithm, in graph order where there is a choice."""
+        needs: list[set[int]] = [self._unit_needs(u, owner) - {i} for i, u in enumerate(units)]
+        users: list[list[int]] = [[] for _ in units]
+        for i, n in enumerate(needs):
+            for j in n:
+                users[j].append(i)
+        waiting = [len(n) for n in needs]
+        ready = [(keys[i], i) for i, w in enumerate(waiting) if w == 0]
+        heapq.heapify(ready)
+        order: list[int] = []
+        while ready:
+            _, i = heapq.heappop(ready)
+            order.append(i)
+            for j in users[i]:
+                waiting[j] -= 1
+                if waiting[j] == 0:
+                    heapq.heappush(ready, (keys[j], j))
+        assert len(order) == len(units), "the partition has a cycle"
+        return order
+
+    def _unit_needs(self, unit: Unit, owner: dict[int, int]) -> set[int]:
+        """The units whose stored results a unit reads, through movement and inlined nodes."""
+        found: set[int] = set()
+        stack = list(unit.members) if isinstance(unit, Group) else list(unit.node.inputs)
+        seen: set[int] = set()
+        inside = {id(m) for m in unit.members} if isinstance(unit, Group) else set()
+        while stack:
+            node = stack.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if id(node) in owner and id(node) not in inside:
+                found.add(owner[id(node)])
+            else:
+                stack.extend(node.inputs)
+        return found
+
+
+def operand_base(node: Expr, x: Expr, stored: Any) -> Expr:
+    """The node whose memory an opaque node reads for operand x: a product takes any strided view, others whole arrays."""
+    if isinstance(node.op, MatMul) and not host_reason(node):
+        return resolve(x, identity(len(x.array_type.shape)), stored).base
+    while isinstance(x.op, Reshape) and not stored(x) and x.array_type.dtype.kind != "c":
+        x = x.inputs[0]
+    return x
+
+
+def resolve_inside(node: Expr, stored: Any) -> View:
+    """The view a stored movement node takes of what lies under it."""
+    first = True
+
+    def stop(n: Expr) -> bool:
+        nonlocal first
+        if first:
+            first = False
+            return False
+        return stored(n)
+
+    return resolve(node, identity(len(node.array_type.shape)), stop)
+
+
+def _common(home: _Growing, group: _Growing) -> tuple[Shape, tuple[int, ...]] | None:
+    """The space and reduced axes of two groups together, if they can share one nest."""
+    if home.space == group.space:
+        if not home.reduced or not group.reduced or home.reduced == group.reduced:
+            return home.space, home.reduced or group.reduced
+        return None
+    if group.reduced and not home.reduced and home.space in group.outer_shapes:
+        return group.space, group.reduced
+    if home.reduced and not group.reduced and group.space in home.outer_shapes:
+        return home.space, home.reduced
+    return None
+
+
+def _axes_in(shape: Shape, space: Shape, reduced: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Which axis of the space each axis of a member's shape is; None if the shape is no member's."""
+    if len(shape) == len(space):
+        return tuple(range(len(space)))
+    kept = tuple(a for a in range(len(space)) if a not in reduced)
+    return kept if len(shape) == len(kept) else None
+
+
+def _axes(node: Expr) -> tuple[int, ...]:
+    return (node.op.axis,) if isinstance(node.op, ArgReduce) else node.op.axes  # type: ignore[attr-defined]
+
+
+def _injective(view: View) -> bool:
+    """Every element of the base is read at most once: each loop axis that matters moves along its own source axis."""
+    rank = len(view.map[0].coefs) if view.map else 0
+    used = [any(axis.coefs[j] != 0 for axis in view.map) for j in range(rank)]
+    return not view.is_flat and all(used)

@@ -1,0 +1,153 @@
+"""LLVM text to object bytes, and object bytes to callable addresses in this process.
+
+The object bytes are the one artefact: what the cache keeps, what ahead-of-time compilation writes,
+what the JIT links. LLVM selects, schedules and allocates registers; no IR pass runs, because the
+loop IR is already as it should be. llvmlite is imported when something is first compiled or loaded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from symgraph.errors import InternalError
+
+from . import targets
+from .targets import Target
+
+OPTIMIZATION = (
+    2  # of instruction selection and scheduling; 3 gives the same code for explicit vectors
+)
+_ELF_MACHINE = {"x86-64": 62, "aarch64": 183, "armv7": 40}
+
+_lock = threading.Lock()
+_machines: dict[str, Any] = {}
+_linker: Any = None
+_numbers = itertools.count()
+
+
+def compile_object(text: str, target: Target) -> bytes:
+    """Object code of an LLVM module for `target`. The same text and target give the same bytes.
+
+    Raises: InternalError, with the offending line, if LLVM's parser or verifier refuses the text.
+    """
+    module, machine = _module(text, target)
+    return machine.emit_object(module)
+
+
+def compile_assembly(text: str, target: Target) -> str:
+    """Assembly of an LLVM module for `target`, to be read."""
+    module, machine = _module(text, target)
+    return machine.emit_assembly(module)
+
+
+def llvm_version() -> str:
+    """The version of LLVM, and of llvmlite; part of every cache key."""
+    import llvmlite
+    from llvmlite import binding
+
+    return f"llvm {'.'.join(map(str, binding.llvm_version_info))} llvmlite {llvmlite.__version__}"
+
+
+class Library:
+    """Loaded code: addresses are valid while this object lives; the memory is freed with it."""
+
+    def __init__(self, tracker: Any, exports: Iterable[str]):
+        self._tracker = tracker
+        self._addresses = {name: tracker[name] for name in exports}
+
+    def address(self, name: str) -> int:
+        """The address of an exported function. Raises KeyError for a name that was not exported."""
+        return self._addresses[name]
+
+
+def load(
+    objects: Sequence[bytes], exports: Iterable[str], imports: Mapping[str, int] | None = None
+) -> Library:
+    """Link objects with each other and with `imports` (name -> address) into this process.
+
+    Any thread may load at any time. Object bytes must come from `compile_object` or the checksummed
+    cache: LLVM crashes on a damaged object.
+
+    Raises: InternalError for an object of another machine, or a symbol that nothing defines.
+    """
+    from llvmlite import binding
+
+    exports = list(exports)
+    builder = binding.JITLibraryBuilder()
+    for data in objects:
+        _check_machine(data)
+        builder.add_object_img(data)
+    for name, address in (imports or {}).items():
+        builder.import_symbol(name, address)
+    for name in exports:
+        builder.export_symbol(name)
+    try:
+        tracker = builder.link(_get_linker(), f"symgraph{next(_numbers)}")
+    except RuntimeError as error:
+        raise InternalError(f"linking {', '.join(exports)}: {error}") from error
+    return Library(tracker, exports)
+
+
+def _module(text: str, target: Target) -> tuple[Any, Any]:
+    """The text parsed in its own context and verified: LLVM aborts on invalid IR."""
+    from llvmlite import binding
+
+    machine = _machine(target)
+    try:
+        module = binding.parse_assembly(text, binding.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise InternalError(f"LLVM refuses the module: {error}") from error
+    return module, machine
+
+
+def _machine(target: Target) -> Any:
+    """LLVM's target machine, made once for each target."""
+    with _lock:
+        machine = _machines.get(target.key)
+        if machine is None:
+            machine = _machines[target.key] = _create_machine(target)
+        return machine
+
+
+def _create_machine(target: Target) -> Any:
+    from llvmlite import binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    return binding.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu,
+        features=target.llvm_features,
+        opt=OPTIMIZATION,
+        reloc="pic",
+        codemodel="small",
+        abiname="",
+    )
+
+
+def _get_linker() -> Any:
+    """The process's one LLJIT, on JITLink."""
+    global _linker
+    from llvmlite import binding
+
+    machine = _machine(targets.detect())
+    with _lock:
+        if _linker is None:
+            _linker = binding.create_lljit_compiler(machine, use_jit_link=True)
+        return _linker
+
+
+def _check_machine(data: bytes) -> None:
+    """Refuse an ELF object of another machine; other formats are the host's own."""
+    here = targets.detect()
+    if "linux" not in here.triple:
+        return
+    if data[:4] != b"\x7fELF" or len(data) < 64:
+        raise InternalError("load: not an object file")
+    (machine,) = struct.unpack_from("<H", data, 18)
+    if machine != _ELF_MACHINE[here.arch]:
+        raise InternalError(f"load: object for ELF machine {machine}, this is {here.arch}")

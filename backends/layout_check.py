@@ -1,0 +1,81 @@
+"""Where CPython and NumPy keep what the generated entry reads, checked against live objects at first use.
+
+The generated entry reads an ndarray's fields and a type's flags at fixed offsets. They are the same in every release so
+far, but no promise covers them: `layout()` compares each with what the public interface says of probe objects. If one
+differs it is None and functions are called through ctypes instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+HEADER = object.__basicsize__  # bytes of ob_refcnt and ob_type (more in debug and free-threaded builds)
+ALIGNED_C = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
+_NEW_FROM_DESCR, _ARRAY_TYPE = 94, 2  # slots of NumPy's C-API table
+
+
+class Layout(NamedTuple):
+    """Byte offsets from the start of an object; `new_from_descr` is the address of PyArray_NewFromDescr."""
+
+    type: int
+    data: int
+    nd: int
+    dims: int
+    descr: int
+    flags: int
+    new_from_descr: int
+
+
+@functools.cache
+def layout() -> Layout | None:
+    """The offsets, if every one of them is as expected in this process; else None."""
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    table = _numpy_api()
+    h = HEADER
+    found = Layout(h - 8, h, h + 8, h + 16, h + 40, h + 48, _pointer(table + 8 * _NEW_FROM_DESCR))
+    array_type = _pointer(table + 8 * _ARRAY_TYPE)
+    good = array_type == id(np.ndarray) and all(_agrees(found, probe) for probe in _probes())
+    return found if good else None
+
+
+def _probes() -> Iterable[np.ndarray]:
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    odd = np.zeros(33, np.uint8)[1:].view(np.float64)
+    yield from (base, base[:, ::2], base.T, np.array(1.5), np.zeros((0, 3), np.int8), odd)
+
+
+def _agrees(found: Layout, probe: np.ndarray) -> bool:
+    at = id(probe)
+    dims = _pointer(at + found.dims)
+    return (
+        _pointer(at + found.type) == id(np.ndarray)
+        and _pointer(at + found.data) == probe.ctypes.data
+        and ctypes.c_int.from_address(at + found.nd).value == probe.ndim
+        and all(ctypes.c_ssize_t.from_address(dims + 8 * i).value == n for i, n in enumerate(probe.shape))
+        and _pointer(at + found.descr) == id(probe.dtype)
+        and ctypes.c_int.from_address(at + found.flags).value & ALIGNED_C == probe.flags.num & ALIGNED_C
+    )
+
+
+def _numpy_api() -> int:
+    """Address of NumPy's C-API table."""
+    from numpy._core import _multiarray_umath
+
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    get = prototype(python_symbol("PyCapsule_GetPointer"))
+    return get(_multiarray_umath._ARRAY_API, None)
+
+
+def _pointer(address: int) -> int:
+    return ctypes.c_void_p.from_address(address).value or 0
+
+
+def python_symbol(name: str) -> int:
+    """The address of a function that CPython exports."""
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0

@@ -1,0 +1,1 @@
+"""From groups of expressions to kernels in the loop IR: `nest` for loop nests, `special` for the rest."""

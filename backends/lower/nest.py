@@ -1,0 +1,552 @@
+"""Lower one fused group to a loop nest: kept loops outside, reductions in phases inside, vector lanes with masked tails.
+
+The nest reads stored arrays, computes in registers and writes its roots. Per point of the kept axes it runs the
+phases in order (each one loop over the reduced axes that feeds its reductions), then stores the roots that live there
+(outer roots), then runs the reduced loops once more for the roots that live on the whole space (inner roots). Values
+are emitted at the outermost loop they depend on, so nothing invariant is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from symgraph.dims import Shape, SizeLike, known_le, product
+from symgraph.errors import InternalError
+from symgraph.expr import Expr
+from symgraph.ops.reduce import ArgReduce, Reduce
+
+from ..affine import Map, Strided, identity
+from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value, Var
+from ..targets import Target
+from . import scalar
+from .accumulate import COMBINE, Accumulator, Fold, accumulator
+from .space import Space, make_space
+from .trace import Entry, Tracer, depends
+
+UNROLL = 4  # interleaved accumulators of a contiguous reduction
+CHAIN = 64  # additions in one float accumulator before it is merged
+BLOCK = 1 << 14  # elements between polls in a single long loop
+POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
+
+
+class Root(NamedTuple):
+    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space); inner: it lives on
+    the whole space, not on the kept axes."""
+
+    node: Expr
+    map: Map
+    target: Strided
+    inner: bool = True
+    check: bool = False  # do not store: fault 0 if the (bool) value is false anywhere
+
+
+class Nest(NamedTuple):
+    """What to lower. reductions: in graph order, all over the axes `reduced` of `space`.
+
+    stored(node): the node is read from memory; every other node reached is computed here.
+    """
+
+    space: Shape
+    reduced: tuple[int, ...]
+    reductions: tuple[Expr, ...]
+    roots: tuple[Root, ...]
+    stored: Callable[[Expr], bool]
+    pollable: bool = True
+    name: str = "map"
+    cumulative: str = ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
+
+
+class Built(NamedTuple):
+    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order."""
+
+    kernel: Kernel
+    reads: tuple[Expr, ...]
+    dims: tuple[SizeLike, ...]
+    work: SizeLike
+
+
+def build(nest: Nest, target: Target) -> Built:
+    """The kernel of a nest, in vectors of the target's width (a Target of vector_bytes 0 gives scalar code)."""
+    return _Emitter(nest, target).run()
+
+
+class Dims:
+    """Sizes as loop-IR values: numbers are literals, the rest are kernel arguments."""
+
+    def __init__(self) -> None:
+        self.sizes: list[SizeLike] = []
+        self.vars: list[Var] = []
+        self._known: dict[SizeLike, Var] = {}
+
+    def __call__(self, size: SizeLike) -> Value:
+        if isinstance(size, int):
+            return Const(size, Ty(INDEX))
+        if size not in self._known:
+            var = self._known[size] = Var(f"n{len(self.vars)}", Ty(INDEX))
+            self.sizes.append(size)
+            self.vars.append(var)
+        return self._known[size]
+
+
+class _Emitter:
+    """State while one nest is emitted: the open loops, their blocks, and what each loop level already computed."""
+
+    def __init__(self, nest: Nest, target: Target):
+        self.nest = nest
+        rank = len(nest.space)
+        tracer = Tracer(rank, nest.stored)
+        self.feeds: list[tuple[Expr, int]] = []
+        for node in nest.reductions:
+            self.feeds.append((node, tracer.want(node.inputs[0], identity(rank))))
+        self.root_entries = [tracer.want(root.node, root.map) for root in nest.roots]
+        self.entries = tracer.entries
+        lanes, narrowest = _lanes(self.entries, target.vector_bytes)
+        self.masked = target.masked_memory(narrowest)
+        reads = [e.address for e in self.entries if e.address is not None]
+        self.space = make_space(nest.space, nest.reduced, reads, [r.target for r in nest.roots], lanes, bool(nest.cumulative))
+        kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
+        self.bits = depends(self.entries, self._axis_bits, kept_bits)
+        self.dims = Dims()
+        self.read_buffers: dict[int, Buffer] = {}
+        self.read_nodes: list[Expr] = []
+        for e in self.entries:
+            if e.kind == "load" and id(e.node) not in self.read_buffers:
+                self.read_buffers[id(e.node)] = Buffer(f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r")
+                self.read_nodes.append(e.node)
+        self.write_buffers = [Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)]
+        self.blocks: list[Block] = [Block()]
+        self.scopes: list[dict[Any, Value]] = [{}]
+        self.open_axes: list[int | None] = []
+        self.index: dict[int, Value] = {}
+        self.lanes = 1  # of the vector axis, while its loop is open
+        self.mask: Value | None = None
+
+    # -------------------------------------------------------------------------------- the whole kernel
+
+    def run(self) -> Built:
+        self.phases = self._phases()
+        self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in self.entries))
+        self._kept(0)
+        writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
+        buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
+        faults = tuple(f"check of {r.node.label}" for r in self.nest.roots if r.check)
+        kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults)
+        work = product(self.nest.space) * self.ops
+        return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
+
+    def _phases(self) -> list[list[tuple[Expr, int]]]:
+        """Reductions grouped so that each needs only those of earlier groups."""
+        level: dict[int, int] = {}
+        depth = [0] * len(self.entries)
+        at = 0
+        result: list[list[tuple[Expr, int]]] = []
+        for node, feed in self.feeds:
+            for i in range(at, feed + 1):
+                e = self.entries[i]
+                own = level[id(e.node)] + 1 if e.kind == "reduction" else 0
+                depth[i] = max([own, *(depth[a] for a in e.args)])
+            at = max(at, feed + 1)
+            level[id(node)] = depth[feed]
+            while len(result) <= depth[feed]:
+                result.append([])
+            result[depth[feed]].append((node, feed))
+        return result
+
+    # -------------------------------------------------------------------------------- loops
+
+    def _kept(self, position: int) -> None:
+        """Loops over the kept axes from `position` on, then the point's work."""
+        if position == len(self.space.sizes) or self.space.reduced[position]:
+            self._point()
+        elif position == self.space.vector:
+            self._vector_kept(position)
+        else:
+            with self._loop(position, Const(0, Ty(INDEX)), self.dims(self.space.sizes[position]), 1, "parallel"):
+                if position == 0:
+                    self._poll(product(self.space.sizes[1:]))
+                self._kept(position + 1)
+
+    def _vector_kept(self, position: int) -> None:
+        """The vector loop over a kept axis: in blocks where it may be long and is outermost, so that it can poll."""
+        size = self.space.sizes[position]
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if position == 0 and self._long(size):
+            block = self.blocks[-1]
+            with block.loop(start, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
+                self._push(chunk, None, chunk.var)
+                self._poll(product(self.space.sizes[1:]) * BLOCK)
+                end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+                self._lanes_loop(position, chunk.var, end, size)
+                self._pop()
+        else:
+            self._lanes_loop(position, start, stop, size)
+
+    def _lanes_loop(self, position: int, start: Value, stop: Value, size: SizeLike) -> None:
+        lanes = self.space.lanes
+        middle = self._whole(start, stop, lanes, size)
+        if not (isinstance(size, int) and size < lanes):
+            with self._loop(position, start, middle, lanes, "parallel", lanes):
+                self._kept(position + 1)
+        if not (isinstance(size, int) and size % lanes == 0):
+            with self._rest(position, middle, stop, "parallel"):
+                self._kept(position + 1)
+
+    def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
+        """The last multiple of `step` from `start` that does not pass `stop`."""
+        if isinstance(start, Const) and isinstance(stop, Const):
+            return Const(start.value + (stop.value - start.value) // step * step, Ty(INDEX))
+        b = self.blocks[-1]
+        length = b.let("sub", stop, start)
+        return b.let("add", start, b.let("and", length, b.index(-step)))
+
+    def _loop(self, axis: int, start: Value, stop: Value, step: int, kind: str = "serial", lanes: int = 1, masked_by: Value | None = None, carries: Sequence[Value] = ()) -> _Loop:
+        return _Loop(self, axis, start, stop, step, kind, lanes, masked_by, carries)
+
+    def _rest(self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()) -> _Loop:
+        """What full vectors leave over: one masked vector, or element by element where masks are slow."""
+        if self.masked:
+            return self._loop(axis, start, stop, self.space.lanes, kind, self.space.lanes, masked_by=stop, carries=carries)
+        return self._loop(axis, start, stop, 1, kind, carries=carries)
+
+    def _push(self, block: Block, axis: int | None, index: Value) -> None:
+        self.blocks.append(block)
+        self.scopes.append({})
+        self.open_axes.append(axis)
+        if axis is not None:
+            self.index[axis] = index
+
+    def _pop(self) -> None:
+        self.blocks.pop()
+        self.scopes.pop()
+        axis = self.open_axes.pop()
+        if axis is not None:
+            del self.index[axis]
+
+    def _poll(self, elements: SizeLike) -> None:
+        small = known_le(product(self.nest.space), POLL_BELOW) is True
+        if self.nest.pollable and not small:
+            self.blocks[-1].poll(self.dims(elements * self.ops))
+
+    def _long(self, size: SizeLike) -> bool:
+        return self.nest.pollable and known_le(size, POLL_BELOW) is not True
+
+    # -------------------------------------------------------------------------------- one point of the kept axes
+
+    def _point(self) -> None:
+        if self.nest.cumulative:
+            self._running()
+            return
+        for phase in self.phases:
+            self._reduce(phase)
+        inner = [k for k, r in enumerate(self.nest.roots) if self.nest.reduced and r.inner]
+        outer = [k for k in range(len(self.nest.roots)) if k not in inner]
+        self._store(outer)
+        if inner:
+            self._inner(self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes), inner)
+
+    def _inner(self, position: int, roots: list[int]) -> None:
+        """Loops over the reduced axes that store the inner roots."""
+        if position == len(self.space.sizes):
+            self._store(roots)
+        elif position == self.space.vector:
+            size = self.space.sizes[position]
+            lanes, start, stop = self.space.lanes, self.blocks[-1].index(0), self.dims(size)
+            middle = self._whole(start, stop, lanes, size)
+            if not (isinstance(size, int) and size < lanes):
+                with self._loop(position, start, middle, lanes, "parallel", lanes):
+                    self._inner(position + 1, roots)
+            if not (isinstance(size, int) and size % lanes == 0):
+                with self._rest(position, middle, stop, "parallel"):
+                    self._inner(position + 1, roots)
+        else:
+            with self._loop(position, self.blocks[-1].index(0), self.dims(self.space.sizes[position]), 1, "parallel"):
+                self._inner(position + 1, roots)
+
+    def _store(self, roots: list[int]) -> None:
+        values = self._values([self.root_entries[k] for k in roots])
+        b = self.blocks[-1]
+        for k, value in zip(roots, values):
+            if self.nest.roots[k].check:
+                self._check(value)
+                continue
+            offset, lanes = self._address(self.nest.roots[k].target)
+            b.store(self.write_buffers[k], offset, scalar.align(b, value, lanes), self.mask if lanes > 1 else None)
+
+    def _check(self, value: Value) -> None:
+        b = self.blocks[-1]
+        wrong = b.let("not", value)
+        if value.type.lanes > 1:
+            wrong = wrong if self.mask is None else b.let("and", wrong, self.mask)
+            wrong = b.let("hor", wrong, type=Ty("bool"))
+        b.fault(wrong, 0)
+
+    # -------------------------------------------------------------------------------- reductions
+
+    def _reduce(self, phase: list[tuple[Expr, int]]) -> None:
+        kinds = [accumulator(node) for node, _ in phase]
+        feeds = [feed for _, feed in phase]
+        totals = [k.start_total(self.lanes) for k in kinds]
+        first = self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes)
+        totals = self._reduce_axes(first, kinds, feeds, totals)
+        b = self.blocks[-1]
+        for (node, _), kind, total in zip(phase, kinds, totals):
+            self.scopes[-1][id(node)] = kind.finish(b, total)
+
+    def _reduce_axes(self, position: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]) -> list[list[Value]]:
+        last = len(self.space.sizes) - 1
+        if position > last:  # every reduced axis has size 1
+            states = self._take(kinds, feeds, [k.start(self.lanes) for k in kinds], self.blocks[-1].index(0))
+            return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
+        if position == last:
+            return self._last_axis(position, kinds, feeds, totals)
+        with self._loop(position, self.blocks[-1].index(0), self.dims(self.space.sizes[position]), 1, "reduce", carries=_flat(totals)) as loop:
+            inner = self._reduce_axes(position + 1, kinds, feeds, _unflat(loop.carried, totals))
+            loop.next(*_flat(inner))
+        return _unflat(loop.results, totals)
+
+    def _last_axis(self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]) -> list[list[Value]]:
+        """The innermost reduced axis, in blocks whose partial results are merged into the totals."""
+        size = self.space.sizes[axis]
+        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
+        length = per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
+        stop = self.dims(size)
+        if known_le(size, length) is True:
+            states = self._span(axis, self.blocks[-1].index(0), stop, kinds, feeds)
+            return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
+        with self.blocks[-1].loop(0, stop, length, kind="reduce", carries=_flat(totals), hint="block") as loop:
+            self._push(loop, None, loop.var)
+            if len([a for a in self.open_axes if a is not None]) == 0:
+                self._poll(length)
+            end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
+            states = self._span(axis, loop.var, end, kinds, feeds)
+            merged = [k.into_total(loop, t, s) for k, t, s in zip(kinds, _unflat(loop.carried, totals), states)]
+            loop.next(*_flat(merged))
+            self._pop()
+        return _unflat(loop.results, totals)
+
+    def _span(self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]) -> list[list[Value]]:
+        """Partial results over [start, stop) of the last reduced axis."""
+        if axis != self.space.vector:
+            states = [k.start(self.lanes) for k in kinds]
+            with self._loop(axis, start, stop, 1, "reduce", carries=_flat(states)) as loop:
+                loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
+            return _unflat(loop.results, states)
+        lanes, size = self.space.lanes, self.space.sizes[axis]
+        ways = UNROLL if not (isinstance(size, int) and size < lanes * UNROLL) and len(self.entries) < 40 else 1
+        states = [k.start(lanes) for k in kinds]
+        middle = start
+        if not (isinstance(size, int) and size < lanes):
+            middle = self._whole(start, stop, lanes * ways, size)
+            states = self._interleaved(axis, start, middle, ways, kinds, feeds)
+        if not (isinstance(size, int) and size % (lanes * ways) == 0):
+            if not self.masked:
+                states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
+            with self._rest(axis, middle, stop, "reduce", carries=_flat(states)) as loop:
+                loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
+            states = _unflat(loop.results, states)
+        return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
+
+    def _interleaved(self, axis: int, start: Value, stop: Value, ways: int, kinds: list[Accumulator], feeds: list[int]) -> list[list[Value]]:
+        """Full vectors, `ways` independent accumulators, merged pairwise at the end."""
+        lanes = self.space.lanes
+        starts = [[k.start(lanes) for k in kinds] for _ in range(ways)]
+        with self._loop(axis, start, stop, lanes * ways, "reduce", lanes, carries=_flat(sum(starts, []))) as loop:
+            carried = _unflat(loop.carried, sum(starts, []))
+            after: list[list[Value]] = []
+            for way in range(ways):
+                self.scopes[-1] = {}
+                self.index[axis] = loop.let("add", loop.var, loop.index(way * lanes)) if way else loop.var
+                after += self._take(kinds, feeds, carried[way * len(kinds) : (way + 1) * len(kinds)], self.index[axis])
+            loop.next(*_flat(after))
+        parts = _unflat(loop.results, sum(starts, []))
+        groups = [parts[way * len(kinds) : (way + 1) * len(kinds)] for way in range(ways)]
+        b = self.blocks[-1]
+        while len(groups) > 1:
+            groups = [[k.merge(b, x, y) for k, x, y in zip(kinds, groups[i], groups[i + 1])] for i in range(0, len(groups), 2)]
+        return groups[0]
+
+    def _take(self, kinds: list[Accumulator], feeds: list[int], states: list[list[Value]], index: Value) -> list[list[Value]]:
+        values = self._values(feeds)
+        b = self.blocks[-1]
+        vector = bool(self.open_axes) and self.open_axes[-1] == self.space.vector and self.lanes > 1
+        if vector and any(isinstance(node.op, ArgReduce) for node in self.nest.reductions):
+            index = b.let("add", b.splat(index, self.lanes), b.let("iota", type=Ty(INDEX, self.lanes)))
+        mask = self.mask if vector else None
+        return [k.take(b, s, v, index, mask) for k, s, v in zip(kinds, states, values)]
+
+    def _running(self) -> None:
+        """A running fold: every step of the reduced axis stores what is carried so far. float32 sums carry float64."""
+        fold = Fold(self.nest.cumulative, str(self.nest.roots[0].node.array_type.dtype))
+        total = fold.start_total(self.lanes)
+        if True not in self.space.reduced:
+            self._store_running(fold, total)
+            return
+        axis = self.space.reduced.index(True)
+        with self._loop(axis, self.blocks[-1].index(0), self.dims(self.space.sizes[axis]), 1, carries=total) as loop:
+            loop.next(*self._store_running(fold, loop.carried))
+
+    def _store_running(self, fold: Fold, total: list[Value]) -> list[Value]:
+        b = self.blocks[-1]
+        root = self.nest.roots[0]
+        x = b.cast(b.cast(self._values([self.root_entries[0]])[0], fold.working), fold.total_dtype)
+        after = [b.let(COMBINE[fold.kind], total[0], b.splat(x, total[0].type.lanes))]
+        offset, lanes = self._address(root.target)
+        b.store(self.write_buffers[0], offset, scalar.align(b, fold.finish(b, after), lanes), self.mask if lanes > 1 else None)
+        return after
+
+    # -------------------------------------------------------------------------------- values
+
+    def _axis_bits(self, address: Strided) -> int:
+        return sum(1 << a for a, s in enumerate(self.space.strides(address)) if s != 0)
+
+    def _level(self, bits: int) -> int:
+        """How many open loops a value that varies with these axes has to be inside of."""
+        for level in range(len(self.open_axes), 0, -1):
+            axis = self.open_axes[level - 1]
+            if axis is not None and bits >> axis & 1:
+                return level
+        return 0
+
+    def _values(self, wanted: list[int]) -> list[Value]:
+        """Values of entries, emitted now where they are not there yet (operands first, no recursion)."""
+        needed: set[int] = set()
+        stack = [i for i in wanted if self._known(i) is None]
+        while stack:
+            i = stack.pop()
+            if i not in needed and self._known(i) is None:
+                needed.add(i)
+                stack.extend(self.entries[i].args)
+        for i in sorted(needed):
+            level = self._level(self.bits[i])
+            self.scopes[level][i] = self._emit(self.entries[i], self.blocks[level], level)
+        return [self._must(i) for i in wanted]
+
+    def _known(self, i: int) -> Value | None:
+        entry = self.entries[i]
+        key = id(entry.node) if entry.kind == "reduction" else i
+        for scope in reversed(self.scopes):
+            if key in scope:
+                return scope[key]
+        return None
+
+    def _must(self, i: int) -> Value:
+        value = self._known(i)
+        if value is None:
+            raise InternalError(f"lowering: {self.entries[i].node.label} is read before it is computed")
+        return value
+
+    def _emit(self, entry: Entry, b: Block, level: int) -> Value:
+        node = entry.node
+        dtype = str(node.array_type.dtype)
+        if entry.kind == "const":
+            return Const(node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())), Ty(dtype))  # type: ignore[attr-defined]
+        if entry.kind == "size":
+            return b.cast(self.dims(node.op.dim), "int64")  # type: ignore[attr-defined]
+        if entry.kind in ("load", "iota"):
+            assert entry.address is not None
+            offset, lanes = self._address(entry.address, level)
+            if entry.kind == "load":
+                return b.load(self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None)
+            if lanes > 1 and offset.type.lanes == 1:  # unit stride
+                offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
+            return b.cast(offset, dtype)
+        args = [self._must(a) for a in entry.args]
+        if entry.kind == "cast":
+            return scalar.cast(b, node.op, args[0])  # type: ignore[arg-type]
+        lanes = max(a.type.lanes for a in args)
+        return scalar.elementwise(b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype)  # type: ignore[arg-type]
+
+    def _splat(self, x: Value, lanes: int, i: int) -> Value:
+        """A uniform operand as a vector, made once at the level where the operand lives."""
+        if x.type.lanes == lanes or isinstance(x, Const):
+            return self.blocks[-1].splat(x, lanes)
+        level = self._level(self.bits[i])
+        key = ("splat", i, lanes)
+        if key not in self.scopes[level]:
+            self.scopes[level][key] = self.blocks[level].splat(x, lanes)
+        return self.scopes[level][key]
+
+    def _address(self, address: Strided, level: int | None = None) -> tuple[Value, int]:
+        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset if not contiguous."""
+        level = len(self.open_axes) if level is None else level
+        strides = self.space.strides(address)
+        offset: Value = self.dims(address.offset)
+        lanes, step = 1, 0
+        for depth in range(level):
+            axis = self.open_axes[depth]
+            if axis is None or strides[axis] == 0:
+                continue
+            offset = self._advance(offset, axis, strides, address, depth)
+            if axis == self.space.vector and self.lanes > 1:
+                lanes, step = self.lanes, strides[axis]
+        if lanes == 1 or step == 1:
+            return offset, lanes
+        b = self.blocks[level]
+        steps = b.let("mul", b.let("iota", type=Ty(INDEX, lanes)), b.splat(self.dims(step), lanes))
+        return b.let("add", b.splat(offset, lanes), steps), lanes
+
+    def _advance(self, offset: Value, axis: int, strides: tuple[SizeLike, ...], address: Strided, depth: int) -> Value:
+        prefix = tuple(s for a, s in enumerate(strides) if a in self.open_axes[: depth + 1])
+        key = ("offset", axis, address.offset, prefix)
+        scope = self.scopes[depth + 1]
+        if key not in scope:
+            b = self.blocks[depth + 1]
+            stride = strides[axis]
+            term = self.index[axis] if stride == 1 else b.let("mul", self.index[axis], self.dims(stride))
+            zero = isinstance(offset, Const) and offset.value == 0
+            scope[key] = term if zero else b.let("add", offset, term)
+        return scope[key]
+
+
+class _Loop:
+    """A loop over one axis as a context: opens the block, the scope, the lanes and the mask."""
+
+    def __init__(self, emitter: _Emitter, axis: int, start: Value, stop: Value, step: int, kind: str, lanes: int, masked_by: Value | None, carries: Sequence[Value]):
+        self.e, self.axis, self.lanes, self.masked_by = emitter, axis, lanes, masked_by
+        self.context = emitter.blocks[-1].loop(start, stop, step, kind=kind, carries=carries)
+
+    def __enter__(self) -> Any:
+        e = self.e
+        body = self.context.__enter__()
+        e._push(body, self.axis, body.var)
+        self.before = (e.lanes, e.mask)
+        if self.lanes > 1:
+            e.lanes = self.lanes
+            e.mask = None
+            if self.masked_by is not None:
+                left = body.let("sub", self.masked_by, body.var)
+                iota = body.let("iota", type=Ty(INDEX, self.lanes))
+                e.mask = body.let("lt", iota, body.splat(left, self.lanes))
+        return body
+
+    def __exit__(self, *error: Any) -> Any:
+        self.e.lanes, self.e.mask = self.before
+        self.e._pop()
+        return self.context.__exit__(*error)
+
+
+def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
+    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest value in memory."""
+    widest, narrowest = 1, 8
+    for e in entries:
+        if e.kind not in ("const", "size"):
+            d = e.node.array_type.dtype
+            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
+            narrowest = min(narrowest, d.bytes)
+    return max(1, vector_bytes // widest), narrowest
+
+
+def _flat(states: list[list[Value]]) -> list[Value]:
+    return [v for state in states for v in state]
+
+
+def _unflat(values: Sequence[Any], like: list[list[Value]]) -> list[list[Value]]:
+    result, at = [], 0
+    for state in like:
+        result.append(list(values[at : at + len(state)]))
+        at += len(state)
+    return result
+
+
+__all__ = ["Built", "Dims", "Nest", "Reduce", "Root", "build"]

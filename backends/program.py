@@ -1,0 +1,159 @@
+"""What a planned function is: slots, steps and a signature, as plain data.
+
+The plan (backends.plan) makes a Program from an expression graph; memory places its temporaries; the driver turns it
+into one native function; the reference runner interprets it. Sizes are ints or Dims everywhere.
+
+    Program
+      inputs, shared, outputs, updates     the signature: what comes in, what is kept, what goes out
+      binds, guards                        how each named size gets its value at a call, and what must hold
+      slots                                every buffer: input, shared, constant, output, temporary (with arena offset)
+      steps                                Launch | Repeat | Branch | Copy | Host, in order
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Union
+
+from symgraph.arraytype import Array
+from symgraph.dims import Atom, Guard, SizeLike
+from symgraph.expr import Expr
+
+from .loops import Kernel
+
+
+class Slot(NamedTuple):
+    """A buffer, C-contiguous. kind: "input", "shared", "constant", "output", "update", "temp".
+
+    index: position among its kind (inputs, shared, constants, outputs, updates; 0 for temps).
+    A "temp" has its byte `offset` in the arena once memory has placed it (64-byte aligned).
+    """
+
+    kind: str
+    index: int
+    type: Array
+    offset: SizeLike = 0
+
+
+class Ref(NamedTuple):
+    """An address: element `offset` in slot number `slot`, plus for each enclosing Repeat (outermost first) its
+    iteration number times `strides[i]` elements. With `first` set, iteration 0 of the innermost Repeat uses `first`
+    instead (the initial value of a scan's state)."""
+
+    slot: int
+    offset: SizeLike = 0
+    strides: tuple[SizeLike, ...] = ()
+    first: Ref | None = None
+
+
+class Launch(NamedTuple):
+    """Call a kernel. args: one Ref per kernel buffer; dims: one size per kernel dim; work: element-operations, for
+    deciding about the GIL and threads; node: the expression it computes last (for messages and profiles).
+
+    faults: for each fault of the kernel its index in Program.faults.
+    """
+
+    kernel: Kernel
+    args: tuple[Ref, ...]
+    dims: tuple[SizeLike, ...]
+    work: SizeLike
+    node: Expr
+    faults: tuple[int, ...] = ()
+
+
+class Repeat(NamedTuple):
+    """Run `body` `count` times; with `reverse` the iteration numbers in Refs run from count-1 down to 0 (`first` is
+    then used by iteration count-1)."""
+
+    count: SizeLike
+    body: tuple[Step, ...]
+    reverse: bool
+    node: Expr
+
+
+class Branch(NamedTuple):
+    """Run `then` if the bool at `predicate` is true, else `orelse`."""
+
+    predicate: Ref
+    then: tuple[Step, ...]
+    orelse: tuple[Step, ...]
+    node: Expr
+
+
+class Copy(NamedTuple):
+    """Copy `count` elements of `dtype`; the ranges do not overlap (or are identical)."""
+
+    target: Ref
+    source: Ref
+    count: SizeLike
+    dtype: str
+
+
+class Host(NamedTuple):
+    """Call `node.op.evaluate` in Python on arrays at `args` (types `arg_types`), results to `results`.
+
+    reason: why there is no native form; the entry retakes the GIL for it. Not possible ahead of time.
+    """
+
+    node: Expr
+    args: tuple[Ref, ...]
+    arg_types: tuple[Array, ...]
+    results: tuple[Ref, ...]
+    result_types: tuple[Array, ...]
+    reason: str
+
+
+Step = Union[Launch, Repeat, Branch, Copy, Host]
+
+
+class Bind(NamedTuple):
+    """A named size takes its value from axis `axis` of input or shared `index`, or (axis None) from its value."""
+
+    atom: Atom
+    kind: str  # "input" or "shared"
+    index: int
+    axis: int | None
+
+
+class FaultSpec(NamedTuple):
+    """What a kernel's fault means: the exception class and its message ({0}, {1} are the payloads)."""
+
+    exception: type
+    message: str
+    node: Expr
+
+
+class Update(NamedTuple):
+    """New value of shared variable number `shared`.
+
+    "inplace": a step already wrote into the shared variable's own buffer; "swap": a step wrote into its second
+    buffer, slot (kind "update"), and the pointers are exchanged after the last step; "keep": value unchanged;
+    "rebind": the shape may change: slot (kind "update") is a fresh array that becomes the value.
+    """
+
+    shared: int
+    mode: str
+    slot: int
+
+
+class Group(NamedTuple):
+    """For explain(): the nodes a kernel computes and why the group ended there."""
+
+    kernel: str
+    nodes: tuple[Expr, ...]
+    reason: str
+
+
+class Program(NamedTuple):
+    inputs: tuple[Expr, ...]
+    shared: tuple[Expr, ...]
+    constants: tuple[Any, ...]  # C-contiguous read-only numpy arrays
+    outputs: tuple[Array, ...]
+    output_slots: tuple[int, ...]
+    updates: tuple[Update, ...]
+    binds: tuple[Bind, ...]
+    guards: tuple[tuple[Guard, Expr], ...]
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    faults: tuple[FaultSpec, ...]
+    groups: tuple[Group, ...]
+    arena: SizeLike = 0  # bytes of all temporaries together

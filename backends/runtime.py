@@ -1,0 +1,117 @@
+"""The Python half of the runtime: the runtime library's addresses, the poll callback, and what a call needs to know.
+
+`local.depth` counts, for each thread, the native calls that wait while Python code of ours runs (a signal handler, a
+host call); code that would wait for a lock asks it, since the lock may be held by its own thread further down.
+`host_entries` counts how often native code entered Python: between the kernels of an ordinary call it does not move.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from symgraph.dtypes import dtype
+from symgraph.errors import InternalError
+
+from .layout_check import Layout, layout, python_symbol
+from .runtime_ir import EXPORTS, FUNCTIONS, runtime_text
+
+host_entries = 0
+
+
+class _Local(threading.local):
+    depth = 0
+
+
+local = _Local()
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """Python code that native code called."""
+    global host_entries
+    host_entries += 1
+    local.depth += 1
+    try:
+        yield
+    finally:
+        local.depth -= 1
+
+
+def poll() -> None:
+    """Run pending signal handlers; what they raise stops the call that polls."""
+    with inside():
+        ctypes.pythonapi.PyErr_CheckSignals()
+
+
+_NAMES = {name: "_" + name for name in ("slow", "contended", "fault", "host")}
+
+
+@functools.cache
+def objects() -> dict[str, int]:
+    """Addresses of the Python objects that generated code names; all live as long as the process."""
+    found = {f"symgraph.name_{name}": id(method) for name, method in _NAMES.items()}
+    return found | {"symgraph.poll_object": id(poll), "PyArray_Type": id(np.ndarray)}
+
+
+def address(symbol: str) -> int:
+    """The address of a symbol that an entry, a driver or the runtime imports.
+
+    Raises: InternalError for a name that nothing here defines.
+    """
+    if symbol.startswith("descr."):
+        return id(_descr(symbol[len("descr.") :]))
+    if symbol in objects():
+        return objects()[symbol]
+    if symbol == "PyArray_NewFromDescr":
+        return _layout().new_from_descr
+    if symbol.startswith("symgraph."):
+        return library().address(symbol)
+    if symbol.startswith("Py"):
+        return python_symbol(symbol)
+    return _process_symbol(symbol)
+
+
+def _process_symbol(symbol: str) -> int:
+    try:
+        found = getattr(ctypes.CDLL(None), symbol)
+    except AttributeError:
+        raise InternalError(f"generated code needs {symbol!r}, which nothing defines") from None
+    return ctypes.cast(found, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _descr(name: str) -> np.dtype:
+    return dtype(name).np
+
+
+def _layout() -> Layout:
+    found = layout()
+    if found is None:
+        raise InternalError("the layout of ndarray objects is not the known one")
+    return found
+
+
+@functools.cache
+def library() -> Any:
+    """The runtime library of this process."""
+    from . import jit, targets
+    from .objects import compiled
+
+    here, at = targets.host(), _layout()
+    text = runtime_text(here.triple, at.data, at.dims, at.nd)
+    imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
+    imports |= {name: objects()[name] for name in ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")}
+    return jit.load([compiled(text, here)], EXPORTS, imports)
+
+
+@functools.cache
+def call(name: str, result: Any, *arguments: Any) -> Any:
+    """A function of the runtime library for use from Python, the GIL kept."""
+    return ctypes.PYFUNCTYPE(result, *arguments)(library().address(f"symgraph.{name}"))

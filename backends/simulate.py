@@ -1,0 +1,110 @@
+"""Run a Program in Python: the sizes as numbers, the slots as NumPy arrays, each kernel by a function that is handed in.
+
+With the loop IR's interpreter this is the oracle of everything behind the plan; with compiled kernels it checks the
+driver. It has no entry point, no shared state and no guards: those are the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgraph.dims import Atom, evaluate_dim
+from symgraph.evaluate import compute
+
+from .interpret import interpret
+from .loops import Kernel
+from .program import Branch, Copy, Host, Launch, Program, Ref, Repeat, Step
+
+RunKernel = Callable[[Kernel, list[np.ndarray], list[int]], int]
+
+
+class Fault(Exception):
+    """A kernel stopped: `args[0]` is the index into program.faults."""
+
+
+def simulate(
+    program: Program,
+    inputs: Sequence[np.ndarray],
+    shared: Sequence[np.ndarray],
+    run: RunKernel = interpret,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Outputs and the shared variables' new values (those without an update as they were).
+
+    inputs and shared are C-contiguous arrays of the declared dtypes and are not written.   Raises: Fault.
+    """
+    return _Simulation(program, inputs, shared, run).results()
+
+
+class _Simulation:
+    def __init__(self, program: Program, inputs: Sequence[np.ndarray], shared: Sequence[np.ndarray], run: RunKernel):
+        self.program, self.run_kernel = program, run
+        self.env: dict[Atom, Any] = {}
+        for b in program.binds:
+            array = (inputs if b.kind == "input" else shared)[b.index]
+            self.env[b.atom] = int(array) if b.axis is None else array.shape[b.axis]
+        self.shared = [s.copy() for s in shared]
+        given: Mapping[str, Sequence[np.ndarray]] = {"input": inputs, "shared": self.shared, "constant": program.constants}
+        self.flat = [
+            np.ravel(np.ascontiguousarray(given[s.kind][s.index])) if s.kind in given else np.zeros(evaluate_dim(s.type.size, self.env) if s.kind != "unused" else 0, s.type.dtype.np)
+            for s in program.slots
+        ]
+
+    def results(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        self.steps(self.program.steps, ())
+        for u in self.program.updates:
+            if u.mode != "keep":
+                self.shared[u.shared] = self.array(u.slot)
+        return [self.array(i) for i in self.program.output_slots], self.shared
+
+    def array(self, slot: int) -> np.ndarray:
+        shape = self.program.slots[slot].type.shape
+        return self.flat[slot].reshape([evaluate_dim(s, self.env) for s in shape]).copy()
+
+    def size(self, x: Any) -> int:
+        return evaluate_dim(x, self.env)
+
+    def at(self, ref: Ref, iterations: tuple[int, ...], firsts: tuple[int, ...] = ()) -> np.ndarray:
+        if ref.first is not None and iterations and iterations[-1] == self.first_iteration[-1]:
+            return self.at(ref.first, iterations)
+        offset = self.size(ref.offset) + sum(self.size(s) * i for s, i in zip(ref.strides, iterations))
+        return self.flat[ref.slot][offset:]
+
+    first_iteration: tuple[int, ...] = ()
+
+    def steps(self, steps: Sequence[Step], iterations: tuple[int, ...]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                arrays = [self.at(r, iterations) for r in step.args]
+                code = self.run_kernel(step.kernel, arrays, [self.size(d) for d in step.dims])
+                if code:
+                    raise Fault(step.faults[code - 1])
+            elif isinstance(step, Copy):
+                n = self.size(step.count)
+                self.at(step.target, iterations)[:n] = self.at(step.source, iterations)[:n]
+            elif isinstance(step, Branch):
+                self.steps(step.then if self.at(step.predicate, iterations)[0] else step.orelse, iterations)
+            elif isinstance(step, Host):
+                self.host(step, iterations)
+            else:
+                self.repeat(step, iterations)
+
+    def repeat(self, step: Repeat, iterations: tuple[int, ...]) -> None:
+        n = self.size(step.count)
+        before = self.first_iteration
+        self.first_iteration = (*before, n - 1 if step.reverse else 0)
+        for i in reversed(range(n)) if step.reverse else range(n):
+            self.steps(step.body, (*iterations, i))
+        self.first_iteration = before
+
+    def host(self, step: Host, iterations: tuple[int, ...]) -> None:
+        arrays = [
+            self.at(r, iterations)[: self.size(t.size)].reshape([self.size(s) for s in t.shape])
+            for r, t in zip(step.args, step.arg_types)
+        ]
+        value = compute(step.node, arrays, self.env)
+        values = value if isinstance(value, tuple) else (value,)
+        for ref, v in zip(step.results, values):
+            self.at(ref, iterations)[: v.size] = v.ravel()

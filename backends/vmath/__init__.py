@@ -1,0 +1,23 @@
+"""Elementary functions as expansions in the loop IR: branch-free, any lanes, no call to a math library.
+
+`expand(block, "exp", x)` appends the statements that compute exp of every lane of x and returns the value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..loops import Block, Value
+from . import circular, error_function, exponential, inverse, logarithm, power, remainder
+from .number import Formula
+from .registry import FUNCTIONS, MathFunction
+
+
+def expand(b: Block, name: str, *args: Value, target: Any = None) -> Value:
+    """Append the statements of one elementary function to `b` and return its value.
+
+    args: float32 or float64, all of one type. target: a record with `has_fma`; None means it has it.
+    Raises KeyError for a name that is not in FUNCTIONS.
+    """
+    formula = Formula(b, target)
+    return FUNCTIONS[name].build(*map(formula.number, args)).value

@@ -1,0 +1,52 @@
+"""erf and erfc."""
+
+from __future__ import annotations
+
+from . import tables
+from .double import product_error, two_product
+from .exponential import exp_between, exp_times
+from .number import Num, at_most, copysign, fma, polynomial, where
+from .registry import function
+
+ERF_SATURATION = {"float32": 4.0, "float64": 6.0}  # erf of this is 1
+ERFC_UNDERFLOW = {"float32": 10.1, "float64": 27.3}  # erfc of this is 0
+
+
+def erf_small(x: Num) -> Num:
+    """erf(x) for |x| <= 1."""
+    return fma(x, polynomial(x * x, tables.ERF[x.format.dtype]), x)
+
+
+@function("erf", float32=(2.5, 2.5), float64=(2.0, 2.0))
+def erf(x: Num) -> Num:
+    """An odd polynomial up to 1; 1 - exp(log(erfc|x|)) above, with the logarithm as a polynomial in |x| - 2."""
+    dtype = x.format.dtype
+    a = abs(x)
+    t = at_most(a, ERF_SATURATION[dtype]) - 2.0
+    large = 1.0 - exp_between(polynomial(t, tables.LOG_ERFC[dtype]))
+    return where(a > 1.0, copysign(large, x), erf_small(x))
+
+
+@function("erfc", float32=(2.5, 2.5), float64=(2.0, 2.0))
+def erfc(x: Num) -> Num:
+    """1 - erf(x) for |x| <= 1/2; exp(-a*a) g(a) / (1 + 2a) with a = |x| above, and 2 minus that for negative x.
+
+    g is a polynomial in (a - 4)/(a + 4); what the rounding of a*a lost goes into the exponential.
+    """
+    dtype = x.format.dtype
+    a = at_most(abs(x), ERFC_UNDERFLOW[dtype])
+    square = a * a
+    constant_lost, constant, *others = tables.ERFCX[dtype]
+    variable = (a - 4.0) / (a + 4.0)
+    slope = polynomial(variable, others)
+    g = fma(variable, slope, constant)
+    g_lost = fma(variable, slope, constant - g) + constant_lost
+    divisor = fma(a, 2.0, 1.0)
+    inverse = 1.0 / divisor
+    quotient = g * inverse
+    product = two_product(quotient, divisor)
+    divisor_lost = 1.0 - (divisor - (a + a))
+    rest = (g - product.high) + (g_lost - fma(quotient, divisor_lost, product.low))
+    e = exp_times(-square, -product_error(a, a, square), quotient, rest * inverse)
+    large = where(x < 0.0, 2.0 - e, e)
+    return where(a > 0.5, large, 1.0 - erf_small(x))

@@ -1,0 +1,192 @@
+"""exp, exp2, expm1 and what is built on them: sigmoid, sinh, cosh, tanh.
+
+x = n ln(2) + r with |r| <= ln(2)/2; exp(r) = 1 + r + r**2 EXPM1(r); the result is scaled by 2**n through the exponent
+bits. n comes from adding a magic number, which leaves n (plus a multiple of the bias) in the low bits of the sum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from . import tables
+from .number import Num, at_least, at_most, copysign, fma, polynomial, where
+from .registry import function
+
+
+class Limits(NamedTuple):
+    """Where the functions of one format end."""
+
+    overflow: float  # exp of this is infinite, and of anything above
+    underflow: float  # exp of this is zero, and of anything below
+    saturation: float  # tanh of this is 1
+
+
+LIMITS = {"float32": Limits(89.0, -104.5, 9.5), "float64": Limits(710.0, -746.0, 20.0)}
+
+
+class Reduced(NamedTuple):
+    """x = n ln(2) + r: `code` holds n + offset in its low bits (what is above falls off when it is shifted)."""
+
+    n: Num
+    coarse: Num  # x - n times the high part of ln(2), exact
+    r: Num
+    code: Num
+
+    def lost(self) -> Num:
+        """What the rounding of r lost."""
+        return fma(self.n, -tables.LN2[self.r.format.dtype][1], self.coarse - self.r)
+
+
+def reduce(x: Num, offset: int) -> Reduced:
+    """Split a clamped x; `offset` biases the exponent code."""
+    high, low = tables.LN2[x.format.dtype]
+    magic = x.format.magic + offset
+    shifted = fma(x, tables.LOG2_E[x.format.dtype][0], magic)
+    n = shifted - magic
+    coarse = fma(n, -high, x)
+    return Reduced(n, coarse, fma(n, -low, coarse), shifted.bits())
+
+
+def power_of_two(code: Num, like: Num) -> Num:
+    """2**(code - bias), for codes of normal numbers."""
+    return (code << like.format.mant).float()
+
+
+def scale(x: Num, code: Num) -> Num:
+    """x * 2**(code - 2 bias) in two steps, so that results round once into the subnormals and overflow only at the end."""
+    half = code >> 1
+    return x * power_of_two(half, x) * power_of_two(code - half, x)
+
+
+def exp_between(x: Num, shift: int = 0) -> Num:
+    """2**shift * exp(x) for x within the limits, to 1.1 ulp."""
+    reduced = reduce(x, 2 * x.format.bias + shift)
+    r = reduced.r
+    core = fma(r * r, polynomial(r, tables.EXPM1[r.format.dtype]), r)
+    return scale(core + 1.0, reduced.code)
+
+
+def expm1_tail(reduced: Reduced) -> Num:
+    """exp(r + lost) - 1 - r."""
+    r = reduced.r
+    return fma(r * r, polynomial(r, tables.EXPM1[r.format.dtype]), reduced.lost())
+
+
+def exp_careful(x: Num) -> Num:
+    """exp(x) for x within the limits, to 0.9 ulp."""
+    reduced = reduce(x, 2 * x.format.bias)
+    return scale(reduced.r + expm1_tail(reduced) + 1.0, reduced.code)
+
+
+def core_of_sum(reduced: Reduced, low: Num) -> Num:
+    """exp(r + lost + low) - 1."""
+    core = reduced.r + expm1_tail(reduced)
+    return core + fma(low, core, low)
+
+
+def exp_of_sum(x: Num, low: Num) -> Num:
+    """exp(x + low) for x within the limits and |low| within a few units in the last place of x."""
+    reduced = reduce(x, 2 * x.format.bias)
+    return scale(core_of_sum(reduced, low) + 1.0, reduced.code)
+
+
+def exp_times(x: Num, low: Num, high_factor: Num, low_factor: Num) -> Num:
+    """(high + low factor) exp(x + low), x and low as for `exp_of_sum`."""
+    reduced = reduce(x, 2 * x.format.bias)
+    core = core_of_sum(reduced, low)
+    return scale(high_factor + fma(core, high_factor, low_factor), reduced.code)
+
+
+@function("exp", float32=(1.5, 1.5), float64=(1.5, 1.5))
+def exp(x: Num) -> Num:
+    limits = LIMITS[x.format.dtype]
+    return exp_between(at_least(at_most(x, limits.overflow), limits.underflow))
+
+
+@function("exp2", float32=(1.5, 1.5), float64=(1.5, 1.5))
+def exp2(x: Num) -> Num:
+    """Exact for integers."""
+    form = x.format
+    x = at_least(at_most(x, form.bias + 1.0), -float(form.bias + form.mant + 1))
+    magic = form.magic + 2 * form.bias
+    shifted = x + magic
+    r = x - (shifted - magic)
+    return scale(fma(r, polynomial(r, tables.EXP2M1[form.dtype]), 1.0), shifted.bits())
+
+
+def expm1_scaled(reduced: Reduced, power: Num, one: float = 1.0) -> Num:
+    """power * exp(r) - one, for power = one * 2**n: the rounding of r * power is the only large one but the last."""
+    return fma(expm1_tail(reduced), power, fma(reduced.r, power, power - one))
+
+
+@function("expm1", float32=(2.0, 2.0), float64=(2.0, 2.0))
+def expm1(x: Num) -> Num:
+    form = x.format
+    floor = -(form.mant + 3.0) * math.log(2.0)  # -1 from here down
+    inside = at_least(at_most(x, LIMITS[form.dtype].overflow), floor)
+    reduced = reduce(inside, form.bias - 1)  # halved: the power of two for the largest results would overflow
+    result = expm1_scaled(reduced, power_of_two(reduced.code, x), 0.5) * 2.0
+    return where(abs(x) < 2.0 ** -(form.mant + 2), x, result)
+
+
+@function("sigmoid", float32=(2.5, 2.5), float64=(2.0, 2.0))
+def sigmoid(x: Num) -> Num:
+    """1 / (1 + exp(-x)), from exp(-|x|) so that the small side keeps its digits down to the subnormals."""
+    away = at_least(-abs(x), LIMITS[x.format.dtype].underflow)
+    if x.format.dtype == "float32":
+        e = exp_between(away)
+        return where(x < 0.0, e, e.const(1.0)) / (e + 1.0)
+    e = exp_careful(away)
+    d = e + 1.0
+    s = where(x < 0.0, e, e.const(1.0)) / d
+    lost = e - (d - 1.0)  # what the rounding of d lost; 1 / d = 1 - s where x < 0, and no less elsewhere
+    return fma(s * lost, s - 1.0, s)
+
+
+@function("tanh", float32=(2.5, 2.5), float64=(2.0, 2.0))
+def tanh(x: Num) -> Num:
+    """e / (e + 2) with e = expm1(2|x|): division dampens the error of e where it is largest."""
+    a = at_most(abs(x), LIMITS[x.format.dtype].saturation)
+    reduced = reduce(a + a, x.format.bias)
+    power = power_of_two(reduced.code, x)
+    if x.format.dtype == "float32":
+        r = reduced.r
+        core = fma(r * r, polynomial(r, tables.EXPM1["float32"]), r)
+        e = fma(core, power, power - 1.0)
+        return copysign(e / (e + 2.0), x)
+    return copysign(_tanh_careful(reduced, power), x)
+
+
+def _tanh_careful(reduced: Reduced, power: Num) -> Num:
+    """The same with what the roundings of e and of e + 2 lost put back; 1 / (e + 2) = (1 - t) / 2."""
+    tail = expm1_tail(reduced)
+    head = fma(reduced.r, power, power - 1.0)
+    e = fma(tail, power, head)
+    e_lost = fma(tail, power, head - e)
+    d = e + 2.0
+    d_lost = where(e < 2.0, e - (d - 2.0), 0.0) + e_lost
+    t = e / d
+    return fma(fma(-t, d_lost, e_lost), fma(t, -0.5, 0.5), t)
+
+
+def half_exp(x: Num) -> Num:
+    """exp(|x|) / 2, which overflows only where sinh and cosh do."""
+    return exp_between(at_most(abs(x), LIMITS[x.format.dtype].overflow + 1.0), shift=-1)
+
+
+@function("sinh", float32=(2.5, 2.5), float64=(2.5, 2.5))
+def sinh(x: Num) -> Num:
+    """An odd polynomial up to 1, (exp(|x|) - exp(-|x|)) / 2 above."""
+    a = abs(x)
+    z = x * x
+    small = fma(z * x, polynomial(z, tables.SINH[x.format.dtype]), x)
+    half = half_exp(x)
+    large = copysign(half - 0.25 / half, x)
+    return where(a < 1.0, small, large)
+
+
+@function("cosh", float32=(2.5, 2.5), float64=(2.5, 2.5))
+def cosh(x: Num) -> Num:
+    half = half_exp(x)
+    return half + 0.25 / half

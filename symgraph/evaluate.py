@@ -1,0 +1,113 @@
+"""The NumPy oracle: evaluate an expression graph node by node with each op's own meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dims
+from .arraytype import Array, Tuple
+from .dims import Atom
+from .errors import MissingInputError, ShapeError
+from .expr import Expr, graph_guards, toposort
+from .leaves import Input, Shared
+
+Observer = Callable[[Expr, Any], None]
+
+
+def evaluate(
+    outputs: Expr | Sequence[Expr],
+    values: Mapping[Expr, Any] | None = None,
+    *,
+    observe: Observer | None = None,
+    sizes: Mapping[Atom, Any] | None = None,
+) -> Any:
+    """The value(s) of one expression or a list of them.
+
+    values: arrays for the inputs (any node may be given; shared variables default to their current value). sizes:
+    values of named sizes that no input shows. observe(node, value) sees every node as it is computed. Values that
+    nobody needs any more are dropped on the way.
+    """
+    single = isinstance(outputs, Expr)
+    wanted = [outputs] if isinstance(outputs, Expr) else list(outputs)
+    given = dict(values or {})
+    env = bind_sizes(given, sizes)
+    order = toposort(wanted, blockers=given)
+    for node in order:
+        if isinstance(node, Shared) and node not in given:
+            given[node] = node.get_value(borrow=True)
+            bind_one(env, node, given[node])
+    check_guards(wanted, env)
+    results = _run(order, wanted, given, env, observe)
+    return results[0] if single else results
+
+
+def _run(order: list[Expr], wanted: list[Expr], given: dict[Expr, Any], env: dict[Atom, Any], observe: Observer | None) -> list[Any]:
+    uses: dict[int, int] = {}
+    for node in order:
+        for x in node.inputs:
+            uses[id(x)] = uses.get(id(x), 0) + 1
+    for node in wanted:
+        uses[id(node)] = uses.get(id(node), 0) + 1
+    done: dict[int, Any] = {}
+    for node in order:
+        value = done[id(node)] = given[node] if node in given else compute(node, [done[id(x)] for x in node.inputs], env)
+        if observe is not None:
+            observe(node, value)
+        for x in node.inputs:
+            uses[id(x)] -= 1
+            if not uses[id(x)]:
+                del done[id(x)]
+    return [done[id(node)] for node in wanted]
+
+
+def compute(node: Expr, arrays: Sequence[Any], env: Mapping[Atom, Any]) -> Any:
+    """One node's value from its inputs' values; sizes in the op become numbers. The result has the inferred dtype and rank."""
+    if isinstance(node.op, Input):
+        raise MissingInputError(f"no value for input {node.label}", site=node.site)
+    result = node.op.with_sizes(env).evaluate(*arrays)
+    if isinstance(node.type, Tuple):
+        return tuple(_as(r, t) for r, t in zip(result, node.type.items, strict=True))
+    return _as(result, node.type)
+
+
+def _as(value: Any, type: Array) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == type.dtype.np:
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(type.dtype.np)
+
+
+def bind_sizes(values: Mapping[Expr, Any], sizes: Mapping[Atom, Any] | None = None) -> dict[Atom, Any]:
+    """Values of the named sizes that the given inputs' shapes (and integer scalar inputs' values) determine."""
+    env: dict[Atom, Any] = dict(sizes or {})
+    for node, value in values.items():
+        bind_one(env, node, value)
+    return env
+
+
+def bind_one(env: dict[Atom, Any], node: Expr, value: Any) -> None:
+    """Bind the sizes that one input shows; a size that already has another value is a ShapeError."""
+    if not isinstance(node.type, Array):
+        return
+    array = np.asarray(value)
+    for axis, (declared, size) in enumerate(zip(node.type.shape, array.shape)):
+        if not isinstance(declared, int) and len(declared.terms) == 1 and declared.terms[0][1] == 1 and len(declared.terms[0][0]) == 1:
+            atom = declared.terms[0][0][0]
+            if env.setdefault(atom, size) != size:
+                raise ShapeError(f"size {atom} is {env[atom]} elsewhere but {size} on axis {axis} of {node.label}", site=node.site)
+    if isinstance(node.op, Input) and array.ndim == 0 and node.type.dtype.is_integer:
+        env[dims.ValueOf(node.label, node.op.uid)] = int(array)
+
+
+def check_guards(outputs: Sequence[Expr], env: Mapping[Atom, Any]) -> None:
+    """Raise ShapeError for the first undecided size relation that does not hold."""
+    for guard, node in graph_guards(outputs):
+        left, right = (dims.substitute(s, env) for s in (guard.left, guard.right))
+        if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
+            continue
+        if left != right if guard.relation == "==" else left > right:
+            raise ShapeError(f"{guard.what}: expected {guard.left} {guard.relation} {guard.right}, got {left} and {right}", site=node.site)

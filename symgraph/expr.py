@@ -1,0 +1,286 @@
+"""The expression graph: immutable, interned nodes, their sites, and iterative traversal.
+
+`apply(op, *inputs)` is the only way a node is made: it infers the type (errors carry the user's line), looks the
+node up in a weak table and returns the one object there is for it. Inputs and shared variables are unique objects;
+everything else that is structurally equal is identical, so graphs compare with `is`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import dims
+from .errors import GraphError, Site, SymgraphError
+from .arraytype import Array, Tuple, Type
+
+if TYPE_CHECKING:
+    from .op import Op
+
+
+class Expr:
+    """A node: an op applied to inputs. Operators and NumPy-like methods are installed by symgraph.variable.
+
+    op: what it computes; inputs: its operands; type: Array or Tuple; site: the user's (file, line); name: a label.
+    """
+
+    __slots__ = ("op", "inputs", "type", "site", "name", "__weakref__")
+
+    op: Op
+    inputs: tuple[Expr, ...]
+    type: Type
+    site: Site | None
+    name: str | None
+    __array_ufunc__ = None  # a NumPy array on the left defers to our reflected operators
+    __array_priority__ = 1000
+
+    def __init__(self, op: Op, inputs: tuple[Expr, ...], type: Type, site: Site | None, name: str | None = None):
+        self.op = op
+        self.inputs = inputs
+        self.type = type
+        self.site = site
+        self.name = name
+
+    __hash__ = object.__hash__
+
+    @property
+    def dtype(self) -> Any:
+        return self.array_type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.array_type.shape)
+
+    @property
+    def array_type(self) -> Array:
+        """The type, when it is an array's; a tuple-typed node is not a value."""
+        if isinstance(self.type, Array):
+            return self.type
+        raise GraphError(f"{self.op.name} has {len(self.type.items)} outputs: take one of them first")
+
+    @property
+    def label(self) -> str:
+        """The name, or the op's."""
+        return self.name or self.op.name
+
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"the truth of {self.label} is not known until the function is called",
+            site=user_site(),
+            hint="use where(c, a, b) or cond(c, a, b) for choices, `is` for identity, & and | for logic",
+        )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of a 0-d expression")
+        size = self.array_type.shape[0]
+        if isinstance(size, int):
+            return size
+        raise GraphError(f"len({self.label}): axis 0 is symbolic", hint=f"use {self.label}.shape[0]")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{self.label} is symbolic: compile it with symgraph.function, or use .eval({{...}})")
+
+    def __deepcopy__(self, _: Any) -> Expr:
+        return self
+
+    __copy__ = None
+
+    if TYPE_CHECKING:  # installed by symgraph.variable
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Expr: ...
+        def __add__(self, other: Any) -> Expr: ...
+        def __radd__(self, other: Any) -> Expr: ...
+        def __sub__(self, other: Any) -> Expr: ...
+        def __rsub__(self, other: Any) -> Expr: ...
+        def __mul__(self, other: Any) -> Expr: ...
+        def __rmul__(self, other: Any) -> Expr: ...
+        def __truediv__(self, other: Any) -> Expr: ...
+        def __rtruediv__(self, other: Any) -> Expr: ...
+        def __floordiv__(self, other: Any) -> Expr: ...
+        def __mod__(self, other: Any) -> Expr: ...
+        def __pow__(self, other: Any) -> Expr: ...
+        def __rpow__(self, other: Any) -> Expr: ...
+        def __matmul__(self, other: Any) -> Expr: ...
+        def __neg__(self) -> Expr: ...
+        def __abs__(self) -> Expr: ...
+        def __invert__(self) -> Expr: ...
+        def __and__(self, other: Any) -> Expr: ...
+        def __or__(self, other: Any) -> Expr: ...
+        def __xor__(self, other: Any) -> Expr: ...
+        def __lt__(self, other: Any) -> Expr: ...
+        def __le__(self, other: Any) -> Expr: ...
+        def __gt__(self, other: Any) -> Expr: ...
+        def __ge__(self, other: Any) -> Expr: ...
+
+
+del Expr.__copy__
+
+
+# ---------------------------------------------------------------------------------------------- interning
+
+_table: dict[tuple[Any, ...], weakref.ref[Expr]] = {}
+_lock = threading.RLock()
+
+
+def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
+    """The node `op(*inputs)`: interned, typed, with the user's line. Raises what op.infer raises, with that line."""
+    key = (op, *map(id, inputs))
+    found = _table.get(key)
+    node = found() if found is not None else None
+    if node is not None:
+        return node
+    try:
+        type = op.infer(*[x.type for x in inputs])
+    except SymgraphError as error:
+        raise error.at(site or user_site(), inputs) from None
+    with _lock:
+        found = _table.get(key)
+        node = found() if found is not None else None
+        if node is None:
+            node = Expr(op, inputs, type, site or _default_site())
+            _table[key] = weakref.ref(node, _Forget(key))
+        return node
+
+
+class _Forget:
+    """Weakref callback: drop the table entry, unless a new node has taken the key."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: tuple[Any, ...]):
+        self.key = key
+
+    def __call__(self, ref: weakref.ref[Expr], table: dict[Any, Any] = _table) -> None:
+        if table.get(self.key) is ref:
+            del table[self.key]
+
+
+def interned_count() -> int:
+    """How many nodes are alive in the table."""
+    return len(_table)
+
+
+# ---------------------------------------------------------------------------------------------- sites
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ROOTS = tuple(
+    root + os.sep
+    for folder in ("", "optim", "backends", "nn")
+    for root in {os.path.join(_HERE, folder).rstrip(os.sep), os.path.realpath(os.path.join(_HERE, folder))}
+)
+_internal: dict[str, bool] = {}
+_inherited = threading.local()
+
+
+def user_site() -> Site | None:
+    """File and line of the innermost frame outside symgraph (None with SYMGRAPH_TRACE=0)."""
+    frame = sys._getframe(1) if _TRACE else None
+    while frame is not None:
+        path = frame.f_code.co_filename
+        internal = _internal.get(path)
+        if internal is None:
+            internal = _internal[path] = os.path.abspath(path).startswith(_ROOTS)
+        if not internal:
+            return (path, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+_TRACE = os.environ.get("SYMGRAPH_TRACE", "1") != "0"
+
+
+def _default_site() -> Site | None:
+    site = getattr(_inherited, "site", None)
+    return site if site is not None else user_site()
+
+
+class at_site:
+    """`with at_site(node.site):` new nodes get this site instead of the current line (derivatives, rewrites)."""
+
+    __slots__ = ("_site", "_before")
+
+    def __init__(self, site: Site | None):
+        self._site = site
+
+    def __enter__(self) -> None:
+        self._before = getattr(_inherited, "site", None)
+        _inherited.site = self._site
+
+    def __exit__(self, *_: Any) -> None:
+        _inherited.site = self._before
+
+
+# ---------------------------------------------------------------------------------------------- traversal
+
+
+def toposort(outputs: Iterable[Expr], blockers: Iterable[Expr] = ()) -> list[Expr]:
+    """Every node that the outputs need, inputs before users, in a deterministic order. Nothing below a blocker is entered."""
+    stop = set(map(id, blockers))
+    seen: set[int] = set()
+    order: list[Expr] = []
+    stack: list[Expr] = list(outputs)[::-1]
+    while stack:
+        node = stack[-1]
+        if id(node) in seen:
+            stack.pop()
+            continue
+        waiting = () if id(node) in stop else [x for x in node.inputs if id(x) not in seen]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()
+            seen.add(id(node))
+            order.append(node)
+    return order
+
+
+def rebuild(node: Expr, inputs: Sequence[Expr]) -> Expr:
+    """The same op on other inputs, with the node's site; the node itself if nothing changed."""
+    if all(a is b for a, b in zip(node.inputs, inputs)):
+        return node
+    return apply(node.op, *inputs, site=node.site)
+
+
+def substitute(outputs: Sequence[Expr], replace: Iterable[tuple[Expr, Expr]]) -> list[Expr]:
+    """The outputs with nodes replaced, all at once (replacements are not searched again)."""
+    done: dict[int, Expr] = {}
+    pairs = list(replace)
+    for old, new in pairs:
+        done[id(old)] = new
+    for node in toposort(outputs, blockers=[old for old, _ in pairs]):
+        if id(node) not in done:
+            done[id(node)] = rebuild(node, [done[id(x)] for x in node.inputs])
+    return [done[id(x)] for x in outputs]
+
+
+def leaves(outputs: Iterable[Expr]) -> Iterator[Expr]:
+    """The nodes without inputs, in first-use order."""
+    return (node for node in toposort(outputs) if not node.inputs)
+
+
+def graph_guards(outputs: Iterable[Expr]) -> list[tuple[dims.Guard, Expr]]:
+    """The undecided size relations of a graph, each once, with the node that needs it."""
+    found: dict[tuple[Any, Any, str], tuple[dims.Guard, Expr]] = {}
+    for node in toposort(outputs):
+
+        def sink(guard: dims.Guard, node: Expr = node) -> None:
+            found.setdefault((guard.left, guard.right, guard.relation), (guard, node))
+
+        if not _static(node):
+            with dims.recording(sink):
+                node.op.infer(*[x.type for x in node.inputs])
+    return list(found.values())
+
+
+def _static(node: Expr) -> bool:
+    return all(isinstance(x.type, Array) and x.type.is_static for x in (node, *node.inputs))
+
+
+Visitor = Callable[[Expr], Any]
+__all__ = ["Array", "Expr", "Tuple", "Type", "apply", "at_site", "rebuild", "substitute", "toposort", "user_site"]

@@ -1,0 +1,235 @@
+"""Contractions: the matmul primitive and the NumPy-like products that are said with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dims
+from ..arraytype import Array
+from ..dims import Shape, SizeLike, product, require_equal
+from ..dtypes import bool_, every, int32
+from ..errors import AxisError, DTypeError, ShapeError
+from ..expr import Expr, apply, user_site
+from ..leaves import normalize_axis
+from ..op import Op
+from .define import broadcast_shapes, cast, promote_operands
+from .elementwise import conj, neq
+from .movement import broadcast_by, reshape_to, show, transpose_by
+
+
+class MatMul(Op):
+    """a[..., m, k] @ b[..., k, n] -> [..., m, n]: equal ranks >= 2, equal batch sizes, one dtype; integers wrap."""
+
+    name = "matmul"
+
+    def infer(self, a: Array, b: Array) -> Array:
+        if a.dtype is not b.dtype:
+            raise DTypeError(f"matmul: dtypes differ: {a.dtype} and {b.dtype}")
+        if a.dtype is bool_:
+            raise DTypeError("matmul: dtype bool is not accepted")
+        if a.ndim != b.ndim or a.ndim < 2:
+            raise ShapeError(
+                f"matmul: expected equal ranks >= 2, got {show(a.shape)} and {show(b.shape)}"
+            )
+        for axis, (s, t) in enumerate(zip(a.shape[:-2], b.shape[:-2])):
+            require_equal(s, t, f"matmul: batch axis {axis}")
+        require_equal(a.shape[-1], b.shape[-2], "matmul: inner sizes")
+        batch = tuple(s if isinstance(s, int) else t for s, t in zip(a.shape[:-2], b.shape[:-2]))
+        return Array(a.dtype, (*batch, a.shape[-2], b.shape[-1]))
+
+    def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        dtype = a.dtype
+        if dtype.itemsize == 2 and dtype.kind not in "iu":
+            a, b = a.astype(np.float32), b.astype(np.float32)
+        with np.errstate(all="ignore"):
+            return np.matmul(a, b).astype(dtype)
+
+    def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
+        a, b = inputs
+        if not a.dtype.is_inexact:
+            return [None, None]
+        return [apply(self, cotangent, swapped(b)), apply(self, swapped(a), cotangent)]
+
+
+def swapped(x: Expr) -> Expr:
+    """x with its last two axes exchanged."""
+    n = x.ndim
+    return transpose_by(x, (*range(n - 2), n - 1, n - 2))
+
+
+# --------------------------------------------------------------------------------------------- functions
+
+
+def operands(what: str, *values: Any) -> list[Expr]:
+    """Operands of a product, lifted and cast to one dtype."""
+    return promote_operands(what, values, frozenset(every))
+
+
+def require_inner(what: str, a: Expr, b: Expr, axis_a: int, axis_b: int) -> None:
+    """The contracted sizes agree, or an error in the user's words."""
+    k, got = a.array_type.shape[axis_a], b.array_type.shape[axis_b]
+    if dims.known_equal(k, got) is False:
+        raise ShapeError(
+            f"{what}({a.label}, {b.label}): inner sizes differ: expected {k} (axis {axis_a % a.ndim} of {a.label}), "
+            f"got {got} (axis {axis_b % b.ndim} of {b.label})",
+            site=user_site(),
+            operands=(a, b),
+        )
+
+
+def multiply_matrices(a: Expr, b: Expr) -> Expr:
+    """MatMul of operands of equal batch; bool as `any(a and b)`, which has no kernel of its own."""
+    if a.dtype is bool_:
+        return neq(apply(MatMul(), cast(a, int32), cast(b, int32)), 0)
+    return apply(MatMul(), a, b)
+
+
+def matmul(a: Any, b: Any) -> Expr:
+    """Matrix product as NumPy's `@`: vectors are rows on the left and columns on the right, leading axes broadcast.
+
+    Raises: ShapeError if the inner sizes differ or an operand is 0-d.
+    """
+    x, y = operands("matmul", a, b)
+    if not x.ndim or not y.ndim:
+        raise ShapeError("matmul: a 0-d operand: use * instead", site=user_site(), operands=(x, y))
+    require_inner("matmul", x, y, -1, -2 if y.ndim > 1 else -1)
+    left = reshape_to(x, (1, *x.array_type.shape)) if x.ndim == 1 else x
+    right = reshape_to(y, (*y.array_type.shape, 1)) if y.ndim == 1 else y
+    result = _batched(left, right)
+    shape = result.array_type.shape
+    if y.ndim == 1:
+        shape = shape[:-1]
+    if x.ndim == 1:
+        shape = shape[: len(shape) - 1 - (y.ndim > 1)] + shape[len(shape) - (y.ndim > 1) :]
+    return reshape_to(result, shape)
+
+
+def _batched(a: Expr, b: Expr) -> Expr:
+    """Product of operands of rank >= 2: one matrix on the right takes all rows of a at once, else batches broadcast."""
+    rows, columns = a.array_type.shape, b.array_type.shape
+    if b.ndim == 2:
+        flat = reshape_to(a, (product(rows[:-1]), rows[-1]))
+        return reshape_to(multiply_matrices(flat, b), (*rows[:-1], columns[-1]))
+    batch = broadcast_shapes("matmul: batch", rows[:-2], columns[:-2])
+    return multiply_matrices(
+        broadcast_by(a, (*batch, *rows[-2:])), broadcast_by(b, (*batch, *columns[-2:]))
+    )
+
+
+def dot(a: Any, b: Any) -> Expr:
+    """NumPy's dot: last axis of a with the last but one of b; 0-d operands multiply.   [..., k] . [..., k, n] -> [..., ..., n]"""
+    x, y = operands("dot", a, b)
+    if not x.ndim or not y.ndim:
+        return x * y
+    inner = -2 if y.ndim > 1 else -1
+    require_inner("dot", x, y, -1, inner)
+    return _contract(x, y, (x.ndim - 1,), (y.ndim + inner,))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
+    """Sum of products over axes of both: the last n of a with the first n of b, or two lists of axes; as NumPy."""
+    x, y = operands("tensordot", a, b)
+    if hasattr(axes, "__index__"):
+        count = int(axes)
+        if not 0 <= count <= min(x.ndim, y.ndim):
+            raise AxisError(
+                f"tensordot: axes={count} for ranks {x.ndim} and {y.ndim}", site=user_site()
+            )
+        pairs: Any = (range(x.ndim - count, x.ndim), range(count))
+    else:
+        pairs = [[p] if hasattr(p, "__index__") else p for p in axes]
+    over_x = tuple(normalize_axis(i, x.ndim, "tensordot") for i in pairs[0])
+    over_y = tuple(normalize_axis(i, y.ndim, "tensordot") for i in pairs[1])
+    if (
+        len(over_x) != len(over_y)
+        or len(set(over_x)) != len(over_x)
+        or len(set(over_y)) != len(over_y)
+    ):
+        raise AxisError(f"tensordot: axes {over_x} and {over_y} do not pair", site=user_site())
+    for i, j in zip(over_x, over_y):
+        require_inner("tensordot", x, y, i, j)
+    return _contract(x, y, over_x, over_y)
+
+
+def _contract(x: Expr, y: Expr, over_x: Sequence[int], over_y: Sequence[int]) -> Expr:
+    """One 2-d product: kept axes of x as rows, kept axes of y as columns."""
+    rows = [i for i in range(x.ndim) if i not in over_x]
+    columns = [i for i in range(y.ndim) if i not in over_y]
+    kept_x, kept_y = _sizes(x, rows), _sizes(y, columns)
+    inner = product(_sizes(x, over_x))
+    left = reshape_to(transpose_by(x, (*rows, *over_x)), (product(kept_x), inner))
+    right = reshape_to(
+        transpose_by(y, (*over_y, *columns)), (product(_sizes(y, over_y)), product(kept_y))
+    )
+    return reshape_to(multiply_matrices(left, right), kept_x + kept_y)
+
+
+def _sizes(x: Expr, axes: Sequence[int]) -> Shape:
+    sizes: list[SizeLike] = [x.array_type.shape[i] for i in axes]
+    return tuple(sizes)
+
+
+def outer(a: Any, b: Any) -> Expr:
+    """Products of all elements of a (flattened) with all of b.   [m], [n] -> [m, n]"""
+    x, y = operands("outer", a, b)
+    return reshape_to(x, (x.array_type.size, 1)) * reshape_to(y, (1, y.array_type.size))
+
+
+def inner(a: Any, b: Any) -> Expr:
+    """Sum of products over the last axes of both.   [..., k], [..., k] -> [..., ...]"""
+    x, y = operands("inner", a, b)
+    if not x.ndim or not y.ndim:
+        return x * y
+    require_inner("inner", x, y, -1, -1)
+    return _contract(x, y, (x.ndim - 1,), (y.ndim - 1,))
+
+
+def vdot(a: Any, b: Any) -> Expr:
+    """Sum of conj(a) * b over all elements, flattened."""
+    x, y = operands("vdot", a, b)
+    left = conj(x) if x.dtype.kind == "c" else x
+    return dot(reshape_to(left, (x.array_type.size,)), reshape_to(y, (y.array_type.size,)))
+
+
+def batched_dot(a: Any, b: Any) -> Expr:
+    """dot of each a[i] with b[i].   [b, ..., k], [b, k, ...] -> [b, ..., ...]"""
+    return batched_tensordot(
+        a, b, 0 if min(_rank(a), _rank(b)) < 2 else [[_rank(a) - 1], [max(_rank(b) - 2, 1)]]
+    )
+
+
+def _rank(x: Any) -> int:
+    return x.ndim if isinstance(x, Expr) else np.ndim(x)
+
+
+def batched_tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
+    """tensordot of each a[i] with b[i]; axes count from the whole operands (axis 0 is the batch), an int as tensordot."""
+    x, y = operands("batched_tensordot", a, b)
+    if not x.ndim or not y.ndim:
+        raise ShapeError(
+            "batched_tensordot: both operands need a batch axis", site=user_site(), operands=(x, y)
+        )
+    if hasattr(axes, "__index__"):
+        axes = [list(range(x.ndim - int(axes), x.ndim)), list(range(1, 1 + int(axes)))]
+    over_x, over_y = (
+        tuple(
+            normalize_axis(i, n, "batched_tensordot")
+            for i in ([p] if hasattr(p, "__index__") else p)
+        )
+        for p, n in zip(axes, (x.ndim, y.ndim))
+    )
+    for i, j in zip(over_x, over_y):
+        require_inner("batched_tensordot", x, y, i, j)
+    batch = x.array_type.shape[:1]
+    rows = [i for i in range(1, x.ndim) if i not in over_x]
+    columns = [i for i in range(1, y.ndim) if i not in over_y]
+    kept_x, kept_y = _sizes(x, rows), _sizes(y, columns)
+    k = product(_sizes(x, over_x))
+    left = reshape_to(transpose_by(x, (0, *rows, *over_x)), (*batch, product(kept_x), k))
+    right = reshape_to(
+        transpose_by(y, (0, *over_y, *columns)), (*y.array_type.shape[:1], k, product(kept_y))
+    )
+    return reshape_to(multiply_matrices(left, right), (*batch, *kept_x, *kept_y))

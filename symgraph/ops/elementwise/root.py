@@ -1,0 +1,105 @@
+"""Powers and roots."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symgraph.dtypes import floats, inexact, numeric
+from symgraph.leaves import Constant
+
+from ..define import Formula, elementwise, wide
+from . import integer
+from .compare import eq, isinf
+from .exponential import log
+from .logic import logical_and
+from .select import where
+
+
+def _power(x, p):
+    return integer.numpy_power(x, p) if x.dtype.kind in "iu" else wide(np.power)(x, p)
+
+
+def _slope(x, p):
+    """d(x**p)/dx = p x**(p - 1); where p is 0 and 1/x infinite it is 0."""
+    if isinstance(p.op, Constant) and p.op.value.ndim == 0 and p.dtype.is_float:
+        exponent = float(p.op.value)
+        if exponent == 1.0:
+            return exponent
+        if exponent:
+            return exponent * (x if exponent == 2.0 else x ** (exponent - 1.0))
+    singular = logical_and(eq(p, 0), isinf(1 / x))
+    return p * x ** where(singular, 0, p - 1)
+
+
+@elementwise("pow", accepts=numeric)
+class pow(Formula):
+    """x**p. Integers wrap; to a negative power, 1 and -1 keep their powers and all else gives 0.
+
+    The gradient has no NaN at x = 0: with respect to p it is 0 there (x**p is constant for p > 0).
+    For x < 0 the gradient with respect to p is NaN.
+    """
+
+    evaluate = _power
+    domain = (0.3, 3.0)
+
+    def vjp(x, p, y, dy):
+        return dy * _slope(x, p), dy * (y * log(where(eq(x, 0), 1, x)))
+
+    def lower(b, x, p):
+        return b.call("pow", x, p) if b.dtype(x).startswith("float") else integer.power(b, x, p)
+
+
+@elementwise("sqrt", accepts=inexact)
+class sqrt(Formula):
+    """Square root; NaN below 0. The derivative at 0 is infinite."""
+
+    evaluate = np.sqrt
+    domain = (0.2, 3.0)
+
+    def vjp(x, y, dy):
+        return (dy / (y * 2),)
+
+    def lower(b, x):
+        return b.op("sqrt", x)
+
+
+@elementwise("cbrt", accepts=floats)
+class cbrt(Formula):
+    """Cube root, of negative numbers too. The derivative at 0 is infinite."""
+
+    evaluate = wide(np.cbrt)
+    kinks = (0.0,)
+
+    def vjp(x, y, dy):
+        return (dy / (y * y * 3),)
+
+    def lower(b, x):
+        return b.call("cbrt", x)
+
+
+@elementwise("rsqrt", accepts=floats)
+class rsqrt(Formula):
+    """1 / sqrt(x); infinite at 0, NaN below."""
+
+    evaluate = wide(lambda x: 1 / np.sqrt(x))
+    domain = (0.2, 3.0)
+
+    def vjp(x, y, dy):
+        return (dy * (y * y * y * -0.5),)
+
+    def lower(b, x):
+        return b.call("rsqrt", x)
+
+
+@elementwise("hypot", accepts=floats)
+class hypot(Formula):
+    """sqrt(x*x + y*y) without overflow; infinite if either is. The derivative at (0, 0) is 0."""
+
+    evaluate = wide(np.hypot)
+
+    def vjp(x, y, r, dy):
+        safe = where(eq(r, 0), 1, r)
+        return dy * (x / safe), dy * (y / safe)
+
+    def lower(b, x, y):
+        return b.call("hypot", x, y)

@@ -1,0 +1,80 @@
+"""Second names of structural functions: NumPy's and Theano's where ours is another, and a few one-line relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..dtypes import every
+from ..expr import Expr
+from ..leaves import constant, lift
+from .creation import full_like
+from .define import promote_operands
+from .elementwise import maximum
+from .joining import concatenate, hstack, stack, vstack
+from .nnet import categorical_crossentropy, log_softmax, one_hot
+from .reduce import argmax, max, min
+from .shaping import mT, shape_padleft, shape_padright, squeeze, transpose
+from .statistics import std, var
+
+# NumPy and the array API
+amax, amin = max, min
+concat, permute_dims, matrix_transpose = concatenate, transpose, mT
+
+# Theano
+horizontal_stack, vertical_stack = hstack, vstack
+as_tensor_variable = as_tensor = lift
+logsoftmax, to_one_hot = log_softmax, one_hot
+crossentropy_categorical_1hot = categorical_crossentropy
+
+
+def join(axis: int, *arrays: Any) -> Expr:
+    """concatenate with the axis first."""
+    return concatenate(list(arrays), axis)
+
+
+def stacklists(arrays: Any) -> Expr:
+    """Nested lists of expressions stacked along new leading axes, one for each level."""
+    if isinstance(arrays, (list, tuple)):
+        return stack([stacklists(a) for a in arrays])
+    return lift(arrays)
+
+
+def max_and_argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> tuple[Expr, Expr]:
+    """The largest elements and where they first are."""
+    return max(x, axis, keepdims), argmax(x, axis, keepdims)
+
+
+def fill(x: Any, value: Any) -> Expr:
+    """value broadcast to the shape of x, in their common dtype."""
+    like, node = promote_operands("fill", [x, value], frozenset(every))
+    return full_like(like, node)
+
+
+second = fill
+
+
+def shape(x: Any) -> tuple[Any, ...]:
+    """Sizes: ints, or int64 0-d expressions for symbolic ones."""
+    return lift(x).shape
+
+
+def diff(x: Any, n: int = 1, axis: int = -1) -> Expr:
+    """Differences of neighbours along an axis, n times; bool by xor."""
+    node = lift(x)
+    before = (slice(None),) * (axis % node.ndim)
+    for _ in range(n):
+        after, first = node[(*before, slice(1, None))], node[(*before, slice(None, -1))]
+        node = after ^ first if node.dtype.kind == "b" else after - first
+    return node
+
+
+def kron(a: Any, b: Any) -> Expr:
+    """Kronecker product: blocks of b, each times an element of a."""
+    x, y = promote_operands("kron", [a, b], frozenset(every))
+    rank = builtin_max(x.ndim, y.ndim)
+    x, y = shape_padleft(x, rank - x.ndim), shape_padleft(y, rank - y.ndim)
+    pairs = list(zip(x.array_type.shape, y.array_type.shape))
+    left = x.reshape([s for m, _ in pairs for s in (m, 1)])
+    right = y.reshape([s for _, n in pairs for s in (1, n)])
+    return (left * right).reshape([m * n for m, n in pairs])

@@ -1,0 +1,129 @@
+"""Means, variances, norms and other figures of an axis, built from the reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..dims import SizeLike, dim_max, product
+from ..dtypes import DType, bool_, default_float, float32, float64, int64
+from ..dtypes import dtype as as_dtype
+from ..errors import GraphError
+from ..expr import Expr, user_site
+from ..leaves import constant, lift, size_value
+from .define import cast
+from .elementwise import abs as absolute
+from .elementwise import neq, pow, sqrt
+from .reduce import Reduce, kept_shape, max, min, normalize_axes, sum
+from .movement import reshape_to
+
+
+def _computed_in(d: DType) -> DType:
+    """What means are computed in: halves in float32, as their sums may overflow."""
+    return float32 if d.is_float and d.bits == 16 else d
+
+
+def _mean_dtype(x: Expr, dtype: Any) -> DType:
+    if dtype is not None:
+        return as_dtype(dtype)
+    return x.dtype if x.dtype.is_inexact else default_float()
+
+
+def count(size: SizeLike, d: DType) -> Expr:
+    """A size as a scalar of a float dtype."""
+    real = {"complex64": float32, "complex128": float64}.get(d, d)
+    return cast(size_value(size), real) if not isinstance(size, int) else constant(size, real)
+
+
+def mean(
+    x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None
+) -> Expr:
+    """Mean over axes (all if None).   Integers and bool in the default float, halves through float32; of nothing: NaN."""
+    node = lift(x)
+    result = _mean_dtype(node, dtype)
+    inner = _computed_in(result) if acc_dtype is None else as_dtype(acc_dtype)
+    axes = normalize_axes(axis, node.ndim, "mean")
+    total = sum(cast(node, inner), axes, keepdims=keepdims)
+    return cast(total / count(_number(node, axes), inner), result)
+
+
+def _number(x: Expr, axes: Sequence[int]) -> SizeLike:
+    return product(x.array_type.shape[a] for a in axes)
+
+
+def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bool = False) -> Expr:
+    """Variance over axes: mean of |x - mean|^2 with divisor n - ddof.   dtypes as mean, real for complex x."""
+    node = lift(x)
+    result = _mean_dtype(node, dtype)
+    inner = _computed_in(result)
+    values = cast(node, inner)
+    axes = normalize_axes(axis, node.ndim, "var")
+    offsets = values - mean(values, axes, keepdims=True)
+    squares = offsets * offsets if inner.is_float else absolute(offsets) ** 2
+    divisor = dim_max(_number(node, axes) - ddof, 0)
+    quotient = sum(squares, axes, keepdims=keepdims) / count(divisor, squares.dtype)
+    return cast(quotient, result) if result.is_float else quotient
+
+
+def std(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bool = False) -> Expr:
+    """Standard deviation: the square root of var."""
+    node = lift(x)
+    result = _mean_dtype(node, dtype)
+    spread = sqrt(var(node, axis, ddof, _computed_in(result), keepdims))
+    return cast(spread, result) if result.is_float else spread
+
+
+def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
+    """Largest minus smallest element over axes."""
+    node = lift(x)
+    return max(node, axis, keepdims) - min(node, axis, keepdims)
+
+
+def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
+    """int64 number of elements that are not 0."""
+    node = lift(x)
+    return sum(node if node.dtype is bool_ else neq(node, 0), axis, int64, keepdims)
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Expr:
+    """Norm of vectors over one axis, or of matrices over a pair; of all elements if axis is None and ord is None.
+
+    ord: None or 2 (Euclidean; "fro" for matrices), 1, inf, -inf, 0 or any p for vectors; None, "fro", 1, -1, inf,
+    -inf for matrices. With axis None and an ord, x must be a vector or a matrix.
+    Source: numpy.linalg.norm.
+    """
+    node = lift(x)
+    values = absolute(node if node.dtype.is_inexact else cast(node, default_float()))
+    axes = normalize_axes(axis, node.ndim, "norm")
+    if ord is None or (len(axes) == 1 and ord == 2) or (len(axes) == 2 and ord == "fro"):
+        return sqrt(sum(values * values, axes, keepdims=keepdims))
+    if len(axes) == 1:
+        return _vector_norm(values, ord, axes[0], keepdims)
+    order = tuple(axis) if isinstance(axis, (tuple, list)) else axes
+    if len(axes) != 2 or ord not in (1, -1, float("inf"), float("-inf")):
+        raise GraphError(
+            f"norm: ord={ord!r} over {len(axes)} axes is not supported", site=user_site()
+        )
+    rows, columns = (a % node.ndim for a in order)
+    summed, other = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = sum(values, summed, keepdims=True)
+    result = (max if ord > 0 else min)(sums, other, keepdims=True)
+    shape = node.array_type.shape
+    kept = kept_shape(shape, axes)
+    return (
+        result
+        if keepdims
+        else reshape_to(result, tuple(s for a, s in enumerate(kept) if a not in axes))
+    )
+
+
+def _vector_norm(x: Expr, ord: Any, axis: int, keepdims: bool) -> Expr:
+    if not isinstance(ord, (int, float)):
+        raise GraphError(f"norm: ord={ord!r} of vectors is not supported", site=user_site())
+    if abs(ord) == float("inf"):
+        return (max if ord > 0 else min)(x, axis, keepdims)
+    if ord == 0:
+        return sum(cast(neq(x, 0), x.dtype), axis, keepdims=keepdims)
+    if ord == 1:
+        return sum(x, axis, keepdims=keepdims)
+    return pow(sum(pow(x, ord), axis, keepdims=keepdims), 1 / ord)
