@@ -17,7 +17,7 @@ from symgraph.ops.movement import BroadcastTo, Reshape, Slice, Transpose
 
 
 class Axis(NamedTuple):
-    """Index along one source axis: offset + sum(coefs[j] * i_j)."""
+    """Index along one source axis: offset + sum(coefs[j] * i_j). Coefficients that are left out are 0."""
 
     offset: SizeLike
     coefs: tuple[SizeLike, ...]
@@ -101,14 +101,14 @@ def _times(k: SizeLike, x: SizeLike) -> SizeLike:
 def broadcast(source: Shape, target: Shape, map: Map) -> Map:
     """The map over `source` axes of an operand that broadcasts to `target`, read at `map` over target axes."""
     lead = len(target) - len(source)
-    rank = len(map[0].coefs) if map else 0
+    rank = max((len(axis.coefs) for axis in map), default=0)
     zero = Axis(0, (0,) * rank)
     return tuple(zero if s == 1 and t != 1 else map[lead + i] for i, (s, t) in enumerate(zip(source, target[lead:])))
 
 
 def _reshape(source: Shape, target: Shape, map: Map) -> Map | None:
     """The map over `source` axes of a reshape read at `map` over `target` axes; None where it needs division."""
-    rank = len(map[0].coefs) if map else 0
+    rank = max((len(axis.coefs) for axis in map), default=0)
     result: list[Axis] = []
     t = 0
     for s, size in enumerate(source):
@@ -134,7 +134,8 @@ def _linear(sizes: list[SizeLike], axes: list[Axis], rank: int) -> Axis:
     for i, axis in enumerate(axes):
         stride = product(sizes[i + 1 :])
         offset = offset + _times(stride, axis.offset)
-        coefs = [c + _times(stride, a) for c, a in zip(coefs, axis.coefs)]
+        for j, c in enumerate(axis.coefs):
+            coefs[j] = coefs[j] + _times(stride, c)
     return Axis(offset, tuple(coefs))
 
 
@@ -149,5 +150,6 @@ def strided(view: View, rank: int) -> Strided:
     strides: list[SizeLike] = [0] * rank
     for stride, axis in zip(row_strides(view.shape), view.map):
         offset = offset + _times(stride, axis.offset)
-        strides = [s + _times(stride, c) for s, c in zip(strides, axis.coefs)]
+        for j, c in enumerate(axis.coefs):
+            strides[j] = strides[j] + _times(stride, c)
     return Strided(offset, tuple(strides))

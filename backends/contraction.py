@@ -1,10 +1,10 @@
-"""Builds the kernel of a (batched) matrix product: what specialises it, which tiles and access it takes.
+"""Builds the kernel of a (batched) matrix product: what specialises it, which walk, tile, packing it gets.
 
     C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n])
 
-Error, float: |C - exact| <= (depth + K / depth + 1) * eps * |A| |B|, where blocks of k have at most DEPTH elements and
-depth = K / ceil(K / DEPTH). The order of summation of an element depends on K and the kernel, and neither on where the
-element lies in C nor on the batch.
+Error of floats: |C - exact| <= (S + 2) * eps * |A| |B|, where S is the longest chain of sums that leads
+to an element: depth + K / depth with depth <= DEPTH in tiles, K / 4 + 4 where rows of B stream by, and
+K / lanes + 8 in dot products. The order depends on K and the kernel, not on the place in C or the batch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .loops import Block, Buffer, Kernel
-from .macrokernel import DIMS, Blocking, Epilogue, Form, MacroKernel, Position
+from .loops import Block, Buffer, Kernel, Value
+from .macrokernel import DIMS, Blocking, Epilogue, Form, Nest, Position, Product, Tiles
+from .matvec import Dots, Streams
 from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
 from .targets import Target
 
@@ -22,12 +23,14 @@ __all__ = [
     *("build_contraction", "packed_panel_columns", "workspace_elements"),
 ]
 
-ROWS = 480  # rows of A that share a packed panel of B; a multiple of most tile heights
 DEPTH = 1024  # longest run of products summed in one register
+ROWS = 480  # rows that share a packed panel of B; a multiple of most tiles' rows
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
-EDGE_ROWS = 8  # rows of the tiles at the right edge of C, enough independent sums to hide latency
-PIECE_BYTES = 4096  # of a row of C while B streams by
+EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
+PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
+
+_WALKS: dict[Form, type[Nest]] = {Form.TILES: Tiles, Form.STREAMS: Streams, Form.DOTS: Dots}
 
 
 class ContractionSpec(NamedTuple):
@@ -35,7 +38,7 @@ class ContractionSpec(NamedTuple):
 
     dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
     a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. Where
-    both qualify (a matrix with one row or column), "k" for a vector times a matrix' rows is faster.
+    both have (a matrix with one row or column), "k" lets vectors run along k.
     m, n, k: the size where it is known: drops edges, picks the tile.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
     """
@@ -60,7 +63,7 @@ def build_contraction(
     target: Target,
     epilogue: Epilogue | None = None,
     extra_buffers: Sequence[Buffer] = (),
-    name: str = "contraction",
+    name: str | None = None,
 ) -> Kernel:
     """The kernel of C = epilogue(A @ B) for any batch, M, N, K and strides; sizes may be 0.
 
@@ -70,36 +73,46 @@ def build_contraction(
 
     epilogue: called with (block, sums, position), gives the values to store: vectors along n or
     scalars. The sums are of dtype spec.accumulate; the result is cast to that of C. It is called
-    once for each piece of code that stores, and must not depend on what C holds.
+    once for each piece of code that stores, and must not read C.
     """
-    macro = MacroKernel(
-        spec.dtype,
-        spec.out or spec.dtype,
+    product = Product(
+        (spec.dtype, spec.out or spec.dtype),
         (spec.a_unit, spec.b_unit),
         (spec.m, spec.n, spec.k),
-        target.index_dtype,
+        target,
         epilogue,
     )
+    blockings = _blockings(spec, target)
     b = Block()
-    nests = _nests(spec, target)
-    workspace = [macro.workspace] if workspace_elements(spec, target) else []
-    macro.prepare(b, DEPTH)
-    if len(nests) == 1:
-        macro.nest(b, nests[0], macro.m)
+    product.divide_depth(b, DEPTH)
+
+    def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
+        return _WALKS[blocking.form](product, blocking, rows).write(t)
+
+    if len(blockings) == 1:
+        nest(b, blockings[0], product.m)
     else:
-        one_row, many = nests
         b.branch(
-            b.let("eq", macro.m, b.index(1)),
-            lambda then: macro.nest(then, one_row, then.index(1)),
-            lambda orelse: macro.nest(orelse, many, macro.m),
+            b.let("eq", product.m, b.index(1)),
+            lambda t: nest(t, blockings[0], t.index(1)),
+            lambda t: nest(t, blockings[1], product.m),
         )
-    buffers = (macro.a, macro.b, macro.c, *workspace, *extra_buffers)
-    return Kernel(name, buffers, tuple(macro.dims.values()), tuple(b.stmts))
+    workspace = [product.workspace] if workspace_elements(spec, target) else []
+    buffers = (product.a, product.b, product.c, *workspace, *extra_buffers)
+    dims = tuple(product.dims.values())
+    return Kernel(name or _name(spec, blockings[-1]), buffers, dims, tuple(b.stmts))
+
+
+def _name(spec: ContractionSpec, blocking: Blocking) -> str:
+    """dtype, walk, tile and access: "matmul_float32_tiles_6x64_pack"."""
+    access = "panels" if blocking.packed else "pack" if blocking.packs else "direct"
+    tile = f"{blocking.main.rows}x{blocking.main.columns}"
+    return f"matmul_{spec.dtype}_{blocking.form.name.lower()}_{tile}_{access}"
 
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
-    return max(blocking.workspace for blocking in _nests(spec, target))
+    return max(blocking.workspace for blocking in _blockings(spec, target))
 
 
 def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
@@ -111,7 +124,7 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
     return _main_tile(spec._replace(packed_b=True), target).columns
 
 
-def _nests(spec: ContractionSpec, target: Target) -> list[Blocking]:
+def _blockings(spec: ContractionSpec, target: Target) -> list[Blocking]:
     """How the kernel walks over C; two ways where M is unknown: the first for M = 1."""
     if spec.n == 1 and spec.a_unit == "m" and not spec.packed_b:
         # the matrix comes transposed: take the vector for A and the matrix for B
@@ -127,7 +140,8 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
     if not spec.packed_b and 1 in (spec.m, spec.n):
         if spec.a_unit == spec.b_unit == "k":
             return _dots(spec, target)
-        if spec.m == 1 and spec.b_unit == "n" and not _stays_in_l2(spec, target):
+        wide = spec.n is None or spec.n >= target.lanes(BYTES[spec.accumulate])
+        if spec.m == 1 and spec.b_unit == "n" and wide and not _stays_in_l2(spec, target):
             return _streams(spec, target)
     main = _main_tile(spec, target)
     masks = target.masked_memory(BYTES[spec.accumulate])
@@ -138,7 +152,7 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
         _edges(spec, main, masks),
         ROWS,
         packed=spec.packed_b,
-        kept=min(ROWS, ROWS if spec.m is None else spec.m) * main.columns if blocks else 0,
+        kept=min(ROWS, spec.m or ROWS) * main.columns if blocks else 0,
         packs=min(DEPTH, spec.k or DEPTH) * main.columns if _packs(spec, target) else 0,
         masks=masks,
     )
@@ -149,17 +163,17 @@ def _dots(spec: ContractionSpec, target: Target) -> Blocking:
     lanes = target.lanes(BYTES[spec.accumulate])
     size = spec.m if spec.n == 1 else spec.n
     many = 4 if size is None else max(1, min(4, size))
-    return Blocking(
-        Form.DOTS, Tile(many, 1, lanes) if spec.n == 1 else Tile(1, many, lanes), (), ROWS
-    )
+    tile = Tile(many, 1, lanes) if spec.n == 1 else Tile(1, many, lanes)
+    return Blocking(Form.DOTS, tile, (), ROWS)
 
 
 def _streams(spec: ContractionSpec, target: Target) -> Blocking:
     """One row times a large matrix, which is read once, from left to right."""
     lanes = target.lanes(BYTES[spec.accumulate])
-    piece = Tile(1, PIECE_BYTES // target.vector_bytes, lanes)
     masks = target.masked_memory(BYTES[spec.accumulate])
-    return Blocking(Form.STREAMS, piece, _edges(spec._replace(n=None), piece, masks), ROWS)
+    vector, rest = Tile(1, 1, lanes), Tile(1, 1, lanes if masks else 1)
+    piece = Tile(1, PIECE_BYTES // target.vector_bytes, lanes)
+    return Blocking(Form.STREAMS, piece, ((vector, False), (rest, masks)), ROWS)
 
 
 def _edges(spec: ContractionSpec, main: Tile, masks: bool) -> tuple[tuple[Tile, bool], ...]:
@@ -212,7 +226,8 @@ def _step(rows: int, vectors: int) -> float:
 def _packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
-    B with contiguous columns is read in place while it stays in L2, or if few rows use it.
+    B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not be
+    cast for each tile of rows.
     """
     if spec.packed_b:
         return False
@@ -220,7 +235,7 @@ def _packs(spec: ContractionSpec, target: Target) -> bool:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False
-    return not _stays_in_l2(spec, target)
+    return spec.accumulate != spec.dtype or not _stays_in_l2(spec, target)
 
 
 def _stays_in_l2(spec: ContractionSpec, target: Target) -> bool:

@@ -10,7 +10,7 @@ no module takes LLVM long and a signal is answered between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from symgraph.dims import SizeLike, product
@@ -97,15 +97,24 @@ def walk(steps: Sequence[Step]) -> Iterator[Step]:
             stack.extend(reversed((*step.then, *step.orelse)))
 
 
-def emit_driver(program: Program, target: Target, name: str, profile: bool = False) -> Driver:
-    """The driver of a program as LLVM text. With `profile` every launch is timed.
+def emit_driver(
+    program: Program,
+    target: Target,
+    name: str,
+    symbols: Mapping[int, str] | None = None,
+    profile: bool = False,
+) -> Driver:
+    """The driver of a program as LLVM text.
+
+    symbols: the name under which a kernel was compiled, by the id of the Kernel (its own name unless given). With
+    `profile` every launch is timed.
 
     Raises: InternalError if a step needs a size that nothing binds.
     """
     atoms = tuple(dict.fromkeys(b.atom for b in program.binds))
     table = SizeTable(atoms)
     collect_sizes(program, table)
-    builder = _Builder(program, target, table, profile)
+    builder = _Builder(program, target, table, symbols or {}, profile)
     faults = fault_table(program)
     first_guard = 1 + len(program.faults)
     guards = [(g, first_guard + i) for i, (g, _) in enumerate(program.guards)]
@@ -118,6 +127,8 @@ def emit_driver(program: Program, target: Target, name: str, profile: bool = Fal
 def collect_sizes(program: Program, table: SizeTable) -> None:
     """Give every size that the program needs an entry in the table."""
     for slot in program.slots:
+        if slot.kind == "unused":
+            continue
         for size in slot.type.shape:
             table.add(size, shape=slot.kind in ("output", "update", "temp"))
         table.add(product(slot.type.shape) * slot.type.dtype.bytes)
@@ -176,8 +187,9 @@ def _function(name: str, parameters: str, text: Text) -> str:
 class _Builder:
     """Emits the steps of one program, chunk by chunk."""
 
-    def __init__(self, program: Program, target: Target, table: SizeTable, profile: bool):
+    def __init__(self, program: Program, target: Target, table: SizeTable, symbols: Mapping[int, str], profile: bool):
         self.program, self.table, self.profile = program, table, profile
+        self.symbols = symbols
         self.header = f'target triple = "{target.triple}"'
         self.index = f"i{target.pointer_bits}"
         self.first = bases(program)
@@ -298,7 +310,8 @@ class _Part:
         arguments += [("ptr", self.address(ref)) for ref in step.args]
         arguments += [(self.index, self.size(size)) for size in step.dims]
         began = self._clock() if self.builder.profile else ""
-        code = self.text.call("i32", kernel.name, *arguments)
+        symbol = self.builder.symbols.get(id(kernel), kernel.name)
+        code = self.text.call("i32", symbol, *arguments)
         if began:
             self._count(number, began)
         self._check(code, [1 + fault for fault in step.faults])

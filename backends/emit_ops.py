@@ -92,7 +92,7 @@ def let(e: Emitter, stmt: Let) -> None:
         e.names[var] = e.text.value(f"{instruction} {type} {a}, {b}")
         return
     intrinsic = _INTRINSIC.get((op, KIND.get(dtype, "")))
-    if intrinsic is not None:
+    if intrinsic is not None and not (op == "fma" and not e.target.has_fma):
         e.names[var] = _call(e, intrinsic[0], args, intrinsic[1])
         return
     special = _SPECIAL.get(op)
@@ -238,6 +238,8 @@ def _splat(e: Emitter, stmt: Let) -> str:
 
 def _iota(e: Emitter, stmt: Let) -> str:
     scalar = e.spell.scalar[stmt.var.type.dtype]
+    if stmt.var.type.lanes == 1:
+        return "0"
     return "<" + ", ".join(f"{scalar} {i}" for i in range(stmt.var.type.lanes)) + ">"
 
 

@@ -233,16 +233,16 @@ class _Partitioner:
                 k = self.kinds[id(node)]
                 if k == "opaque":
                     self._force_operands(node)
-                elif k in ("compute", "reduce", "pull") or id(node) in self.forced:
-                    for x in node.inputs:
-                        view = resolve(x, identity(len(x.array_type.shape)), self._is_stored) if isinstance(x.type, Array) else None
-                        if view is not None and view.is_flat and not is_leaf(view.base):
-                            self.forced.add(id(view.base))
                 elif k == "move":
-                    view = resolve(node, identity(len(node.array_type.shape)), self._is_stored)
-                    if view.is_flat and not is_leaf(view.base):
-                        self.forced.add(id(view.base))
+                    self._force_flat(resolve_inside(node, self._is_stored))
+                elif k != "leaf":
+                    for x in node.inputs:
+                        self._force_flat(resolve(x, identity(len(x.array_type.shape)), self._is_stored))
             changed = len(self.forced) != before
+
+    def _force_flat(self, view: View) -> None:
+        if view.is_flat and not is_leaf(view.base):
+            self.forced.add(id(view.base))
 
     def _force_operands(self, node: Expr) -> None:
         for x in node.inputs:
@@ -564,6 +564,5 @@ def _axes(node: Expr) -> tuple[int, ...]:
 
 def _injective(view: View) -> bool:
     """Every element of the base is read at most once: each loop axis that matters moves along its own source axis."""
-    rank = len(view.map[0].coefs) if view.map else 0
-    used = [any(axis.coefs[j] != 0 for axis in view.map) for j in range(rank)]
+    used = [any(c != 0 for c in column) for column in zip(*(axis.coefs for axis in view.map))]
     return not view.is_flat and all(used)

@@ -94,6 +94,9 @@ class _Run:
         self, kernel: Kernel, arrays: Sequence[np.ndarray], dims: Sequence[int], context: Context
     ):
         self.values: dict[Var, np.ndarray] = {}
+        # by id: the kernel and the expansions keep their constants and statements alive
+        self.constants: dict[int, np.ndarray] = {}
+        self.expansions: dict[int, tuple[list[Stmt], Value]] = {}
         self.buffers: dict[Buffer, np.ndarray] = {}
         self.context = context
         if len(arrays) != len(kernel.buffers) or len(dims) != len(kernel.dims):
@@ -116,9 +119,12 @@ class _Run:
             _RUN[type(stmt)](self, stmt)
 
     def value(self, value: Value) -> np.ndarray:
-        if isinstance(value, Const):
-            return constant(value)
-        return self.values[value]
+        if type(value) is Const:
+            known = self.constants.get(id(value))
+            if known is None:
+                known = self.constants[id(value)] = constant(value)
+            return known
+        return self.values[value]  # type: ignore[index]
 
     def integer(self, value: Value) -> int:
         return int(self.value(value)[0])
@@ -134,14 +140,20 @@ class _Run:
         """A function of vmath: run what it expands to."""
         from .vmath import expand  # here: most kernels call none, and its tables take time to load
 
-        block = Block()
-        result = expand(block, stmt.attr, *stmt.args)
-        self.body(block.stmts)
-        self.values[stmt.var] = self.value(result)
+        expansion = self.expansions.get(id(stmt))
+        if expansion is None:
+            block = Block()
+            result = expand(block, stmt.attr, *stmt.args)
+            expansion = self.expansions[id(stmt)] = (block.stmts, result)
+        self.body(expansion[0])
+        self.values[stmt.var] = self.value(expansion[1])
 
     def load(self, stmt: Load) -> None:
         lanes, memory = stmt.var.type.lanes, self.buffers[stmt.buffer]
         where, active = self._where(stmt.buffer, stmt.offset, lanes, stmt.mask)
+        if active is None:
+            self.values[stmt.var] = memory[where].copy()
+            return
         result = np.zeros(lanes, memory.dtype)
         result[active] = memory[where[active]]
         self.values[stmt.var] = result
@@ -149,23 +161,29 @@ class _Run:
     def store(self, stmt: Store) -> None:
         value, memory = self.value(stmt.value), self.buffers[stmt.buffer]
         where, active = self._where(stmt.buffer, stmt.offset, len(value), stmt.mask)
+        if active is None:
+            memory[where] = value
+            return
         for lane in np.flatnonzero(active):  # in lane order, as a scatter
             memory[where[lane]] = value[lane]
 
-    def _where(
-        self, buffer: Buffer, offset: Value, lanes: int, mask: Value | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The offsets of all lanes, and which lanes are active: those are inside the buffer."""
-        where = self.value(offset)
+    def _where(self, buffer: Buffer, offset: Value, lanes: int, mask: Value | None) -> Any:
+        """What to index the array with, and which lanes are active (None: a slice, all of it).
+
+        Raises: InternalError if an active lane is outside the buffer.
+        """
+        where, size = self.value(offset), len(self.buffers[buffer])
+        first = int(where[0])
+        if len(where) == 1 and mask is None:
+            if first < 0 or first + lanes > size:
+                raise _outside(buffer, first if first < 0 else max(first, size), size)
+            return slice(first, first + lanes), None
         if len(where) != lanes:
-            where = where[0] + np.arange(lanes)
+            where = first + np.arange(lanes)
         active = np.ones(lanes, bool) if mask is None else self.value(mask)
-        size = len(self.buffers[buffer])
         outside = active & ((where < 0) | (where >= size))
         if outside.any():
-            raise InternalError(
-                f"interpret: offset {int(where[outside][0])} is outside {buffer} of {size} elements"
-            )
+            raise _outside(buffer, int(where[outside][0]), size)
         return where, active
 
     def for_(self, stmt: For) -> None:
@@ -219,6 +237,10 @@ class _Run:
         context.budget -= self.integer(stmt.cost)
         if context.budget < 0 and context.poll is not None and not context.poll():
             raise _Stop(INTERRUPTED)
+
+
+def _outside(buffer: Buffer, offset: int, size: int) -> InternalError:
+    return InternalError(f"interpret: offset {offset} is outside {buffer} of {size} elements")
 
 
 def constant(const: Const) -> np.ndarray:

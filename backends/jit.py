@@ -7,22 +7,20 @@ loop IR is already as it should be. llvmlite is imported when something is first
 
 from __future__ import annotations
 
+import ctypes
 import itertools
-import struct
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from symgraph.errors import InternalError
 
-from . import targets
+from . import objectfile, targets
 from .targets import Target
 
 OPTIMIZATION = (
     2  # of instruction selection and scheduling; 3 gives the same code for explicit vectors
 )
-_ELF_MACHINE = {"x86-64": 62, "aarch64": 183, "armv7": 40}
-
 _lock = threading.Lock()
 _machines: dict[str, Any] = {}
 _linker: Any = None
@@ -76,12 +74,12 @@ def load(
     """
     from llvmlite import binding
 
-    exports = list(exports)
-    builder = binding.JITLibraryBuilder()
+    exports, imports = list(exports), imports or {}
+    _check(objects, exports, imports)
+    builder = binding.JITLibraryBuilder().add_current_process()
     for data in objects:
-        _check_machine(data)
         builder.add_object_img(data)
-    for name, address in (imports or {}).items():
+    for name, address in imports.items():
         builder.import_symbol(name, address)
     for name in exports:
         builder.export_symbol(name)
@@ -141,13 +139,25 @@ def _get_linker() -> Any:
         return _linker
 
 
-def _check_machine(data: bytes) -> None:
-    """Refuse an ELF object of another machine; other formats are the host's own."""
+def _check(objects: Sequence[bytes], exports: list[str], imports: Mapping[str, int]) -> None:
+    """Refuse ELF objects of another machine, and symbols that nothing defines.
+
+    Other formats are the host's own and are left to LLVM.
+    """
     here = targets.detect()
     if "linux" not in here.triple:
         return
-    if data[:4] != b"\x7fELF" or len(data) < 64:
-        raise InternalError("load: not an object file")
-    (machine,) = struct.unpack_from("<H", data, 18)
-    if machine != _ELF_MACHINE[here.arch]:
-        raise InternalError(f"load: object for ELF machine {machine}, this is {here.arch}")
+    defined, wanted = set(imports), set(exports)
+    for data in objects:
+        if not objectfile.is_elf(data):
+            raise InternalError("load: not an object file")
+        if objectfile.machine(data) != objectfile.MACHINES[here.arch]:
+            number = objectfile.machine(data)
+            raise InternalError(f"load: object for ELF machine {number}, this is {here.arch}")
+        symbols = objectfile.symbols(data)
+        defined |= symbols.defined
+        wanted |= symbols.undefined
+    process = ctypes.CDLL(None)
+    missing = sorted(name for name in wanted - defined if not hasattr(process, name))
+    if missing:
+        raise InternalError(f"load: nothing defines {', '.join(missing)}")

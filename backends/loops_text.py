@@ -139,7 +139,7 @@ def _typed(var: Var) -> str:
 
 def _let(stmt: Let) -> str:
     args = [_atom(a) for a in stmt.args]
-    if stmt.op in _INFIX:
+    if stmt.op in _INFIX and len(args) == 2:
         right = f"{args[0]} {_INFIX[stmt.op]} {args[1]}"
     else:
         name = stmt.op if stmt.attr is None else f"{stmt.op}[{stmt.attr}]"

@@ -1,15 +1,15 @@
-"""The loops around a register tile: batch, blocks of rows, panels of columns, blocks of k, edges, epilogue.
+"""The loops around a register tile: batch, blocks of rows, panels of columns, blocks of k, edges.
 
     for item in batch
       for block of rows
-        for panel of columns                       one panel of B, `main.columns` wide
-          for block of k                           at most `depth` long
+        for panel of columns            `main.columns` wide
+          for block of k                at most `depth` long
             pack the panel of B, if it has to be
-            for tile of rows: register tile; row by row through the epilogue to C, or, where k goes
-              on, to the workspace
+            for tile of rows            register tile, then row by row through the epilogue to C,
+                                        or, where k goes on, to the workspace
 
-The last panel, if narrower, is done vector by vector, with masks or, where those are slow, element by
-element at the end. A tile that sticks out of C at the bottom reads its last row again and drops it.
+A narrower last panel is done vector by vector, under a mask or, where masks are slow, by elements at the
+end. A tile that sticks out of C at the bottom reads the last row again and drops it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Const, LoopBlock, Ty, Value, Var
-from .microkernel import (
-    ACCUMULATE,
-    Panel,
-    Stream,
-    Tile,
-    arithmetic,
-    inner_product,
-    offset,
-    outer_product,
-    row_sums,
-    zeros,
-)
-from .packing import Source, pack
+from .microkernel import Panel, Stream, Tile, arithmetic, offset, outer_product
+from .packing import Destination, Source, pack
+from .targets import Target
 
-STREAMS = 8  # rows of B added at a time
 SHORT_EPILOGUE = 4  # statements up to which an epilogue is repeated for each vector of a row
+FEW_VECTORS = 4  # in a row of a tile, up to which they are unrolled on their way to C
 
 DIMS = (
     *("batch", "M", "N", "K", "a_batch", "a_row", "a_col"),
@@ -43,7 +33,7 @@ DIMS = (
 
 
 class Position(NamedTuple):
-    """Where values belong: C[batch, row, column ... column + lanes - 1]; `mask`: which do (None: all)."""
+    """Where values belong: C[batch, row, column + lane]; mask: for which lanes (None: all)."""
 
     batch: Value
     row: Value
@@ -58,7 +48,7 @@ class Form(enum.Enum):
     """How sums are held while k advances.
 
     TILES: register tiles, rows by vectors along n. STREAMS: a row of C on the stack, to which rows of
-    B are added as they stream by (few rows of A, a large B). DOTS: vectors along k.
+    B are added as they stream by. DOTS: vectors along k.
     """
 
     TILES = enum.auto()
@@ -71,9 +61,9 @@ class Blocking(NamedTuple):
 
     main: the tile of whole panels (STREAMS: a piece of a row of C; DOTS: rows by columns of dot
     products); edges: the tiles of a narrower panel from left to right, one vector wide, and which of
-    them is masked. rows: in a block; turned: A and B trade places, so vectors run along m; packed: B
-    lies in panels already; kept, packs: elements of the workspace for sums (0: k is one block) and
-    for a packed panel (0: none); masks: the target has masked loads.
+    them is masked. rows: in a block; turned: A and B trade places, vectors run along m; packed: B lies
+    in panels already; kept, packs: elements of the workspace for sums (0: k is one block) and for a
+    packed panel (0: none); masks: masked loads are cheap.
     """
 
     form: Form
@@ -92,8 +82,67 @@ class Blocking(NamedTuple):
         return self.kept + self.packs
 
 
-class _Operand(NamedTuple):
-    """A or B as a nest sees it: strides from one batch item, row (column) and k to the next."""
+class Product:
+    """What all nests of a kernel share: buffers, sizes, strides, arithmetic, epilogue.
+
+    units: the axis with stride 1 of A ("k", "m", None) and of B ("n", "k", None); sizes: M, N, K where
+    known. depth: the length of a block of k.
+    """
+
+    def __init__(
+        self,
+        dtypes: tuple[str, str],
+        units: tuple[str | None, str | None],
+        sizes: tuple[int | None, int | None, int | None],
+        target: Target,
+        epilogue: Epilogue | None,
+    ):
+        dtype, out = dtypes
+        self.arithmetic = arithmetic(dtype, target.has_fma)
+        self.units = units
+        self.index_dtype = target.index_dtype
+        self.dims = {name: Var(name, Ty(INDEX)) for name in DIMS}
+        self.m, self.n, self.k = (
+            self.dims[name] if size is None else Const(size, Ty(INDEX))
+            for name, size in zip("MNK", sizes)
+        )
+        self.depth: Value = self.k
+        self.a, self.b, self.c = Buffer("A", dtype), Buffer("B", dtype), Buffer("C", out, "w")
+        self.workspace = Buffer("workspace", self.arithmetic.accumulate, "rw")
+        self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
+        self.short = self._epilogue_length() <= SHORT_EPILOGUE
+
+    def _epilogue_length(self) -> int:
+        trial, zero = Block(), Const(0, Ty(INDEX))
+        sums = trial.fresh(Ty(self.arithmetic.accumulate))
+        self.epilogue(trial, sums, Position(zero, zero, zero, None))
+        return len(trial.stmts)
+
+    def divide_depth(self, b: Block, longest: int) -> None:
+        """Choose the length of a block of k: as few blocks as `longest` allows, about equal."""
+        if isinstance(self.k, Const):
+            blocks = max(1, -(-self.k.value // longest))
+            self.depth = b.index(max(1, -(-self.k.value // blocks)))
+        else:
+            k = b.let("max", self.k, b.index(1))
+            count = b.let("div", offset(b, k, longest - 1), b.index(longest))
+            self.depth = b.let("div", b.let("add", k, offset(b, count, -1)), count)
+
+    def operands(self) -> tuple[Operand, Operand]:
+        """A and B, strides that are known to be 1 as constants."""
+        d, one, (a_unit, b_unit) = self.dims, Const(1, Ty(INDEX)), self.units
+        a_row = one if a_unit == "m" else d["a_row"]
+        a_col = one if a_unit == "k" else d["a_col"]
+        b_row = one if b_unit == "k" else d["b_row"]
+        b_col = one if b_unit == "n" else d["b_col"]
+        return (
+            Operand(self.a, d["a_batch"], a_row, a_col, a_unit),
+            Operand(self.b, d["b_batch"], b_col, b_row, b_unit),
+        )
+
+
+class Operand(NamedTuple):
+    """A or B as a nest sees it: strides from batch item to item, along its own axis of C, along k."""
 
     buffer: Buffer
     batch: Value
@@ -102,401 +151,231 @@ class _Operand(NamedTuple):
     unit: str | None
 
 
-class _Nest(NamedTuple):
-    """What stays the same in one nest: `left` is read as scalars, `right` as vectors."""
+class Rows(NamedTuple):
+    """Rows `start` up to `stop` of one item of the batch."""
 
-    blocking: Blocking
-    left: _Operand
-    right: _Operand
-    rows: Value
-    columns: Value
+    item: Value
+    start: Value
+    stop: Value
+
+
+class Nest:
+    """One walk over C; `left` is read as scalars, `right` as vectors (Form.DOTS: both along k)."""
+
+    def __init__(self, product: Product, blocking: Blocking, rows: Value):
+        self.product, self.blocking = product, blocking
+        self.left, self.right = product.operands()
+        self.rows, self.columns = rows, product.n
+        if blocking.turned:
+            self.left, self.right = self.right, self.left._replace(unit="n")
+            self.rows, self.columns = self.columns, self.rows
+        self.arithmetic = product.arithmetic
+
+    def write(self, b: Block) -> tuple[()]:
+        """Emit the whole product."""
+        high = self.blocking.rows
+        with b.loop(0, self.product.dims["batch"], hint="item") as item:
+            with item.loop(0, self.rows, high, hint="block") as block:
+                stop = block.let("min", offset(block, block.var, high), self.rows)
+                self.block(block, Rows(item.var, block.var, stop))
+        return ()
+
+    def block(self, b: Block, rows: Rows) -> None:
+        """Emit all columns of a block of rows."""
+        raise NotImplementedError
+
+    def store(
+        self, b: Block, item: Value, row: Value, column: Value, sums: Value, mask: Value | None
+    ) -> None:
+        """Sums of one row of the nest from `column` on, through the epilogue, to C."""
+        if self.blocking.turned:
+            row, column = column, row
+        product = self.product
+        value = product.epilogue(b, sums, Position(item, row, column, mask))
+        where = b.let("add", times(b, item, product.dims["c_batch"]), column)
+        where = b.let("add", where, times(b, row, product.dims["c_row"]))
+        b.store(product.c, where, b.cast(value, product.c.dtype), mask)
 
 
 class _Place(NamedTuple):
-    """A block of rows of one panel of C, and the block of k at hand."""
+    """A block of rows and of k of one panel of C; `left`: columns from the panel's first to the last."""
 
-    item: Value
-    start: Value  # rows
-    stop: Value
-    column: Value  # the panel's first
+    rows: Rows
+    column: Value
+    left: Value
     first_k: Value
-    count: Value
+    steps: Value
 
 
 class _Strip(NamedTuple):
-    """What one register tile at a time covers: the columns from `shift` on of a panel."""
+    """The columns of one tile: from `shift` on in a place's panel; scratch: a tile on the stack."""
 
+    place: _Place
     tile: Tile
     shift: Value
     mask: Value | None
     scratch: Buffer
 
 
-class MacroKernel:
-    """Writes the nests of one kernel.
+class Tiles(Nest):
+    """Form.TILES."""
 
-    dtypes of the operands and of C, units (of A, of B), sizes (M, N, K where known), the integer
-    dtype of an index, the epilogue (None: the sums themselves).
-    """
+    def block(self, b: Block, rows: Rows) -> None:
+        product = self.product
+        with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
+            left = p.let("sub", self.columns, p.var)
+            if not self.blocking.kept:
+                self._panel(p, _Place(rows, p.var, left, p.index(0), product.k))
+            else:  # one block even for K = 0: C is to be written
+                end = p.let("max", product.k, p.index(1))
+                with p.loop(0, end, product.depth, hint="depth") as d:
+                    count = d.let("min", d.let("sub", product.k, d.var), product.depth)
+                    self._panel(d, _Place(rows, p.var, left, d.var, count))
 
-    def __init__(
-        self,
-        dtype: str,
-        out: str,
-        units: tuple[str | None, str | None],
-        sizes: tuple[int | None, int | None, int | None],
-        index_dtype: str,
-        epilogue: Epilogue | None,
-    ):
-        self.dtype = dtype
-        self.accumulate = ACCUMULATE[dtype]
-        self.units = units
-        self.index_dtype = index_dtype
-        self.dims = {name: Var(name, Ty(INDEX)) for name in DIMS}
-        self.m, self.n, self.k = (
-            self.dims[name] if size is None else Const(size, Ty(INDEX))
-            for name, size in zip("MNK", sizes)
-        )
-        self.depth: Value = self.k
-        self.a, self.b = Buffer("A", dtype), Buffer("B", dtype)
-        self.c = Buffer("C", out, "w")
-        self.workspace = Buffer("workspace", self.accumulate, "rw")
-        self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
-        self.short = self._epilogue_length() <= SHORT_EPILOGUE
+    def _panel(self, b: Block, place: _Place) -> None:
+        """A block of k of one panel, whole or narrower."""
+        main = self.blocking.main
+        height = b.let("sub", place.rows.stop, place.rows.start)
+        work = b.let("mul", height, place.steps)
+        b.poll(times(b, work, b.index(max(1, main.columns // 8))))
+        source = self._source(b, place)
 
-    def _epilogue_length(self) -> int:
-        trial, zero = Block(), Const(0, Ty(INDEX))
-        self.epilogue(trial, trial.fresh(Ty(self.accumulate)), Position(zero, zero, zero, None))
-        return len(trial.stmts)
+        def whole(t: Block) -> tuple[()]:
+            return self._strip(t, place, source, main, t.index(0), None)
 
-    def prepare(self, b: Block, depth: int) -> None:
-        """Compute what all nests share: the length of a block of k, as few blocks as `depth` allows."""
-        if isinstance(self.k, Const):
-            blocks = max(1, -(-self.k.value // depth))
-            self.depth = b.index(max(1, -(-self.k.value // blocks)))
-        else:
-            k = b.let("max", self.k, b.index(1))
-            blocks = b.let("div", offset(b, k, depth - 1), b.index(depth))
-            self.depth = b.let("div", b.let("add", k, offset(b, blocks, -1)), blocks)
-
-    def _operands(self, blocking: Blocking) -> tuple[_Operand, _Operand]:
-        d, one, (a_unit, b_unit) = self.dims, Const(1, Ty(INDEX)), self.units
-        a_row = one if a_unit == "m" else d["a_row"]
-        a_col = one if a_unit == "k" else d["a_col"]
-        b_row = one if b_unit == "k" else d["b_row"]
-        b_col = one if b_unit == "n" else d["b_col"]
-        a = _Operand(self.a, d["a_batch"], a_row, a_col, a_unit)
-        b = _Operand(self.b, d["b_batch"], b_col, b_row, b_unit)
-        return (b, a._replace(unit="n")) if blocking.turned else (a, b)
-
-    # --- loops, from the outside in ---
-
-    def nest(self, b: Block, blocking: Blocking, rows: Value) -> Sequence[Value]:
-        """The whole product, walked over one way; `rows`: M, or what is known of it."""
-        columns: Value = self.n
-        if blocking.turned:
-            rows, columns = columns, rows
-        nest = _Nest(blocking, *self._operands(blocking), rows, columns)
-        walk = {
-            Form.TILES: self._panels,
-            Form.STREAMS: self._streams,
-            Form.DOTS: self._dot_products,
-        }[blocking.form]
-        with b.loop(0, self.dims["batch"], hint="item") as item:
-            with item.loop(0, rows, blocking.rows, hint="block") as block:
-                stop = block.let("min", offset(block, block.var, blocking.rows), rows)
-                walk(block, nest, item.var, block.var, stop)
-        return ()
-
-    def _panels(self, b: Block, nest: _Nest, item: Value, start: Value, stop: Value) -> None:
-        with b.loop(0, nest.columns, nest.blocking.main.columns, hint="column") as p:
-            if not nest.blocking.kept:
-                zero = p.index(0)
-                self._panel(p, nest, _Place(item, start, stop, p.var, zero, self.k))
-                return
-            # one block even for K = 0: C is to be written
-            with p.loop(0, p.let("max", self.k, p.index(1)), self.depth, hint="depth") as d:
-                count = d.let("min", d.let("sub", self.k, d.var), self.depth)
-                self._panel(d, nest, _Place(item, start, stop, p.var, d.var, count))
-
-    def _panel(self, b: Block, nest: _Nest, place: _Place) -> None:
-        """One block of k of one panel, whole or narrower."""
-        main, edges = nest.blocking.main, nest.blocking.edges
-        height = b.let("sub", place.stop, place.start)
-        work = _times(b, b.let("mul", height, place.count), b.index(max(1, main.columns // 8)))
-        b.poll(work)
-        left = b.let("sub", nest.columns, place.column)
-        source = self._right(b, nest, place, left)
-        never = isinstance(nest.columns, Const) and nest.columns.value < main.columns
-
-        def whole(t: Block) -> Sequence[Value]:
-            self._strip(t, nest, place, source, main, t.index(0), None)
+        def narrow(t: Block) -> tuple[()]:
+            for e, tile, mask in across(t, self.blocking.edges, place.left):
+                self._strip(e, place, source, tile, e.var, mask)
             return ()
 
-        def narrow(t: Block) -> Sequence[Value]:
-            self._edge(t, nest, place, source, left)
-            return ()
-
-        if never:
-            narrow(b)
-        elif edges:
-            b.branch(b.let("ge", left, b.index(main.columns)), whole, narrow)
-        else:
+        if not self.blocking.edges:
             whole(b)
+        elif isinstance(self.columns, Const) and self.columns.value < main.columns:
+            narrow(b)
+        else:
+            b.branch(b.let("ge", place.left, b.index(main.columns)), whole, narrow)
 
-    def _edge(self, b: Block, nest: _Nest, place: _Place, source: Panel, left: Value) -> None:
-        """The last panel: vector by vector, then, without masks, element by element."""
-        for e, tile, mask in _across(b, nest.blocking.edges, left):
-            self._strip(e, nest, place, source, tile, e.var, mask)
-
-    def _right(self, b: Block, nest: _Nest, place: _Place, left: Value) -> Panel:
+    def _source(self, b: Block, place: _Place) -> Panel:
         """Where the panel of the vector operand is: in place, packed before, or packed here."""
-        blocking, right = nest.blocking, nest.right
+        blocking, right, product = self.blocking, self.right, self.product
         width = b.index(blocking.main.columns)
-        start = _times(b, place.item, right.batch)
+        start = times(b, place.rows.item, right.batch)
         if blocking.packed:
-            start = b.let("add", start, _times(b, place.column, self.k))
-            start = b.let("add", start, _times(b, place.first_k, width))
+            start = b.let("add", start, times(b, place.column, product.k))
+            start = b.let("add", start, times(b, place.first_k, width))
             return Panel(right.buffer, start, width, True)
-        start = b.let("add", start, _times(b, place.first_k, right.depth))
-        start = b.let("add", start, _times(b, place.column, right.along))
+        start = b.let("add", start, times(b, place.first_k, right.depth))
+        start = b.let("add", start, times(b, place.column, right.along))
         if not blocking.packs:
             return Panel(right.buffer, start, right.depth, False)
         source = Source(
-            *(right.buffer, start, right.depth, right.along, right.unit, left, blocking.masks),
-            self.index_dtype,
+            *(right.buffer, start, right.depth, right.along, right.unit),
+            *(place.left, blocking.masks),
         )
         to = b.index(blocking.kept)
-        pack(b, self.dtype, blocking.main, source, self.workspace, to, place.count)
-        return Panel(self.workspace, to, width, True)
+        target = Destination(product.workspace, to, place.steps, product.index_dtype)
+        pack(b, blocking.main, source, target)
+        return Panel(product.workspace, to, width, True)
 
     def _strip(
-        self,
-        b: Block,
-        nest: _Nest,
-        place: _Place,
-        source: Panel,
-        tile: Tile,
-        shift: Value,
-        mask: Value | None,
-    ) -> None:
+        self, b: Block, place: _Place, source: Panel, tile: Tile, shift: Value, mask: Value | None
+    ) -> tuple[()]:
         """All rows of the block over the columns of one tile.
 
-        The addresses of a tile's rows go through a table on the stack: they are computed by a loop,
-        and LLVM's strength reduction, which takes sums of products apart, finds nothing to try.
+        Addresses go through a table on the stack: a loop computes those of a tile's rows, and LLVM's
+        strength reduction, which takes sums of products apart, finds nothing to try.
         """
-        strip = _Strip(tile, shift, mask, b.alloc(self.accumulate, tile.rows * tile.columns))
-        table = b.alloc(self.index_dtype, tile.rows + 1)
-        left, at_panel = nest.left, b.index(tile.rows)
-        b.store(table, at_panel, b.cast(b.let("add", source.start, shift), self.index_dtype))
-        source = source._replace(start=b.cast(b.load(table, at_panel), INDEX))
-        base = b.let("add", _times(b, place.item, left.batch), _times(b, place.first_k, left.depth))
-        last = b.let("sub", nest.rows, b.index(1))
-        with b.loop(place.start, place.stop, tile.rows, hint="row") as r:
+        product, left = self.product, self.left
+        scratch = b.alloc(self.arithmetic.accumulate, tile.rows * tile.columns)
+        strip = _Strip(place, tile, shift, mask, scratch)
+        table, at_source = b.alloc(product.index_dtype, tile.rows + 1), b.index(tile.rows)
+        b.store(table, at_source, b.cast(b.let("add", source.start, shift), product.index_dtype))
+        source = source._replace(start=b.cast(b.load(table, at_source), INDEX))
+        base = times(b, place.rows.item, left.batch)
+        base = b.let("add", base, times(b, place.first_k, left.depth))
+        last = offset(b, self.rows, -1)
+        with b.loop(place.rows.start, place.rows.stop, tile.rows, hint="row") as r:
             with r.loop(0, r.index(tile.rows), hint="i") as i:
                 row = i.let("min", i.let("add", r.var, i.var), last)
-                start = i.let("add", base, _times(i, row, left.along))
-                i.store(table, i.var, i.cast(start, self.index_dtype))
+                start = i.let("add", base, times(i, row, left.along))
+                i.store(table, i.var, i.cast(start, product.index_dtype))
             starts = [r.cast(r.load(table, r.index(i)), INDEX) for i in range(tile.rows)]
             rows = Stream(left.buffer, tuple(starts), left.depth)
-            in_place = mask if not source.padded else None
-            sums = outer_product(r, self.dtype, tile, rows, source, in_place, place.count)
+            reach = None if source.padded else mask
+            sums = outer_product(r, self.arithmetic, tile, rows, source, reach, place.steps)
             for s, x in enumerate(sums):
-                r.store(strip.scratch, r.index(s * tile.lanes), x)
-            self._results(r, nest, place, strip, r.var)
+                r.store(scratch, r.index(s * tile.lanes), x)
+            self._results(r, strip, r.var)
+        return ()
 
-    # --- results ---
-
-    def _results(self, b: Block, nest: _Nest, place: _Place, strip: _Strip, row: Value) -> None:
-        """A tile from the stack, row by row, cut off where C ends: to C, or kept in the workspace.
-
-        A loop, so that the epilogue is written once; its vectors are unrolled if few and short.
-        """
-        tile = strip.tile
-        height = b.let("min", b.let("sub", place.stop, row), b.index(tile.rows))
-        unrolled = not nest.blocking.turned and (
-            tile.vectors == 1 or (tile.vectors <= 4 and self.short)
-        )
+    def _results(self, b: Block, strip: _Strip, first_row: Value) -> None:
+        """A tile from the stack row by row, cut off where C ends: a loop, so the epilogue is written once."""
+        tile, place = strip.tile, strip.place
+        height = b.let("min", b.let("sub", place.rows.stop, first_row), b.index(tile.rows))
+        few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and self.product.short)
         with b.loop(0, height, hint="i") as i:
-            here = i.let("add", row, i.var)
-            start = _times(i, i.var, i.index(tile.columns))
-            if unrolled:
+            row = i.let("add", first_row, i.var)
+            start = times(i, i.var, i.index(tile.columns))
+            if self.blocking.turned:  # a row of the tile is a piece of a column of C
+                rest = i.let("sub", place.left, strip.shift)
+                width = i.let("min", rest, i.index(tile.columns))
+                with i.loop(0, width, hint="j") as j:
+                    self._pieces(j, strip, row, start, [j.var], 1)
+            elif few:
                 pieces = [i.index(j * tile.lanes) for j in range(tile.vectors)]
-                self._pieces(i, nest, place, strip, here, start, pieces, tile.lanes)
+                self._pieces(i, strip, row, start, pieces, tile.lanes)
             else:
-                self._rolled(i, nest, place, strip, here, start)
-
-    def _rolled(
-        self, b: Block, nest: _Nest, place: _Place, strip: _Strip, row: Value, start: Value
-    ) -> None:
-        """A row of a tile as a loop; over elements if the tile is turned."""
-        lanes, stop = strip.tile.lanes, b.index(strip.tile.columns)
-        if nest.blocking.turned:
-            rest = b.let("sub", nest.columns, b.let("add", place.column, strip.shift))
-            lanes, stop = 1, b.let("min", rest, stop)
-        with b.loop(0, stop, lanes, hint="j") as j:
-            self._pieces(j, nest, place, strip, row, start, [j.var], lanes)
+                with i.loop(0, i.index(tile.columns), tile.lanes, hint="j") as j:
+                    self._pieces(j, strip, row, start, [j.var], tile.lanes)
 
     def _pieces(
         self,
         b: Block,
-        nest: _Nest,
-        place: _Place,
         strip: _Strip,
         row: Value,
         start: Value,
         pieces: Sequence[Value],
         lanes: int,
     ) -> None:
-        """Vectors of one row of a tile, at columns `pieces` of it."""
-        width = nest.blocking.main.columns
-        at = [b.let("add", strip.shift, piece) for piece in pieces]  # columns of the panel
-        xs: list[Value] = [
-            b.load(strip.scratch, b.let("add", start, piece), lanes) for piece in pieces
-        ]
+        """Vectors of a tile's row, which begins at `start` in the scratch: to C, or kept."""
+        place, workspace, join = strip.place, self.product.workspace, self.arithmetic.join
         mask = strip.mask if lanes > 1 else None
+        columns = [b.let("add", strip.shift, piece) for piece in pieces]
+        scratch = strip.scratch
+        xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p in pieces]
 
-        def store(t: Block) -> Sequence[Value]:
-            for column, x in zip(at, xs):
-                self._store(t, nest, place, row, t.let("add", place.column, column), x, mask)
+        def store(t: Block) -> tuple[()]:
+            for column, x in zip(columns, xs):
+                self.store(t, place.rows.item, row, t.let("add", place.column, column), x, mask)
             return ()
 
-        if not nest.blocking.kept:
+        if not self.blocking.kept:
             store(b)
             return
-        join = arithmetic(self.dtype).join
-        kept = _times(b, b.let("sub", row, place.start), b.index(width))
-        where = [b.let("add", kept, column) for column in at]
+        line = b.let("sub", row, place.rows.start)
+        line = times(b, line, b.index(self.blocking.main.columns))
+        where = [b.let("add", line, column) for column in columns]
 
-        def joined(t: Block) -> Sequence[Value]:
-            return [join(t, t.load(self.workspace, w, lanes), x) for w, x in zip(where, xs)]
+        def joined(t: Block) -> list[Value]:
+            return [join(t, t.load(workspace, w, lanes), x) for w, x in zip(where, xs)]
 
-        def keep(t: Block) -> Sequence[Value]:
+        def keep(t: Block) -> tuple[()]:
             for w, x in zip(where, xs):
-                t.store(self.workspace, w, x)
+                t.store(workspace, w, x)
             return ()
 
         xs = list(b.branch(b.let("gt", place.first_k, b.index(0)), joined, lambda t: xs))
-        last = b.let("ge", b.let("add", place.first_k, place.count), self.k)
+        last = b.let("ge", b.let("add", place.first_k, place.steps), self.product.k)
         b.branch(last, store, keep)
 
-    def _store(
-        self,
-        b: Block,
-        nest: _Nest,
-        place: _Place,
-        row: Value,
-        column: Value,
-        sums: Value,
-        mask: Value | None,
-    ) -> None:
-        """Through the epilogue to C."""
-        if nest.blocking.turned:
-            row, column = column, row
-        at = Position(place.item, row, column, mask)
-        value = b.cast(self.epilogue(b, sums, at), self.c.dtype)
-        where = b.let("add", _times(b, at.batch, self.dims["c_batch"]), column)
-        where = b.let("add", where, _times(b, row, self.dims["c_row"]))
-        b.store(self.c, where, value, mask)
 
-    # --- rows of B streaming by ---
-
-    def _streams(self, b: Block, nest: _Nest, item: Value, start: Value, stop: Value) -> None:
-        """Row after row of C, in pieces that fit on the stack."""
-        piece = nest.blocking.main.columns
-        scratch = b.alloc(self.accumulate, piece)
-        many = b.let("sub", self.k, b.let("rem", self.k, b.index(STREAMS)))
-        with (
-            b.loop(start, stop, hint="row") as r,
-            r.loop(0, nest.columns, piece, hint="column") as c,
-        ):
-            width = c.let("min", c.let("sub", nest.columns, c.var), c.index(piece))
-            c.poll(c.let("mul", self.k, c.index(piece // 8)))
-            lanes = nest.blocking.main.lanes
-            with c.loop(0, c.index(piece), lanes, hint="across") as e:
-                e.store(scratch, e.var, zeros(self.accumulate, lanes))
-            with c.loop(0, many, STREAMS, hint="k") as k:
-                self._stream(k, nest, item, r.var, c.var, width, scratch, STREAMS)
-            with c.loop(many, self.k, hint="k") as k:
-                self._stream(k, nest, item, r.var, c.var, width, scratch, 1)
-            place = _Place(item, start, stop, c.var, c.index(0), self.k)
-            tiles = ((Tile(1, 1, 1), False),) if nest.blocking.turned else nest.blocking.edges
-            for e, tile, mask in _across(c, tiles, width):
-                x = e.load(scratch, e.var, tile.lanes)
-                self._store(e, nest, place, r.var, e.let("add", c.var, e.var), x, mask)
-
-    def _stream(
-        self,
-        k: LoopBlock,
-        nest: _Nest,
-        item: Value,
-        row: Value,
-        column: Value,
-        width: Value,
-        scratch: Buffer,
-        many: int,
-    ) -> None:
-        """Add `many` rows of B, each times its element of A."""
-        left, right = nest.left, nest.right
-        at_a = k.let("add", _times(k, item, left.batch), _times(k, row, left.along))
-        at_b = k.let("add", _times(k, item, right.batch), _times(k, column, right.along))
-        factors: list[Value] = []
-        starts: list[Value] = []
-        for u in range(many):
-            step = offset(k, k.var, u)
-            x = k.load(left.buffer, k.let("add", at_a, _times(k, step, left.depth)))
-            factors.append(k.cast(x, self.accumulate))
-            starts.append(k.let("add", at_b, _times(k, step, right.depth)))
-        for e, tile, mask in _across(k, nest.blocking.edges, width):
-            here = Stream(right.buffer, tuple(e.let("add", s, e.var) for s in starts), e.index(1))
-            total = row_sums(e, self.dtype, tile.lanes, factors, here, mask)
-            total = arithmetic(self.dtype).join(e, e.load(scratch, e.var, tile.lanes), total)
-            e.store(scratch, e.var, total)
-
-    # --- dot products ---
-
-    def _dot_products(self, b: Block, nest: _Nest, item: Value, start: Value, stop: Value) -> None:
-        """Some rows by some columns of dot products along k at a time."""
-        tile, zero = nest.blocking.main, b.index(0)
-        scratch = b.alloc(self.accumulate, tile.rows * tile.vectors)
-        unroll = max(1, 8 // (tile.rows * tile.vectors))
-        with b.loop(0, nest.columns, tile.vectors, hint="column") as c:
-            width = c.let("min", c.let("sub", nest.columns, c.var), c.index(tile.vectors))
-            columns = self._lines(c, nest.right, item, c.var, tile.vectors, nest.columns)
-            with c.loop(start, stop, tile.rows, hint="row") as r:
-                height = r.let("min", r.let("sub", stop, r.var), r.index(tile.rows))
-                r.poll(self.k)
-                rows = self._lines(r, nest.left, item, r.var, tile.rows, nest.rows)
-                for i, x in enumerate(
-                    inner_product(r, self.dtype, tile.lanes, unroll, rows, columns, self.k)
-                ):
-                    r.store(scratch, r.index(i), x)
-                place = _Place(item, start, stop, c.var, zero, self.k)
-                with r.loop(0, height, hint="i") as i, i.loop(0, width, hint="j") as j:
-                    line = _times(j, i.var, j.index(tile.vectors))
-                    x = j.load(scratch, j.let("add", line, j.var))
-                    row, column = j.let("add", r.var, i.var), j.let("add", c.var, j.var)
-                    self._store(j, nest, place, row, column, x, None)
-
-    def _lines(
-        self, b: Block, operand: _Operand, item: Value, first: Value, many: int, size: Value
-    ) -> Stream:
-        """`many` lines of an operand along k; beyond the last line, the last again."""
-        base, last = _times(b, item, operand.batch), b.let("sub", size, b.index(1))
-        starts = []
-        for i in range(many):
-            line = b.let("min", offset(b, first, i), last)
-            starts.append(b.let("add", base, _times(b, line, operand.along)))
-        return Stream(operand.buffer, tuple(starts), b.index(1))
-
-
-def _across(
+def across(
     b: Block, tiles: Sequence[tuple[Tile, bool]], width: Value
 ) -> Iterator[tuple[LoopBlock, Tile, Value | None]]:
     """Loops over `width` columns, one for each of `tiles`, a vector at a time: (body, tile, mask)."""
     begin: Value = b.index(0)
     for tile, masked in tiles:
-        end = width if masked or tile.lanes == 1 else _round_down(b, width, tile.lanes)
+        end = width if masked or tile.lanes == 1 else round_down(b, width, tile.lanes)
         with b.loop(begin, end, tile.lanes, hint="across") as e:
             mask = None
             if masked:
@@ -506,7 +385,7 @@ def _across(
         begin = end
 
 
-def _times(b: Block, x: Value, y: Value) -> Value:
+def times(b: Block, x: Value, y: Value) -> Value:
     """x * y; nothing is emitted where both are known or one is 0 or 1."""
     known = [v.value for v in (x, y) if isinstance(v, Const)]
     if len(known) == 2:
@@ -518,6 +397,6 @@ def _times(b: Block, x: Value, y: Value) -> Value:
     return b.let("mul", x, y)
 
 
-def _round_down(b: Block, x: Value, to: int) -> Value:
+def round_down(b: Block, x: Value, to: int) -> Value:
     """The largest multiple of `to` that is not above x."""
     return b.let("sub", x, b.let("rem", x, b.index(to)))

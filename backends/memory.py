@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from symgraph.dims import SizeLike, ceildiv, known_le
 
+from .loops import Const, For, If, Load, Poll, Store, While
 from .program import Branch, Copy, Host, Launch, Ref, Repeat, Slot, Step
 
 
@@ -103,18 +104,15 @@ class _Places:
         self.free: dict[SizeLike, list[SizeLike]] = {}
 
     def take(self, bytes: SizeLike) -> tuple[SizeLike, SizeLike]:
-        size = ceildiv(bytes, self.align) * self.align
-        if self.free.get(size):
-            return self.free[size].pop(), size
-        fitting = [s for s in list(self.free)[: self.LOOK] if self.free[s] and known_le(size, s) is True]
-        if fitting and not isinstance(size, int):
-            return self.free[fitting[0]].pop(), fitting[0]
+        if self.free.get(bytes):
+            return self.free[bytes].pop(), bytes
+        fitting = [s for s in list(self.free)[: self.LOOK] if self.free[s] and known_le(bytes, s) is True]
         if fitting:
             best = min((s for s in fitting if isinstance(s, int)), default=fitting[0])
             return self.free[best].pop(), best
         offset = self.total
-        self.total = self.total + size
-        return offset, size
+        self.total = self.total + ceildiv(bytes, self.align) * self.align
+        return offset, bytes
 
     def give_back(self, place: tuple[SizeLike, SizeLike]) -> None:
         self.free.setdefault(place[1], []).append(place[0])
@@ -155,8 +153,6 @@ MAPS = ("map", "reduce", "fill")
 
 def has_poll(step: Launch) -> bool:
     """Whether the kernel asks for signals anywhere."""
-    from .loops import For, If, Poll, While
-
     stack = list(step.kernel.body)
     while stack:
         s = stack.pop()
@@ -180,20 +176,18 @@ def same_index(step: Launch, update: int, own: int) -> bool:
 
 def aligned_accesses(step: Launch, read: object, write: object) -> bool:
     """Every store to `write` uses an offset from which `read` was loaded before in the same block, and no other load exists."""
-    from .loops import For, If, Load, Store, While
-
     stack = [list(step.kernel.body)]
     while stack:
         block = stack.pop()
-        loaded: set[int] = set()
-        stored: set[int] = set()
+        loaded: set[object] = set()
+        stored: set[object] = set()
         for s in block:
             if isinstance(s, Load) and s.buffer is read:
                 if stored:
                     return False
-                loaded.add(id(s.offset))
+                loaded.add(_same(s.offset))
             elif isinstance(s, Store) and s.buffer is write:
-                stored.add(id(s.offset))
+                stored.add(_same(s.offset))
             elif isinstance(s, (For, While)):
                 stack.append(list(s.body))
             elif isinstance(s, If):
@@ -201,6 +195,11 @@ def aligned_accesses(step: Launch, read: object, write: object) -> bool:
         if loaded != stored and (loaded or stored):
             return False
     return True
+
+
+def _same(offset: object) -> object:
+    """A key under which equal offsets fall together."""
+    return ("literal", offset.value) if isinstance(offset, Const) else id(offset)
 
 
 def rename_slots(steps: Sequence[Step], rename: Mapping[int, int]) -> tuple[Step, ...]:

@@ -1,20 +1,20 @@
-"""Register tiles of a contraction: the two inner loops over k, and the choice of a tile for a target.
+"""The innermost loops of a contraction, in registers, and the shapes of tiles that fit there.
 
-`outer_product` keeps rows x vectors accumulators; each step loads a row of the B panel as vectors and splats one scalar
-of A for each row. `inner_product` is for operands that are both contiguous along k: vectors run along k and each
-result is a horizontal sum at the end.
+`outer_product` holds rows x vectors sums while k advances; each step loads a row of the B panel as
+vectors and splats one scalar of A for each row. `inner_product` runs vectors along k. `row_sums` adds
+a few rows of B, each times a scalar.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Const, Ty, Value
 from .targets import Target
 
-# dtype in memory -> dtype of the sums. Sums of small integers wrap at the end: arithmetic modulo 2**32 covers modulo
-# 2**8; a bool matmul is "any", so its sum is an `or` of 0/1.
+# dtype in memory -> dtype of the sums. Small integers wrap when they are stored: arithmetic modulo 2**32
+# covers modulo 2**8. A bool product is "any of all": an `or` of 0s and 1s.
 ACCUMULATE = {
     "bool": "int32",
     "int8": "int32",
@@ -31,43 +31,45 @@ ACCUMULATE = {
     "float64": "float64",
 }
 BYTES = {"int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
-
-Dot = Callable[[Block, Value, Value, Value], Value]
-Join = Callable[[Block, Value, Value], Value]
+MOST_ROWS = 8  # of a tile: more need more addresses than targets have registers
 
 
 class Arithmetic(NamedTuple):
-    """How products are made and summed; `horizontal` is the loop IR's op that sums a vector."""
+    """How products of one dtype are made and summed."""
 
-    dot: Dot  # (block, a, b, sum) -> sum + a * b
-    join: Join  # (block, sum, sum) -> sum
-    horizontal: str
+    accumulate: str  # the dtype of sums
+    dot: Callable[[Block, Value, Value, Value], Value]  # (block, a, b, sum) -> sum + a * b
+    join: Callable[[Block, Value, Value], Value]  # (block, sum, sum) -> their sum
+    horizontal: str  # the loop IR's op that sums a vector
 
-
-_FLOAT = Arithmetic(
-    lambda b, x, y, total: b.let("fma", x, y, total), lambda b, x, y: b.let("add", x, y), "hsum"
-)
-_INTEGER = Arithmetic(
-    lambda b, x, y, total: b.let("add", total, b.let("mul", x, y)),
-    lambda b, x, y: b.let("add", x, y),
-    "hsum",
-)
-_BOOL = Arithmetic(
-    lambda b, x, y, total: b.let("or", total, b.let("and", x, y)),
-    lambda b, x, y: b.let("or", x, y),
-    "hor",
-)
+    def zeros(self, lanes: int) -> Const:
+        """Where sums start."""
+        return Const(0.0 if "float" in self.accumulate else 0, Ty(self.accumulate, lanes))
 
 
-def arithmetic(dtype: str) -> Arithmetic:
-    """The arithmetic of matmul for operands of `dtype`."""
+def arithmetic(dtype: str, fused: bool) -> Arithmetic:
+    """The arithmetic of matmul for operands of `dtype`; fused: the target multiplies and adds in one."""
+    accumulate = ACCUMULATE[dtype]
     if dtype == "bool":
-        return _BOOL
-    return _FLOAT if "float" in dtype else _INTEGER
+        return Arithmetic(accumulate, _and_or, lambda b, x, y: b.let("or", x, y), "hor")
+    dot = _fused if fused and "float" in dtype else _multiply_add
+    return Arithmetic(accumulate, dot, lambda b, x, y: b.let("add", x, y), "hsum")
+
+
+def _fused(b: Block, x: Value, y: Value, total: Value) -> Value:
+    return b.let("fma", x, y, total)
+
+
+def _multiply_add(b: Block, x: Value, y: Value, total: Value) -> Value:
+    return b.let("add", total, b.let("mul", x, y))
+
+
+def _and_or(b: Block, x: Value, y: Value, total: Value) -> Value:
+    return b.let("or", total, b.let("and", x, y))
 
 
 class Tile(NamedTuple):
-    """`rows` x (`vectors` * `lanes`) results, held in registers."""
+    """`rows` x (`vectors` * `lanes`) sums."""
 
     rows: int
     vectors: int
@@ -75,23 +77,23 @@ class Tile(NamedTuple):
 
     @property
     def columns(self) -> int:
+        """Columns of C that the tile covers."""
         return self.vectors * self.lanes
 
 
 def tile_shapes(target: Target) -> list[tuple[int, int]]:
     """(rows, vectors) of the tiles worth considering: for each row count as many vectors as fit.
 
-    Accumulators, one row of B and one splat stay in registers, and the product where there is no
-    fused multiply-add. More than 8 rows need more addresses than most targets have registers. In
-    a single row each vector of B is used once, as it comes from memory.
+    Sums, one row of B and one splat stay in registers, and the product where there is no fused
+    multiply-add. In a single row each vector of B is used once, as it comes from memory.
     """
     free = target.vector_registers - 1 - (not target.has_fma)
-    tall = [(rows, free // (rows + 1)) for rows in range(2, 9) if free > rows]
+    tall = [(rows, free // (rows + 1)) for rows in range(2, MOST_ROWS + 1) if free > rows]
     return [(1, vectors) for vectors in range(4, free - 1)] + tall
 
 
 class Stream(NamedTuple):
-    """Values read at step k: `buffer[start + k * step]` for each of `starts`, `step` in elements."""
+    """Values read at step k: `buffer[start + k * step]` for each of `starts`."""
 
     buffer: Buffer
     starts: tuple[Value, ...]
@@ -101,7 +103,7 @@ class Stream(NamedTuple):
 class Panel(NamedTuple):
     """Vectors read at step k: `buffer[start + j * lanes + k * step]` for each vector j of a tile.
 
-    padded: the panel's memory goes on beyond the last column, no mask is needed.
+    padded: the memory goes on beyond the last column, no mask is needed.
     """
 
     buffer: Buffer
@@ -110,44 +112,35 @@ class Panel(NamedTuple):
     padded: bool
 
 
-def zeros(dtype: str, lanes: int) -> Const:
-    """Where sums of `dtype` start."""
-    return Const(0.0 if "float" in dtype else 0, Ty(dtype, lanes))
-
-
 def outer_product(
     b: Block,
-    dtype: str,
+    arith: Arithmetic,
     tile: Tile,
     rows: Stream,
     panel: Panel,
     mask: Value | None,
     count: Value,
 ) -> list[Value]:
-    """Sums over k < count of rows[i] * panel[j], as `tile.rows * tile.vectors` vectors, row by row.
+    """Sums over k < count of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
 
-    dtype: of the operands in memory; the sums are of ACCUMULATE[dtype]. mask: of the panel's
-    vectors where they may not be read.
+    mask: of the panel's vectors, for what may not be read.
     """
-    dot, accumulate = arithmetic(dtype).dot, ACCUMULATE[dtype]
-    sums: list[Value] = [zeros(accumulate, tile.lanes)] * (tile.rows * tile.vectors)
+    sums: list[Value] = [arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
     unit = isinstance(rows.step, Const) and rows.step.value == 1
     moving = [panel.start] if unit else [panel.start, b.index(0)]
     with b.loop(0, count, kind="reduce", carries=[*moving, *sums], hint="k") as k:
         at, sums = k.carried[0], list(k.carried[len(moving) :])
         along = k.var if unit else k.carried[1]
-        vectors = [
-            k.cast(
-                k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask), accumulate
-            )
-            for j in range(tile.vectors)
-        ]
+        vectors = []
+        for j in range(tile.vectors):
+            y = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
+            vectors.append(k.cast(y, arith.accumulate))
         for i, start in enumerate(rows.starts):
-            x = k.load(rows.buffer, k.let("add", start, along))
-            x = k.splat(k.cast(x, accumulate), tile.lanes)
+            x = k.cast(k.load(rows.buffer, k.let("add", start, along)), arith.accumulate)
+            x = k.splat(x, tile.lanes)
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
-                sums[s] = dot(k, x, y, sums[s])
+                sums[s] = arith.dot(k, x, y, sums[s])
         steps = [k.let("add", at, panel.step)]
         if not unit:
             steps.append(k.let("add", along, rows.step))
@@ -156,62 +149,66 @@ def outer_product(
 
 
 def inner_product(
-    b: Block, dtype: str, lanes: int, unroll: int, rows: Stream, columns: Stream, count: Value
+    b: Block,
+    arith: Arithmetic,
+    lanes: int,
+    unroll: int,
+    rows: Stream,
+    columns: Stream,
+    count: Value,
 ) -> list[Value]:
-    """Sums over k < count of rows[i][k] * columns[j][k], as scalars, row by row; both are contiguous along k.
+    """Sums over k < count of rows[i] * columns[j], as scalars, row by row; the streams' step is 1.
 
-    unroll: independent vector sums for each result. The last count % (lanes * unroll) elements are read under masks.
+    unroll: independent vector sums for each result. The last count % (lanes * unroll) elements are
+    read under masks.
     """
-    arith, accumulate = arithmetic(dtype), ACCUMULATE[dtype]
-    width = lanes * unroll
-    results = len(rows.starts) * len(columns.starts)
+    width, results = lanes * unroll, len(rows.starts) * len(columns.starts)
     whole = b.let("sub", count, b.let("rem", count, b.index(width)))
     iota = b.let("iota", type=Ty(INDEX, lanes))
 
-    def step(k: Block, at: Value, sums: list[Value], rest: Value | None) -> list[Value]:
+    def step(k: Block, at: Value, before: list[Value], masked: bool) -> list[Value]:
+        sums = list(before)
         for u in range(unroll):
-            mask = None
-            if rest is not None:
-                left = k.let("sub", rest, offset(k, at, u * lanes))
-                mask = k.let("lt", iota, k.splat(left, lanes))
-
-            def vector(stream: Stream, start: Value, shift: int = u * lanes, mask=mask) -> Value:
-                place = offset(k, k.let("add", start, at), shift)
-                return k.cast(k.load(stream.buffer, place, lanes, mask), accumulate)
-
-            ys = [vector(columns, start) for start in columns.starts]
-            for i, start in enumerate(rows.starts):
-                x = vector(rows, start)
-                for j, y in enumerate(ys):
-                    s = u * results + i * len(ys) + j
-                    sums[s] = arith.dot(k, x, y, sums[s])
+            here, mask = offset(k, at, u * lanes), None
+            if masked:
+                mask = k.let("lt", iota, k.splat(k.let("sub", count, here), lanes))
+            xs, ys = (
+                [
+                    k.cast(
+                        k.load(s.buffer, k.let("add", start, here), lanes, mask), arith.accumulate
+                    )
+                    for start in s.starts
+                ]
+                for s in (rows, columns)
+            )
+            pairs = [(x, y) for x in xs for y in ys]
+            for s, (x, y) in enumerate(pairs, u * results):
+                sums[s] = arith.dot(k, x, y, sums[s])
         return sums
 
-    sums: list[Value] = [zeros(accumulate, lanes)] * (results * unroll)
-    with b.loop(0, whole, width, kind="reduce", carries=sums, hint="k") as k:
-        k.next(*step(k, k.var, list(k.carried), None))
-    sums = list(k.results)
-    sums = b.branch(
-        b.let("lt", whole, count), lambda t: step(t, whole, list(sums), count), lambda t: sums
-    )
+    zeros: list[Value] = [arith.zeros(lanes)] * (results * unroll)
+    with b.loop(0, whole, width, kind="reduce", carries=zeros, hint="k") as k:
+        k.next(*step(k, k.var, list(k.carried), False))
+    sums: list[Value] = list(k.results)
+    rest = b.let("lt", whole, count)
+    sums = list(b.branch(rest, lambda t: step(t, whole, sums, True), lambda t: sums))
     while len(sums) > results:
         half = len(sums) // 2
         sums = [arith.join(b, x, y) for x, y in zip(sums[:half], sums[half:])]
-    return [b.let(arith.horizontal, s, type=Ty(accumulate)) for s in sums]
+    return [b.let(arith.horizontal, s, type=Ty(arith.accumulate)) for s in sums]
+
+
+def row_sums(
+    b: Block, arith: Arithmetic, lanes: int, factors: list[Value], rows: Stream, mask: Value | None
+) -> Value:
+    """The sum over u of factors[u] * (the vector at rows.starts[u])."""
+    total: Value = arith.zeros(lanes)
+    for factor, start in zip(factors, rows.starts):
+        x = b.cast(b.load(rows.buffer, start, lanes, mask), arith.accumulate)
+        total = arith.dot(b, b.splat(factor, lanes), x, total)
+    return total
 
 
 def offset(b: Block, x: Value, by: int) -> Value:
     """x + by, nothing emitted for 0."""
     return b.let("add", x, b.index(by)) if by else x
-
-
-def row_sums(
-    b: Block, dtype: str, lanes: int, factors: list[Value], rows: Stream, mask: Value | None
-) -> Value:
-    """The sum over u of factors[u] * (the vector at rows.starts[u])."""
-    dot, accumulate = arithmetic(dtype).dot, ACCUMULATE[dtype]
-    total: Value = zeros(accumulate, lanes)
-    for factor, start in zip(factors, rows.starts):
-        x = b.cast(b.load(rows.buffer, start, lanes, mask), accumulate)
-        total = dot(b, b.splat(factor, lanes), x, total)
-    return total

@@ -1,4 +1,9 @@
-"""Copies a panel of B into the order the register tile reads: for each k one row of the panel's columns, contiguous."""
+"""Copies a panel of B into the order in which a register tile reads it: row k of the panel, then row k + 1.
+
+    target[start + k * columns + n] = B (k, n) as the dtype of the sums, for k < steps, n < columns
+
+What lands in columns beyond the last one of B is not specified, and never used.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Ty, Value
-from .microkernel import ACCUMULATE, Tile, offset
+from .microkernel import Tile, offset
 
-SQUARE = 4  # side of the blocks transposed in registers; 8 is 2 % faster in a product, and 13 ms slower to compile
+# Side of the blocks that are transposed in registers. With 8 a product of 512 x 512 is 3 % faster, but the
+# kernel takes LLVM 13 ms longer: it is slow at long shuffles.
+SQUARE = 4
 
 
 class Source(NamedTuple):
-    """A block of B in memory: element (k, n) is `buffer[start + k * row + n * column]`.
+    """Where the panel is: element (k, n) at `buffer[start + k * row + n * column]`.
 
-    unit: which axis is known to be contiguous, "n", "k" or None (its stride argument is then not read).
-    columns: how many there are from `start` on (index); beyond are masked off or read from the last one.
+    unit: the axis that is known to be contiguous, "n", "k" or None; left: columns from `start` to the
+    end of B; masks: whether masked loads are cheap.
     """
 
     buffer: Buffer
@@ -23,103 +30,111 @@ class Source(NamedTuple):
     row: Value
     column: Value
     unit: str | None
-    columns: Value
-    masks: bool  # whether masked loads are cheap
-    index_dtype: str  # the integer dtype of an index
+    left: Value
+    masks: bool
 
 
-def pack(
-    b: Block, dtype: str, tile: Tile, source: Source, target: Buffer, start: Value, count: Value
-) -> None:
-    """target[start + k * tile.columns + n] = source (k, n) for k < count, cast to the dtype of the sums.
+class Destination(NamedTuple):
+    """Where it goes: `buffer` from `start` on, `steps` rows; index_dtype: the integer of an index."""
 
-    What lands in columns beyond the source's last is not specified, and never used.
-    """
-    _PACK[source.unit if tile.lanes > 1 else None](b, dtype, tile, source, target, start, count)
+    buffer: Buffer
+    start: Value
+    steps: Value
+    index_dtype: str
 
 
-def _copy(b, dtype, tile, source, target, start, count) -> None:
-    """Columns are contiguous: vector copies, masked in a narrow panel; without masks that one goes by elements."""
+def pack(b: Block, tile: Tile, source: Source, target: Destination) -> None:
+    """Emit the copy of one panel, `tile.columns` wide."""
+    _PACK[source.unit if tile.lanes > 1 else None](b, tile, source, target)
 
-    def copy(t: Block, masked: bool) -> tuple[()]:
-        masks = [_inside(t, source, tile, j) if masked else None for j in range(tile.vectors)]
-        with t.loop(0, count, carries=[source.start, start], hint="k") as k:
-            at, to = k.carried
-            for j, mask in enumerate(masks):
-                x = k.load(source.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
-                k.store(target, offset(k, to, j * tile.lanes), k.cast(x, ACCUMULATE[dtype]))
-            k.next(k.let("add", at, source.row), offset(k, to, tile.columns))
-        return ()
 
-    def gather(t: Block) -> tuple[()]:
-        _gather(t, dtype, tile, source, target, start, count)
-        return ()
-
+def _rows(b: Block, tile: Tile, source: Source, target: Destination) -> None:
+    """Columns are contiguous: vector copies. Without masks a narrow panel goes element by element."""
     if source.masks:
-        copy(b, True)
-    else:
-        whole = b.let("ge", source.columns, b.index(tile.columns))
-        b.branch(whole, lambda t: copy(t, False), gather)
+        _copy(b, tile, source, target, masked=True)
+        return
+    whole = b.let("ge", source.left, b.index(tile.columns))
+    b.branch(
+        whole,
+        lambda t: _copy(t, tile, source, target, masked=False),
+        lambda t: _gather(t, tile, source, target),
+    )
 
 
-def _inside(b: Block, source: Source, tile: Tile, j: int) -> Value:
-    """Which lanes of the panel's vector j the source has."""
-    left = offset(b, source.columns, -j * tile.lanes)
-    return b.let("lt", b.let("iota", type=Ty(INDEX, tile.lanes)), b.splat(left, tile.lanes))
+def _copy(b: Block, tile: Tile, source: Source, target: Destination, masked: bool) -> tuple[()]:
+    masks: list[Value | None] = [None] * tile.vectors
+    if masked:
+        iota = b.let("iota", type=Ty(INDEX, tile.lanes))
+        for j in range(tile.vectors):
+            left = b.splat(offset(b, source.left, -j * tile.lanes), tile.lanes)
+            masks[j] = b.let("lt", iota, left)
+    with b.loop(0, target.steps, carries=[source.start, target.start], hint="k") as k:
+        at, to = k.carried
+        for j, mask in enumerate(masks):
+            x = k.load(source.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
+            x = k.cast(x, target.buffer.dtype)
+            k.store(target.buffer, offset(k, to, j * tile.lanes), x)
+        k.next(k.let("add", at, source.row), offset(k, to, tile.columns))
+    return ()
 
 
-def _gather(b, dtype, tile, source, target, start, count) -> None:
-    """Any strides: element by element."""
-    last = b.let("sub", source.columns, b.index(1))
-    with b.loop(0, count, hint="k") as k:
-        row = k.let("add", source.start, k.let("mul", k.var, source.row))
-        to = k.let("add", start, k.let("mul", k.var, k.index(tile.columns)))
+def _gather(b: Block, tile: Tile, source: Source, target: Destination) -> tuple[()]:
+    """Any strides: element by element; beyond the last column, the last again."""
+    last = offset(b, source.left, -1)
+    with b.loop(0, target.steps, carries=[source.start, target.start], hint="k") as k:
+        at, to = k.carried
         with k.loop(0, k.index(tile.columns), hint="n") as n:
             column = n.let("mul", n.let("min", n.var, last), source.column)
-            x = n.load(source.buffer, n.let("add", row, column))
-            n.store(target, n.let("add", to, n.var), n.cast(x, ACCUMULATE[dtype]))
+            x = n.load(source.buffer, n.let("add", at, column))
+            n.store(target.buffer, n.let("add", to, n.var), n.cast(x, target.buffer.dtype))
+        k.next(k.let("add", at, source.row), offset(k, to, tile.columns))
+    return ()
 
 
-def _transpose(b, dtype, tile, source, target, start, count) -> None:
-    """Rows are contiguous along k: square blocks turned in registers, then the last k one by one.
+def _columns(b: Block, tile: Tile, source: Source, target: Destination) -> None:
+    """Columns of B run along k: square blocks turned in registers, then the last k one by one.
 
-    The addresses of a block's rows wait in a table on the stack, see macrokernel.
+    The addresses of a block's lines wait in a table on the stack, as in macrokernel.
     """
-    side, accumulate = min(tile.lanes, SQUARE), ACCUMULATE[dtype]
-    whole = b.let("sub", count, b.let("rem", count, b.index(side)))
-    last = offset(b, source.columns, -1)
-    table = b.alloc(source.index_dtype, side)
+    side = min(tile.lanes, SQUARE)
+    whole = b.let("sub", target.steps, b.let("rem", target.steps, b.index(side)))
+    last = offset(b, source.left, -1)
+    table = b.alloc(target.index_dtype, side)
     with b.loop(0, b.index(tile.columns), side, hint="n") as n:
         with n.loop(0, n.index(side), hint="i") as i:
             column = i.let("min", i.let("add", n.var, i.var), last)
             line = i.let("add", source.start, i.let("mul", column, source.column))
-            i.store(table, i.var, i.cast(line, source.index_dtype))
+            i.store(table, i.var, i.cast(line, target.index_dtype))
         lines = [n.cast(n.load(table, n.index(i)), INDEX) for i in range(side)]
-        with n.loop(0, whole, side, carries=[n.let("add", start, n.var)], hint="k") as k:
-            rows: list[Value] = [
-                k.cast(k.load(source.buffer, k.let("add", line, k.var), side), accumulate)
-                for line in lines
-            ]
+        start = n.let("add", target.start, n.var)
+        with n.loop(0, whole, side, carries=[start], hint="k") as k:
+            rows = []
+            for line in lines:
+                x = k.load(source.buffer, k.let("add", line, k.var), side)
+                rows.append(k.cast(x, target.buffer.dtype))
             for i, row in enumerate(transposed(k, rows)):
-                k.store(target, offset(k, k.carried[0], i * tile.columns), row)
+                k.store(target.buffer, offset(k, k.carried[0], i * tile.columns), row)
             k.next(offset(k, k.carried[0], side * tile.columns))
-    rest = source._replace(start=b.let("add", source.start, whole), row=b.index(1))
-    to = b.let("add", start, b.let("mul", whole, b.index(tile.columns)))
-    _gather(b, dtype, tile, rest, target, to, b.let("sub", count, whole))
+    to = b.let("add", target.start, b.let("mul", whole, b.index(tile.columns)))
+    rest = target._replace(start=to, steps=b.let("sub", target.steps, whole))
+    _gather(b, tile, source._replace(start=b.let("add", source.start, whole)), rest)
 
 
 def transposed(b: Block, rows: list[Value]) -> list[Value]:
-    """The transpose of a square of vectors: log2(lanes) rounds of interleaving halves.
+    """The transpose of a square of vectors, by log2(lanes) rounds of interleaving.
 
-    Each round interleaves vector i with vector i + n/2, a perfect shuffle of the square's flat index; after
-    log2(lanes) of them row and column bits have changed places.
+    A round interleaves vector i with vector i + lanes / 2, which turns the bits of an element's flat
+    index by one place; after log2(lanes) rounds row and lane have changed places.
     """
     half = len(rows) // 2
     for _ in range(half.bit_length()):
-        rows = [
-            b.let(op, x, y) for x, y in zip(rows[:half], rows[half:]) for op in ("ziplo", "ziphi")
-        ]
+        pairs = list(zip(rows[:half], rows[half:]))
+        rows = [b.let(op, x, y) for x, y in pairs for op in ("ziplo", "ziphi")]
     return rows
 
 
-_PACK: dict[str | None, Callable[..., None]] = {"n": _copy, "k": _transpose, None: _gather}
+_PACK: dict[str | None, Callable[[Block, Tile, Source, Destination], object]] = {
+    "n": _rows,
+    "k": _columns,
+    None: _gather,
+}

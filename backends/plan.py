@@ -183,8 +183,8 @@ class _Planner:
         modes: list[Update] = []
         rename: dict[int, int] = {}
         for (s, _), changes, place in zip(updates, moved, places):
-            index = self.shared.index(s)
             own = self.leaf(s).slot
+            index = self.slots[own].index
             if not changes and memory.may_write_in_place(steps, place.slot, own, {p.slot for p in places}):
                 rename[place.slot] = own
                 modes.append(Update(index, "inplace", own))

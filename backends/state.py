@@ -217,6 +217,10 @@ class State:
         """Native calls so far."""
         return ctypes.c_int64.from_address(self.address + STATE["calls"]).value
 
+    def count(self) -> None:
+        """Count a call that did not go through the entry."""
+        self._set("calls", self.calls + 1)
+
     def free(self) -> int:
         """Give idle arenas back to the system; the number of bytes."""
         freed = 0

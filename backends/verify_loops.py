@@ -326,6 +326,12 @@ def _check_lane(lane: Any, ty: Ty) -> None:
         raise _Fail(f"no lane {lane!r} in {ty}")
 
 
+def _zip(types: list[Ty], result: Ty, attr: Any) -> None:
+    _expect(types, [result, result], "args")
+    if result.lanes == 1:
+        raise _Fail("a scalar has no halves")
+
+
 def _reverse(types: list[Ty], result: Ty, attr: Any) -> None:
     _expect(result, types[0], "result")
 
@@ -355,6 +361,8 @@ _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "extract": _extract,
     "insert": _insert,
     "reverse": _reverse,
+    "ziplo": _zip,
+    "ziphi": _zip,
     "call": _call,
     **{op: _horizontal(kinds) for op, kinds in _REDUCE_KINDS.items()},
 }

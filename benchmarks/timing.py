@@ -126,9 +126,10 @@ class Child:
             text=True,
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            missing = re.match(r"ModuleNotFoundError: No module named '(.+)'", last)
-            raise ModuleNotFoundError(last, name=missing[1]) if missing else RuntimeError(last)
+            missing = re.search(r"^ModuleNotFoundError: No module named '(.+)'", done.stderr, re.M)
+            if missing:
+                raise ModuleNotFoundError(missing[0], name=missing[1])
+            raise RuntimeError(f"a child process failed:\n{done.stderr}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
 

@@ -1,0 +1,155 @@
+"""symgraph: array expressions, differentiated, rewritten and compiled to one native function.
+
+This is the door. The language (types, inputs, NumPy-like functions, gradients) is loaded at once,
+which costs little more than NumPy itself; compilation, rewriting, networks, control flow and SymPy
+are loaded when first named.
+
+    import symgraph as sg
+    x, W = sg.array("x", ("n", 784)), sg.shared(weights, "W")
+    f = sg.function([x], sg.softmax(x @ W))
+"""
+
+from __future__ import annotations
+
+import builtins as _builtins
+import importlib as _importlib
+from math import e, inf, nan, pi
+from typing import TYPE_CHECKING, Any
+
+from . import dims, dtypes, errors, variable
+from .arraytype import Array, Tuple
+from .dims import Dim, dim
+from .dtypes import (
+    bfloat16,
+    bool_,
+    complex64,
+    complex128,
+    default_float,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote,
+    set_default_float,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .errors import (
+    ArgumentError,
+    AssertionFault,
+    AxisError,
+    DisconnectedInputError,
+    DTypeError,
+    GraphError,
+    HostCallError,
+    IndexFault,
+    InternalError,
+    MissingInputError,
+    NonFiniteError,
+    ShapeError,
+    SizeError,
+    SymgraphError,
+    TargetError,
+    UnusedInputError,
+    VerifyError,
+)
+from .evaluate import evaluate
+from .expr import Expr
+from .grad import Lop, grad
+from .leaves import (
+    Shared,
+    array,
+    col,
+    constant,
+    matrix,
+    row,
+    scalar,
+    shared,
+    tensor3,
+    tensor4,
+    vector,
+)
+from .ops.contract import *
+from .ops.creation import *
+from .ops.define import cast
+from .ops.einsum import einsum
+from .ops.elementwise import *
+from .ops.gradient import (
+    consider_constant,
+    disconnected_grad,
+    grad_clip,
+    grad_scale,
+    stop_gradient,
+    surrogate_gradient,
+    zero_grad,
+)
+from .ops.joining import *
+from .ops.names import *
+from .ops.nnet import *
+from .ops.reduce import *
+from .ops.shaping import *
+from .ops.statistics import *
+from .show import debugprint
+
+__version__ = "0.1.0"
+newaxis = None
+
+_LAZY_MODULES = {
+    ".derivatives": "Rop hessian hvp jacobian",
+    ".verify": "verify_grad",
+    ".ops.branch": "cond ifelse",
+    ".ops.loop": "loop",
+    ".ops.scan": "scan until map reduce foldl foldr",
+    ".ops.effects": "Print assert_ specify_shape",
+    ".backends.function": "function In Out",
+    ".typed_inputs": " ".join(
+        [
+            f"{letter}{kind}"
+            for letter in "bwilufdcz"
+            for kind in "scalar vector matrix row col tensor3 tensor4 tensor5 tensor6 tensor7 "
+            "scalars vectors matrices rows cols tensor3s tensor4s".split()
+        ]
+        + ["tensor5 tensor6 tensor7 scalars vectors matrices rows cols tensor3s tensor4s"]
+    ),
+}
+_LAZY = {name: module for module, names in _LAZY_MODULES.items() for name in names.split()}
+_FLOORS = ("optim", "backends", "nn")
+
+if TYPE_CHECKING:
+    from .backends.function import In, Out, function
+    from .derivatives import Rop, hessian, hvp, jacobian
+    from .ops.branch import cond, ifelse
+    from .ops.effects import Print, assert_, specify_shape
+    from .ops.loop import loop
+    from .ops.scan import foldl, foldr, map, reduce, scan, until
+    from .verify import verify_grad
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FLOORS:
+        return _importlib.import_module(f".{name}", __name__)
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(module, __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_FLOORS})
+
+
+# `from symgraph import *` leaves Python's own sum, min, abs, ... alone; sg.sum is always there.
+__all__ = [
+    name
+    for name in dict.fromkeys([*globals(), *_LAZY])
+    if not name.startswith("_")
+    and not hasattr(_builtins, name)
+    and name not in ("annotations", "Any", "TYPE_CHECKING", "e")
+    and not isinstance(globals().get(name), type(_builtins))
+]

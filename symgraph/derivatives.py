@@ -1,4 +1,4 @@
-"""Derivatives beyond one gradient: forward mode (Rop), Jacobians, Hessians and Hessian-vector products."""
+"""Derivatives beyond one gradient: forward mode, Jacobians, Hessians and products with them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ Tangent = Any  # an Expr or None (zero); for a tuple-typed node a tuple of them
 def Rop(f: Wrt, wrt: Wrt, eval_points: Any, disconnected_outputs: str = "raise") -> Any:
     """Jacobian times vector: how f changes when wrt moves along eval_points; like `f`.
 
-    eval_points: arrays like wrt (one or as many). disconnected_outputs: "raise", "zero" or "none" for an f that does
-    not depend on wrt. Uses an op's jvp where it has one, else the derivative of its vjp, which is linear in its cotangent.
+    eval_points: arrays like wrt (one or as many). disconnected_outputs: "raise", "zero" or "none"
+    for an f that does not depend on wrt. Uses an op's jvp where it has one, else the derivative of
+    its vjp, which is linear in its cotangent.
     """
     outputs = targets_of("Rop", f)
     targets = targets_of("Rop", wrt)
     points = list(eval_points) if isinstance(eval_points, (list, tuple)) else [eval_points]
     if len(points) != len(targets):
-        raise GraphError(f"Rop: expected {len(targets)} eval_points, got {len(points)}", site=user_site())
+        raise GraphError(
+            f"Rop: expected {len(targets)} eval_points, got {len(points)}", site=user_site()
+        )
     tangents: dict[int, Tangent] = {
         id(x): cotangent_for(x, v, "Rop") for x, v in zip(targets, points)
     }
@@ -54,10 +57,15 @@ def _output(y: Expr, tangent: Tangent, policy: str) -> Expr | None:
     if tangent is not None:
         return tangent
     if policy not in ("raise", "zero", "none"):
-        raise GraphError(f"Rop: disconnected_outputs={policy!r}: expected raise, zero or none", site=user_site())
+        raise GraphError(
+            f"Rop: disconnected_outputs={policy!r}: expected raise, zero or none", site=user_site()
+        )
     if policy == "raise":
         raise DisconnectedInputError(
-            f"Rop: {y.label} does not depend on wrt", site=user_site(), operands=[y], hint='disconnected_outputs="zero" gives zeros'
+            f"Rop: {y.label} does not depend on wrt",
+            site=user_site(),
+            operands=[y],
+            hint='disconnected_outputs="zero" gives zeros',
         )
     return zeros_like_type(y.array_type) if policy == "zero" else None
 
@@ -76,34 +84,46 @@ def _push(node: Expr, tangents: Sequence[Tangent]) -> Tangent:
     return tuple(found) if isinstance(node.type, Tuple) else found[0]
 
 
-def _push_by_vjp(node: Expr, tangents: Sequence[Tangent], dummies: Sequence[Expr | None]) -> list[Tangent]:
-    """d/du <vjp(u), tangents>: the vjp is linear in its cotangent u, so its derivative is the forward map."""
+def _push_by_vjp(
+    node: Expr, tangents: Sequence[Tangent], dummies: Sequence[Expr | None]
+) -> list[Tangent]:
+    """d/du <vjp(u), tangents>: vjp is linear in u, so its derivative is the forward map."""
     moving = [x for x, t in zip(node.inputs, tangents) if t is not None]
     cotangent = tuple(dummies) if isinstance(node.type, Tuple) else dummies[0]
     pulled = backpropagate([(node, cotangent)], moving, blockers=list(node.inputs))
-    seeds = [(p.cotangent, t) for p, t in zip(pulled, (t for t in tangents if t is not None)) if p.cotangent is not None]
+    seeds = [
+        (p.cotangent, t)
+        for p, t in zip(pulled, (t for t in tangents if t is not None))
+        if p.cotangent is not None
+    ]
     wanted = [u for u in dummies if u is not None]
     flows = backpropagate(seeds, wanted, blockers=[*node.inputs, node])
     zeros = [(u, zeros_like_type(u.array_type)) for u in wanted]
     cut = [f.cotangent for f in flows if f.cotangent is not None]
     results = iter(substitute_above(cut, zeros, [*node.inputs, node, *(t for _, t in seeds)]))
-    per_dummy = {id(u): None if f.cotangent is None else next(results) for u, f in zip(wanted, flows)}
+    per_dummy = {
+        id(u): None if f.cotangent is None else next(results) for u, f in zip(wanted, flows)
+    }
     return [None if u is None else per_dummy[id(u)] for u in dummies]
 
 
-def substitute_above(outputs: Sequence[Expr], replace: Sequence[tuple[Expr, Expr]], floor: Sequence[Expr]) -> list[Expr]:
+def substitute_above(
+    outputs: Sequence[Expr], replace: Sequence[tuple[Expr, Expr]], floor: Sequence[Expr]
+) -> list[Expr]:
     """The outputs with nodes replaced, without walking below the `floor` nodes."""
     return substitute(outputs, [*((x, x) for x in floor), *replace])
 
 
-# ------------------------------------------------------------------------------------------------ whole matrices
+# ------------------------------------------------------------------------------- whole matrices
 
 
-def jacobian(f: Any, wrt: Wrt, *, consider_constant: Sequence[Expr] = (), disconnected_inputs: str = "raise") -> Any:
+def jacobian(
+    f: Any, wrt: Wrt, *, consider_constant: Sequence[Expr] = (), disconnected_inputs: str = "raise"
+) -> Any:
     """All derivatives of f with respect to wrt: shape f.shape + wrt.shape each, like `wrt`.
 
-    f: an expression of any rank (sizes may be symbolic). The rows are computed by a loop over the elements of f; what
-    they share is computed once.
+    f: an expression of any rank (sizes may be symbolic). The rows are computed by a loop over the
+    elements of f; what they share is computed once.
     """
     y = lift(f)
     targets = targets_of("jacobian", wrt)
@@ -111,7 +131,11 @@ def jacobian(f: Any, wrt: Wrt, *, consider_constant: Sequence[Expr] = (), discon
 
     def row(cotangent: Expr) -> list[Expr | None]:
         return grad(
-            y, targets, cotangent=cotangent, consider_constant=consider_constant, disconnected_inputs=disconnected_inputs
+            y,
+            targets,
+            cotangent=cotangent,
+            consider_constant=consider_constant,
+            disconnected_inputs=disconnected_inputs,
         )
 
     if not type.shape:
@@ -133,25 +157,47 @@ def jacobian(f: Any, wrt: Wrt, *, consider_constant: Sequence[Expr] = (), discon
     return like(wrt, found)
 
 
-def hessian(cost: Any, wrt: Wrt, *, consider_constant: Sequence[Expr] = (), disconnected_inputs: str = "raise") -> Any:
-    """Second derivatives of a scalar cost: shape wrt.shape + wrt.shape each, like `wrt` (the blocks of the diagonal)."""
+def hessian(
+    cost: Any,
+    wrt: Wrt,
+    *,
+    consider_constant: Sequence[Expr] = (),
+    disconnected_inputs: str = "raise",
+) -> Any:
+    """Second derivatives of a scalar cost: shape wrt.shape + wrt.shape each, like `wrt`.
+
+    Of several wrt these are the blocks of the diagonal.
+    """
     targets = targets_of("hessian", wrt)
-    options: dict[str, Any] = {"consider_constant": consider_constant, "disconnected_inputs": disconnected_inputs}
+    options: dict[str, Any] = {
+        "consider_constant": consider_constant,
+        "disconnected_inputs": disconnected_inputs,
+    }
     first = grad(cost, targets, **options)
-    second = {**options, "disconnected_inputs": "zero" if disconnected_inputs == "raise" else disconnected_inputs}
-    return like(wrt, [None if g is None else jacobian(g, x, **second) for g, x in zip(first, targets)])
+    second = {
+        **options,
+        "disconnected_inputs": "zero" if disconnected_inputs == "raise" else disconnected_inputs,
+    }
+    return like(
+        wrt, [None if g is None else jacobian(g, x, **second) for g, x in zip(first, targets)]
+    )
 
 
 def hvp(cost: Any, wrt: Wrt, vectors: Any) -> Any:
-    """Hessian times vector without the Hessian: like `wrt`. cost: a scalar; vectors: arrays like wrt."""
+    """Hessian of a scalar cost times vectors (arrays like wrt), without the Hessian: like `wrt`."""
     targets = targets_of("hvp", wrt)
     points = list(vectors) if isinstance(vectors, (list, tuple)) else [vectors]
     if len(points) != len(targets):
-        raise GraphError(f"hvp: expected {len(targets)} vectors, got {len(points)}", site=user_site())
+        raise GraphError(
+            f"hvp: expected {len(targets)} vectors, got {len(points)}", site=user_site()
+        )
     first = grad(cost, targets)
     seeds = [(g, cotangent_for(x, v, "hvp")) for g, x, v in zip(first, targets, points)]
     flows = backpropagate(seeds, targets)
-    zeros = [zeros_like_type(x.array_type) if f.cotangent is None else f.cotangent for x, f in zip(targets, flows)]
+    zeros = [
+        zeros_like_type(x.array_type) if f.cotangent is None else f.cotangent
+        for x, f in zip(targets, flows)
+    ]
     return like(wrt, zeros)
 
 

@@ -312,9 +312,12 @@ def _at_least_zero(d: SizeLike, depth: int = 8) -> bool:
         return False
     a, b = fn.args
     if fn.fn == "floordiv":
-        if not isinstance(b, int) or b <= 0:
-            return False
-        return _at_least_zero(b * rest + factor * (a - b + 1 if rising else a), depth - 1)
+        edge = a - b + 1 if rising else a  # b * fn is at least, at most this
+        if isinstance(b, int):
+            return b > 0 and _at_least_zero(b * rest + factor * edge, depth - 1)
+        times = floordiv(factor, b)
+        exact = known_le(1, b) is True and times * b == factor
+        return exact and _at_least_zero(rest + times * edge, depth - 1)
     some = any if (fn.fn == "max") == rising else all
     return some(_at_least_zero(rest + factor * x, depth - 1) for x in (a, b))
 

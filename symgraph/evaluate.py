@@ -10,7 +10,7 @@ import numpy as np
 from . import dims
 from .arraytype import Array, Tuple
 from .dims import Atom
-from .errors import MissingInputError, ShapeError
+from .errors import MissingInputError, ShapeError, SymgraphError
 from .expr import Expr, graph_guards, toposort
 from .leaves import Input, Shared
 
@@ -67,7 +67,10 @@ def compute(node: Expr, arrays: Sequence[Any], env: Mapping[Atom, Any]) -> Any:
     """One node's value from its inputs' values; sizes in the op become numbers. The result has the inferred dtype and rank."""
     if isinstance(node.op, Input):
         raise MissingInputError(f"no value for input {node.label}", site=node.site)
-    result = node.op.with_sizes(env).evaluate(*arrays)
+    try:
+        result = node.op.with_sizes(env).evaluate(*arrays)
+    except SymgraphError as error:
+        raise error.at(node.site) from None
     if isinstance(node.type, Tuple):
         return tuple(_as(r, t) for r, t in zip(result, node.type.items, strict=True))
     return _as(result, node.type)

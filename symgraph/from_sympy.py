@@ -1,8 +1,9 @@
 """SymPy expressions as symgraph expressions: `from_sympy(expr, {symbol: Expr})`.
 
-Each SymPy node is planned: which smaller SymPy nodes it needs, and how their expressions are combined. Plans look at
-SymPy's structure where that saves accuracy: log(1 + u), exp(u) - 1, 1 - erf(u), 1 - cos(u) are not computed by
-subtraction, quotients are divisions, square roots are square roots.
+Each SymPy node is planned: which smaller SymPy nodes it needs, and how their expressions are
+combined. Plans look at SymPy's structure where that saves accuracy: log(1 + u), exp(u) - 1, 1 -
+erf(u), 1 - cos(u) are not computed by subtraction, quotients are divisions, square roots are square
+roots.
 """
 
 from __future__ import annotations
@@ -19,30 +20,35 @@ from .leaves import constant, lift
 from .ops import elementwise as ew
 from .ops.define import cast
 
-Plan = tuple[Sequence[Any], Callable[..., Expr]]  # SymPy nodes needed, and what to make of their expressions
+Plan = tuple[
+    Sequence[Any], Callable[..., Expr]
+]  # SymPy nodes needed, and what to make of their expressions
 
 
 def from_sympy(expr: Any, symbols: Mapping[Any, Any]) -> Expr:
     """The expression for a SymPy expression, elementwise over the given arrays.
 
-    symbols: {SymPy symbol (or its name, or any subexpression): Expr, array or number}. All are cast to their common
-    float dtype, which is the result's (float64 if there are none); numbers in the expression take it too, correctly
-    rounded. Functions keep SymPy's meaning on the real line; where SymPy's value is not real the result is NaN, unless
-    the arrays are complex.
+    symbols: {SymPy symbol (or its name, or any subexpression): Expr, array or number}. All are cast
+    to their common float dtype, which is the result's (float64 if there are none); numbers in the
+    expression take it too, correctly rounded. Functions keep SymPy's meaning on the real line;
+    where SymPy's value is not real the result is NaN, unless the arrays are complex.
 
     Raises: MissingInputError for a symbol without a value, GraphError for what has no counterpart.
     """
     import sympy
 
     root = sympy.sympify(expr)
-    values = {_key(k, sympy): lift(v) for k, v in symbols.items()}
+    values = {_key(k, root): lift(v) for k, v in symbols.items()}
     dtype = to_inexact(promote(*[v.dtype for v in values.values()])) if values else float64
     converter = _Converter(sympy, {k: cast(v, dtype) for k, v in values.items()}, dtype)
     return converter.convert(root)
 
 
-def _key(k: Any, sympy: Any) -> Any:
-    return sympy.Symbol(k) if isinstance(k, str) else k
+def _key(k: Any, root: Any) -> Any:
+    """The symbol of a name, whatever SymPy assumes of it."""
+    if not isinstance(k, str):
+        return k
+    return next((s for s in sorted(root.free_symbols, key=str) if s.name == k), k)
 
 
 class _Converter:
@@ -75,10 +81,16 @@ class _Converter:
             return (), lambda: self.given[node]
         if node.is_Symbol:
             known = ", ".join(sorted(map(str, self.given))) or "none"
-            raise MissingInputError(f"from_sympy: no value for {node} (given: {known})", site=user_site())
+            raise MissingInputError(
+                f"from_sympy: no value for {node} (given: {known})", site=user_site()
+            )
         if node in (s.true, s.false):
             return (), lambda: constant(bool(node))
-        if isinstance(node, s.Expr) and not node.free_symbols and not node.atoms(s.core.function.AppliedUndef):
+        if (
+            isinstance(node, s.Expr)
+            and not node.free_symbols
+            and not node.atoms(s.core.function.AppliedUndef)
+        ):
             return (), lambda: self.number(node)
         name = node.func.__name__
         special = _SPECIAL.get(name)
@@ -90,7 +102,9 @@ class _Converter:
         raise GraphError(
             f"from_sympy: {name} has no counterpart",
             site=user_site(),
-            hint=".doit() or .rewrite(...) it first" if name in ("Derivative", "Integral", "Sum", "Product", "Limit") else None,
+            hint=".doit() or .rewrite(...) it first"
+            if name in ("Derivative", "Integral", "Sum", "Product", "Limit")
+            else None,
         )
 
     def number(self, node: Any) -> Expr:
@@ -117,7 +131,7 @@ def _pairwise(combine: Callable[[Expr, Expr], Expr], terms: Sequence[Expr]) -> E
     return level[0]
 
 
-# ------------------------------------------------------------------------------------------------ sums and products
+# ---------------------------------------------------------------------------- sums and products
 
 
 def _add(s: Any, node: Any) -> Plan:
@@ -229,7 +243,7 @@ def _log(s: Any, node: Any) -> Plan:
     return (x,), ew.log
 
 
-# ------------------------------------------------------------------------------------------------ functions
+# ------------------------------------------------------------------------------------ functions
 
 
 def _piecewise(s: Any, node: Any) -> Plan:
@@ -262,7 +276,9 @@ def _polygamma(s: Any, node: Any) -> Plan:
     if order == 0:
         return (x,), ew.digamma
     if not order.is_Integer:
-        raise GraphError(f"from_sympy: polygamma of order {order} has no counterpart", site=user_site())
+        raise GraphError(
+            f"from_sympy: polygamma of order {order} has no counterpart", site=user_site()
+        )
     return (x,), lambda x: ew.polygamma(int(order), x)
 
 

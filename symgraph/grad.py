@@ -1,13 +1,13 @@
-"""Reverse-mode differentiation over the expression graph: cotangents flow from a cost back to what it depends on.
+"""Reverse-mode differentiation: cotangents flow from a cost back to what it depends on.
 
-`backpropagate` is the engine: one walk over the topological order, linear in the graph, without recursion. `grad`, `Lop`
-and everything in `derivatives` are thin layers over it.
+`backpropagate` is the engine: one walk over the topological order, linear in the graph, without
+recursion. `grad`, `Lop` and everything in `derivatives` are thin layers over it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from . import dims
 from .arraytype import Array, Tuple, Type
@@ -20,11 +20,11 @@ from .ops.movement import BroadcastTo
 from .ops.shaping import sum_to
 
 Cotangent = Any  # an Expr, or for a tuple-typed node a tuple of Expr | None
-Wrt = Union[Expr, Sequence[Expr]]
+Wrt = Any  # an Expr, or a list or tuple of them
 
 
 class Flow(NamedTuple):
-    """What reached one target: its cotangent (None if nothing did) and whether the outputs depend on it at all."""
+    """What reached one target: its cotangent, if any, and whether the outputs depend on it."""
 
     cotangent: Expr | None
     connected: bool
@@ -40,7 +40,8 @@ def backpropagate(
 ) -> list[Flow]:
     """Cotangents of the `wrt` nodes when each (node, cotangent) in `seeds` is given.
 
-    constant: nodes that nothing flows to or through. known: nodes whose cotangent is this, whatever flows to them.
+    constant: nodes that nothing flows to or through. known: nodes whose cotangent is this, whatever
+    flows to them.
     blockers: nodes that are not entered (they may be targets).
     """
     known = known or {}
@@ -117,7 +118,7 @@ def _is_differentiable(type: Type) -> bool:
 
 
 def _fit(cotangent: Cotangent, type: Type, node: Expr) -> Cotangent:
-    """A cotangent with the shape and dtype of the input it belongs to: summed over broadcast axes, cast."""
+    """A cotangent with its input's shape and dtype: summed over broadcast axes, cast."""
     if isinstance(type, Tuple):
         return tuple(
             None if c is None or not t.dtype.is_inexact else _fit(c, t, node)
@@ -172,7 +173,7 @@ def ones_like_type(type: Array) -> Expr:
     return apply(BroadcastTo(type.shape), one) if type.shape else one
 
 
-# ------------------------------------------------------------------------------------------------ the user's door
+# ------------------------------------------------------------------------------ the user's door
 
 
 def grad(
@@ -184,16 +185,18 @@ def grad(
     known_grads: Mapping[Expr, Any] | None = None,
     disconnected_inputs: str = "raise",
 ) -> Any:
-    """The derivative of a scalar cost with respect to expressions: like `wrt`, one Expr, a list or a tuple.
+    """The derivative of a scalar cost: like `wrt`, one Expr, a list or a tuple.
 
-    cost: 0-d and float, unless `cotangent` (an array like cost) is given; the result is then the vector-Jacobian
-    product. May be None if known_grads says where to start. wrt: any expressions of the graph, not only inputs.
+    cost: 0-d and float, unless `cotangent` (an array like cost) is given; the result is then the
+    vector-Jacobian product. May be None if known_grads says where to start. wrt: any expressions of
+    the graph, not only inputs.
     consider_constant: expressions that nothing flows to or through.
     known_grads: {expression: its gradient}; what the graph would send to it is ignored.
-    disconnected_inputs: what to do when the cost does not depend on one of `wrt`: "raise", "zero" (also "ignore", and
-    "warn" with a warning), "none".
+    disconnected_inputs: what to do when the cost does not depend on one of `wrt`: "raise", "zero"
+    (also "ignore", and "warn" with a warning), "none".
 
-    Raises: DisconnectedInputError, ShapeError (cost not a scalar), DTypeError (integer cost or wrt).
+    Raises: DisconnectedInputError, ShapeError (cost not a scalar), DTypeError (integer cost or
+    wrt).
     """
     targets = targets_of("grad", wrt)
     known = {x: cotangent_for(x, g, "known_grads") for x, g in (known_grads or {}).items()}
@@ -214,7 +217,7 @@ def Lop(
     consider_constant: Sequence[Expr] = (),
     disconnected_inputs: str = "raise",
 ) -> Any:
-    """Row vector times Jacobian: the derivative of sum(f * eval_points) with respect to wrt, like `wrt`.
+    """Row vector times Jacobian: the derivative of sum(f * eval_points), like `wrt`.
 
     f: an expression or several; eval_points: arrays like f (one or as many).
     """
@@ -246,7 +249,7 @@ def _seed(cost: Expr, cotangent: Any) -> tuple[Expr, Expr]:
             f"grad: the cost must be a real float, got {type}",
             site=user_site(),
             operands=[cost],
-            hint="abs(x)**2 or real(x) of a complex value; astype of an integer is differentiable nowhere",
+            hint="abs(x)**2 or real(x) make a complex value real",
         )
     return cost, constant(1, type.dtype)
 
@@ -281,7 +284,7 @@ def _as_list(xs: Any) -> list[Any]:
 def targets_of(what: str, wrt: Wrt) -> list[Expr]:
     if not isinstance(wrt, (Expr, list, tuple)):
         raise TypeError(
-            f"{what}: wrt must be an expression, a list or a tuple of them, got {type(wrt).__name__}"
+            f"{what}: wrt must be an expression or a list or tuple of them, got {type(wrt)}"
         )
     targets = _as_list(wrt)
     for x in targets:
@@ -291,7 +294,10 @@ def targets_of(what: str, wrt: Wrt) -> list[Expr]:
 
 
 def like(wrt: Wrt, found: list[Any]) -> Any:
-    return found[0] if isinstance(wrt, Expr) else type(wrt)(found) if type(wrt) in (list, tuple) else found
+    """Results in the form of `wrt`: one, a list or a tuple."""
+    if isinstance(wrt, Expr):
+        return found[0]
+    return tuple(found) if isinstance(wrt, tuple) else found
 
 
 _DISCONNECTED = {"raise": "raise", "zero": "zero", "ignore": "zero", "warn": "warn", "none": "none"}
@@ -315,10 +321,10 @@ def _settle_one(what: str, x: Expr, flow: Flow, action: str) -> Expr | None:
     if not type.dtype.is_inexact:
         if action == "raise":
             raise DTypeError(
-                f"{what}: {x.label} is {type.dtype}: there is no derivative with respect to integers",
+                f"{what}: {x.label} is {type.dtype}: no derivative with respect to integers",
                 site=user_site(),
                 operands=[x],
-                hint=f"declare it as a float, or differentiate with respect to {x.label}.astype(...)",
+                hint="declare it as a float, or differentiate with respect to its astype(...)",
             )
         type = Array(lift(0.0).dtype, type.shape)
     elif flow.connected:  # through functions that are constant almost everywhere

@@ -1,8 +1,8 @@
-"""Regions: the bodies of loops and branches, closed over parameters, so that equal bodies are equal values.
+"""Regions: bodies of loops and branches, closed over parameters: equal bodies are equal values.
 
-A region's results depend on nothing but its parameters (`leaves.Param`) and constants. While the user's function runs
-the parameters are `Placeholder` leaves; `close` finds what else the results need, makes it explicit as captures, and
-replaces both by numbered parameters.
+A region's results depend on nothing but its parameters (`leaves.Param`) and constants. While the
+user's function runs the parameters are `Placeholder` leaves; `close` finds what else the results
+need, makes it explicit as captures, and replaces both by numbered parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _uid = itertools.count(1)
 
 
 class Placeholder(Leaf):
-    """A region's parameter while its body is being traced; unlike an input it can never stand for a size."""
+    """A region's parameter while its body is traced; unlike an input it never stands for a size."""
 
     name = "placeholder"
     uid: int
@@ -44,9 +44,10 @@ def placeholder(type: Array, name: str | None = None) -> Expr:
 
 
 class Region:
-    """A function from arrays to arrays as a value: `params` are types, `results` expressions over Param leaves.
+    """A function of arrays as a value: `params` are types, `results` expressions over Param leaves.
 
-    Hashable and immutable; two regions are equal when their parameters' types are equal and their results identical.
+    Hashable and immutable; two regions are equal when their parameters' types are equal and their
+    results identical.
     """
 
     __slots__ = ("params", "results", "_hash", "_guards")
@@ -78,12 +79,12 @@ class Region:
 
     def inline(self, arguments: Sequence[Expr]) -> list[Expr]:
         """The results with the parameters replaced by expressions."""
-        pairs = [(x, arguments[x.op.index]) for x in self.param_nodes()]
+        pairs = [(x, arguments[i]) for i, x in self.param_nodes()]
         return substitute(self.results, pairs)
 
-    def param_nodes(self) -> list[Expr]:
-        """The parameters that the results use."""
-        return [x for x in toposort(self.results) if isinstance(x.op, Param)]
+    def param_nodes(self) -> list[tuple[int, Expr]]:
+        """The parameters that the results use, with their numbers."""
+        return [(x.op.index, x) for x in toposort(self.results) if isinstance(x.op, Param)]
 
     def bind(self, shapes: Sequence[Sequence[SizeLike]]) -> dict[Atom, SizeLike]:
         """What the parameters' named sizes are when the arguments have these shapes."""
@@ -122,7 +123,11 @@ def _is_atom(size: Dim) -> bool:
 
 def substitute_type(type: Array, values: Mapping[Atom, SizeLike]) -> Array:
     """The type with named sizes replaced."""
-    return type if type.is_static or not values else Array(type.dtype, tuple(dims.substitute(s, values) for s in type.shape))
+    return (
+        type
+        if type.is_static or not values
+        else Array(type.dtype, tuple(dims.substitute(s, values) for s in type.shape))
+    )
 
 
 def check_same(declared: Array, actual: Array, values: Mapping[Atom, SizeLike], what: str) -> None:
@@ -133,7 +138,7 @@ def check_same(declared: Array, actual: Array, values: Mapping[Atom, SizeLike], 
         dims.require_equal(dims.substitute(a, values), b, f"{what}: axis {axis}")
 
 
-# ------------------------------------------------------------------------------------------------ tracing
+# -------------------------------------------------------------------------------------- tracing
 
 
 class _Tracing(threading.local):
@@ -145,7 +150,7 @@ _tracing = _Tracing()
 
 @contextmanager
 def recording_draws() -> Iterator[list[Expr]]:
-    """Within this block random draws are recorded: a loop gives each of its steps its own numbers."""
+    """Within this block random draws are recorded: a loop gives each step its own numbers."""
     before = _tracing.draws
     mine: list[Expr] = []
     _tracing.draws = [*(before or []), mine]
@@ -167,21 +172,23 @@ def current_draws() -> Sequence[Expr]:
 
 
 def trace(fn: Callable[..., Sequence[Expr]], types: Sequence[Array]) -> tuple[Region, list[Expr]]:
-    """The region of fn(*parameters) -> results, and the expressions it captures (its further parameters)."""
+    """The region of fn(*parameters) -> results, and what it captures (its further parameters)."""
     params = [placeholder(t) for t in types]
     return close(params, fn(*params))
 
 
 def close(params: Sequence[Expr], results: Sequence[Expr]) -> tuple[Region, list[Expr]]:
-    """A region of results over placeholders `params`; what does not depend on them is computed outside and captured.
+    """A region of results over `params`; what does not depend on them is captured from outside.
 
-    Captured are the largest such expressions, except that constants stay inside, and so does the broadcast of a
-    captured value (it is index arithmetic inside, an array outside).
+    Captured are the largest such expressions, except that constants stay inside, and so does the
+    broadcast of a captured value (it is index arithmetic inside, an array outside).
     """
     return close_at(params, results, invariants(params, results))
 
 
-def close_at(params: Sequence[Expr], results: Sequence[Expr], captures: Sequence[Expr]) -> tuple[Region, list[Expr]]:
+def close_at(
+    params: Sequence[Expr], results: Sequence[Expr], captures: Sequence[Expr]
+) -> tuple[Region, list[Expr]]:
     """A region of results over `params`, cut at the given captures."""
     nodes = [*params, *captures]
     pairs = [(x, apply(Param(x.array_type, i))) for i, x in enumerate(nodes)]
@@ -189,32 +196,31 @@ def close_at(params: Sequence[Expr], results: Sequence[Expr], captures: Sequence
 
 
 def invariants(params: Sequence[Expr], results: Sequence[Expr]) -> list[Expr]:
-    """The largest expressions below `results` that need no parameter but some input, in first-use order."""
-    inside = set(map(id, params))  # depends on a parameter, or must run in the region
-    closed: set[int] = set()  # made of constants only
+    """The largest expressions that need an input but no parameter, in order of use."""
     order = toposort(results, blockers=params)
+    inside, closed = _classify(order, params)
+    used = [x for node in order if id(node) in inside for x in node.inputs]
+    found = [_unbroadcast(x, closed) for x in [*used, *results]]
+    return list({id(x): x for x in found if id(x) not in inside and id(x) not in closed}.values())
+
+
+def _classify(order: Sequence[Expr], params: Sequence[Expr]) -> tuple[set[int], set[int]]:
+    """Nodes that must be in the region (users of parameters, effects); nodes made of constants."""
+    inside, closed = set(map(id, params)), set()
     for node in order:
-        if id(node) in inside:
-            continue
         if node.op.effect or any(id(x) in inside for x in node.inputs):
             inside.add(id(node))
-        elif not is_free(node) and all(id(x) in closed for x in node.inputs):
+        elif id(node) in inside or is_free(node):
+            continue
+        elif all(id(x) in closed for x in node.inputs):
             closed.add(id(node))
-    found: dict[int, Expr] = {}
+    return inside, closed
 
-    def use(node: Expr) -> None:
-        while node.op.name == "broadcast_to" and id(node) not in closed:
-            node = node.inputs[0]
-        if id(node) not in inside and id(node) not in closed:
-            found[id(node)] = node
 
-    for node in order:
-        if id(node) in inside:
-            for x in node.inputs:
-                use(x)
-    for node in results:
-        use(node)
-    return list(found.values())
+def _unbroadcast(node: Expr, closed: set[int]) -> Expr:
+    while node.op.name == "broadcast_to" and id(node) not in closed:
+        node = node.inputs[0]
+    return node
 
 
 def is_free(node: Expr) -> bool:
@@ -222,18 +228,22 @@ def is_free(node: Expr) -> bool:
     return isinstance(node.op, (Input, Placeholder, Param, SharedOp))
 
 
-# ------------------------------------------------------------------------------------------------ evaluation
+# ----------------------------------------------------------------------------------- evaluation
 
 
-def evaluate_region(region: Region, arrays: Sequence[np.ndarray], sizes: Mapping[Atom, Any]) -> list[Any]:
-    """The results for these arguments; the arguments' shapes bind the parameters' sizes, `sizes` the others."""
+def evaluate_region(
+    region: Region, arrays: Sequence[np.ndarray], sizes: Mapping[Atom, Any]
+) -> list[Any]:
+    """The results for these arguments, whose shapes bind sizes; `sizes` binds the others."""
     return Runner(region, [a.shape for a in arrays], sizes)(arrays)
 
 
 class Runner:
     """A region prepared for repeated evaluation in NumPy."""
 
-    def __init__(self, region: Region, shapes: Sequence[tuple[int, ...]], sizes: Mapping[Atom, Any]):
+    def __init__(
+        self, region: Region, shapes: Sequence[tuple[int, ...]], sizes: Mapping[Atom, Any]
+    ):
         self.sizes = {**sizes, **region.bind(shapes)}
         order = toposort(region.results)
         where = {id(x): i for i, x in enumerate(order)}

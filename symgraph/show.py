@@ -1,9 +1,10 @@
-"""How an expression prints: a typed listing in order of computation, and a drawing in the DOT language.
+"""How an expression prints:
 
-    x: float32[n, 784]
-    W: float32[784, 10]
-    a: float32[n, 10] = matmul(x, W)
-    b: float32[n, 10] = tanh(a)
+a typed listing in order of computation, and a drawing in the DOT language.
+x: float32[n, 784]
+W: float32[784, 10]
+a: float32[n, 10] = matmul(x, W)
+b: float32[n, 10] = tanh(a)
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import itertools
 import os
 import string
+import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .errors import Site
 from .expr import Expr, toposort
@@ -22,8 +25,9 @@ INLINE_LIMIT = 4  # elements; larger constants get a line of their own
 
 
 def listing(outputs: Expr | Sequence[Expr], *, sites: bool = False, limit: int = MAX_LINES) -> str:
-    """One line for each node: name, type, op, operands. Numbers and sizes stand where they are used.
+    """One line for each node: name, type, op, operands.
 
+    Numbers and sizes stand where they are used.
     sites: add the user's lines.   limit: how many lines; earlier ones are left out and counted.
     """
     roots = [outputs] if isinstance(outputs, Expr) else list(outputs)
@@ -43,7 +47,10 @@ def summary(x: Expr) -> str:
 
 
 def node_names(order: Sequence[Expr]) -> dict[int, str]:
-    """A name for each node that is not written where it is used: the user's, made unique, or a letter."""
+    """A name for each node that is not written where it is used:
+
+    the user's, made unique, or a letter.
+    """
     taken: set[str] = {x.name for x in order if x.name}
     given: set[str] = set()
     letters = (name for name in _letters() if name not in taken)
@@ -96,12 +103,18 @@ def _place(site: Site) -> str:
 
 
 def draw(outputs: Expr | Sequence[Expr], path: str | os.PathLike[str] | None = None) -> str:
-    """The graph in the DOT language; written to `path` if given. Edges point from operands to users."""
+    """The graph in the DOT language; written to `path` if given.
+
+    Edges point from operands to users.
+    """
     roots = [outputs] if isinstance(outputs, Expr) else list(outputs)
     order = toposort(roots)
     number = {id(x): i for i, x in enumerate(order)}
     wanted = set(map(id, roots))
-    lines = ["digraph symgraph {", '  node [fontname="monospace", shape=box, style=filled, fillcolor=white];']
+    lines = [
+        "digraph symgraph {",
+        '  node [fontname="monospace", shape=box, style=filled, fillcolor=white];',
+    ]
     for x in order:
         text = _quoted(f"{x.name or x.op!r}\n{x.type}")
         color = "" if x.inputs else ", fillcolor=lightgray"
@@ -118,3 +131,8 @@ def draw(outputs: Expr | Sequence[Expr], path: str | os.PathLike[str] | None = N
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def debugprint(outputs: Expr | Sequence[Expr], *, sites: bool = False, file: Any = None) -> None:
+    """Print the listing of all nodes."""
+    print(listing(outputs, sites=sites, limit=sys.maxsize), file=file)

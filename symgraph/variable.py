@@ -1,4 +1,7 @@
-"""What users can do with an expression: operators, NumPy-like attributes and methods, installed on Expr in one table."""
+"""What users can do with an expression:
+
+operators, NumPy-like attributes and methods, installed on Expr in one table.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from .errors import AxisError, GraphError
 from .evaluate import evaluate
 from .expr import Expr, toposort, user_site
 from .leaves import Shared, size_value
-from .ops import contract, creation, elementwise, joining, reduce, shaping, statistics
+from .ops import contract, creation, elementwise, joining, names, reduce, shaping, statistics
 from .ops.define import cast
 from .ops.indexing import getitem
 
@@ -34,7 +37,7 @@ def _getter(function: Callable[[Expr], Any]) -> property:
     return property(function, doc=function.__doc__)
 
 
-# --------------------------------------------------------------------------------------------- operators
+# ---------------------------------------------------------------------------------------- operators
 
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "add": elementwise.add,
@@ -112,7 +115,7 @@ def _contains(self: Expr, value: Any) -> bool:
     )
 
 
-# --------------------------------------------------------------------------------------------- attributes
+# --------------------------------------------------------------------------------------- attributes
 
 
 def _shape(self: Expr) -> tuple[Any, ...]:
@@ -141,7 +144,7 @@ _ATTRIBUTES: dict[str, Callable[[Expr], Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------- methods
+# ------------------------------------------------------------------------------------------ methods
 
 
 def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,9 +159,11 @@ def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def evaluate_now(self: Expr, values: Mapping[Expr, Any] | None = None) -> np.ndarray:
-    """The value for given inputs, computed by the reference in NumPy; random streams advance as in a function.
+    """The value for given inputs, computed by the reference in NumPy.
 
-    values: {input: value}, checked as a function's arguments are.   Raises: MissingInputError, ArgumentError.
+    Random streams advance as in a function.
+    values: {input: value}, checked as a function's arguments are.   Raises: MissingInputError,
+    ArgumentError.
     """
     given = {x: as_argument(v, x.array_type, x.label) for x, v in (values or {}).items()}
     changing = [
@@ -204,7 +209,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "repeat": joining.repeat,
     "diagonal": creation.diagonal,
     "trace": creation.trace,
-    "fill": creation.full_like,
+    "fill": names.fill,
     "dot": contract.dot,
     "astype": cast,
     "cast": cast,

@@ -27,10 +27,11 @@ def verify_grad(
 ) -> None:
     """Compare the gradient of `fun` at `points` with finite differences in float64.
 
-    fun: takes one expression per point, returns one expression or a list. points: arrays; floats (and complexes) are
-    differentiated in double precision, others held fixed. Each test projects the results on random weights, so that
-    one scalar stands for the whole Jacobian. Differences are central with two Richardson steps (error of order eps^6);
-    eps is relative to max(|x|, 1). The caller keeps points away from kinks.
+    fun: takes one expression per point, returns one expression or a list. points: arrays; floats
+    (and complexes) are differentiated in double precision, others held fixed. Each test projects
+    the results on random weights, so that one scalar stands for the whole Jacobian. Differences are
+    central with two Richardson steps (error of order eps^6); eps is relative to max(|x|, 1). The
+    caller keeps points away from kinks.
 
     Raises: VerifyError naming the worst element, its analytic and its numeric derivative.
     """
@@ -44,7 +45,10 @@ def verify_grad(
     for _ in range(tests):
         weights = [_weights(y.array_type, s, generator) for y, s in zip(outputs, shapes)]
         cost = _projection(outputs, weights)
-        analytic = evaluate(grad(cost, [inputs[i] for i in moving], disconnected_inputs="zero"), dict(zip(inputs, values)))
+        analytic = evaluate(
+            grad(cost, [inputs[i] for i in moving], disconnected_inputs="zero"),
+            dict(zip(inputs, values)),
+        )
         for i, found in zip(moving, analytic):
             numeric = _numeric(cost, inputs, values, i, eps)
             _compare(f"argument {i}", found, numeric, abs_tol, rel_tol)
@@ -58,6 +62,7 @@ def _double(point: Any) -> np.ndarray:
 
 def _weights(type: Array, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
     """Weights in [0.5, 1.5] with random signs: none so small that it hides an error."""
+
     def draw() -> np.ndarray:
         return generator.uniform(0.5, 1.5, shape) * generator.choice([-1.0, 1.0], shape)
 
@@ -77,7 +82,9 @@ def _projection(outputs: Sequence[Expr], weights: Sequence[Any]) -> Expr:
     return total
 
 
-def _numeric(cost: Expr, inputs: Sequence[Expr], values: Sequence[np.ndarray], i: int, eps: float) -> np.ndarray:
+def _numeric(
+    cost: Expr, inputs: Sequence[Expr], values: Sequence[np.ndarray], i: int, eps: float
+) -> np.ndarray:
     """The derivative of the cost with respect to each element of values[i]."""
     base = values[i]
     result = np.zeros(base.shape, base.dtype)
@@ -88,12 +95,14 @@ def _numeric(cost: Expr, inputs: Sequence[Expr], values: Sequence[np.ndarray], i
 
     for index in np.ndindex(base.shape):
         for unit in (1.0, 1j) if base.dtype.kind == "c" else (1.0,):
-            slope = _slope(at, base, index, unit, eps * max(abs(base[index]), 1.0))
+            slope = _slope(at, base, index, unit, eps * max(float(abs(base[index])), 1.0))
             result[index] += slope * np.conj(unit)  # df/dx - i df/dy, as grad has it
     return result
 
 
-def _slope(at: Callable[[np.ndarray], float], base: np.ndarray, index: Any, unit: Any, step: float) -> float:
+def _slope(
+    at: Callable[[np.ndarray], float], base: np.ndarray, index: Any, unit: Any, step: float
+) -> float:
     """Central differences at step, step/2, step/4, extrapolated to step 0."""
     rows = []
     for h in (step, step / 2, step / 4):
@@ -105,7 +114,9 @@ def _slope(at: Callable[[np.ndarray], float], base: np.ndarray, index: Any, unit
     return (16 * first[1] - first[0]) / 15
 
 
-def _compare(what: str, analytic: np.ndarray, numeric: np.ndarray, abs_tol: float, rel_tol: float) -> None:
+def _compare(
+    what: str, analytic: np.ndarray, numeric: np.ndarray, abs_tol: float, rel_tol: float
+) -> None:
     scale = float(np.max(np.abs(numeric), initial=0.0))
     error = np.abs(np.asarray(analytic) - numeric)
     bad = ~(error <= abs_tol + rel_tol * np.maximum(np.abs(numeric), scale))
@@ -114,6 +125,7 @@ def _compare(what: str, analytic: np.ndarray, numeric: np.ndarray, abs_tol: floa
     worst = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
     place = f"[{', '.join(map(str, map(int, worst)))}]" if worst else ""
     raise VerifyError(
-        f"verify_grad: {what}{place}: the gradient is {analytic[worst]}, finite differences give {numeric[worst]} "
+        f"verify_grad: {what}{place}: the gradient is {analytic[worst]}, "
+        f"finite differences give {numeric[worst]} "
         f"(error {error[worst]:.3g}; {int(bad.sum())} of {bad.size} elements differ)"
     )

@@ -45,7 +45,7 @@ def accumulator(node: Expr) -> Accumulator:
 
 
 class Fold(NamedTuple):
-    """sum, prod, max, min, any, all. Halfs accumulate in float32; float32 sums add blocks in float64."""
+    """sum, prod, max, min, any, all. Halves accumulate in float32; float32 sums add blocks in float64."""
 
     kind: str
     dtype: str
@@ -56,7 +56,7 @@ class Fold(NamedTuple):
 
     @property
     def total_dtype(self) -> str:
-        return "float64" if self.kind == "sum" and self.working == "float32" else self.working
+        return "float64" if self.kind == "sum" and self.dtype == "float32" else self.working
 
     @property
     def long_chains_lose(self) -> bool:

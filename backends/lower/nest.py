@@ -369,7 +369,8 @@ class _Emitter:
     def _take(self, kinds: list[Accumulator], feeds: list[int], states: list[list[Value]], index: Value) -> list[list[Value]]:
         values = self._values(feeds)
         b = self.blocks[-1]
-        vector = bool(self.open_axes) and self.open_axes[-1] == self.space.vector and self.lanes > 1
+        axis = self.space.vector
+        vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
         if vector and any(isinstance(node.op, ArgReduce) for node in self.nest.reductions):
             index = b.let("add", b.splat(index, self.lanes), b.let("iota", type=Ty(INDEX, self.lanes)))
         mask = self.mask if vector else None

@@ -125,7 +125,9 @@ def expm1(x: Num) -> Num:
     form = x.format
     floor = -(form.mant + 3.0) * math.log(2.0)  # -1 from here down
     inside = at_least(at_most(x, LIMITS[form.dtype].overflow), floor)
-    reduced = reduce(inside, form.bias - 1)  # halved: the power of two for the largest results would overflow
+    reduced = reduce(
+        inside, form.bias - 1
+    )  # halved: the power of two for the largest results would overflow
     result = expm1_scaled(reduced, power_of_two(reduced.code, x), 0.5) * 2.0
     return where(abs(x) < 2.0 ** -(form.mant + 2), x, result)
 
@@ -140,7 +142,9 @@ def sigmoid(x: Num) -> Num:
     e = exp_careful(away)
     d = e + 1.0
     s = where(x < 0.0, e, e.const(1.0)) / d
-    lost = e - (d - 1.0)  # what the rounding of d lost; 1 / d = 1 - s where x < 0, and no less elsewhere
+    lost = e - (
+        d - 1.0
+    )  # what the rounding of d lost; 1 / d = 1 - s where x < 0, and no less elsewhere
     return fma(s * lost, s - 1.0, s)
 
 

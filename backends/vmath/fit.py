@@ -88,7 +88,7 @@ FITS = [
     Fit("ASIN", "(asin(x) - x) / x**3 in x**2, |x| <= 1/2", remainder(mp.asin, 3, 3, True),
         both(0), both(SQUARE / 4), counts(5, 13)),
     Fit("ATAN", "(atan(x) - x) / x**3 in x**2, |x| <= 1 (float32), sqrt(2) - 1 (float64)", remainder(mp.atan, 3, 3, True),
-        both(0), ends(SQUARE, (ROOT2 - 1) ** 2 * SQUARE), counts(10, 10)),
+        both(0), ends(SQUARE, (ROOT2 - 1) ** 2 * SQUARE), counts(10, 11)),
     Fit("SINH", "(sinh(x) - x) / x**3 in x**2, |x| <= 1", remainder(mp.sinh, 3, 3, True),
         both(0), both(SQUARE), counts(4, 7)),
     Fit("ERF", "erf(x)/x - 1 in x**2, |x| <= 1", remainder(mp.erf, 1, 1, True),

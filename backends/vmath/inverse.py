@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from . import tables
-from .double import product_error
-from .number import Num, copysign, fma, polynomial, sqrt, where
+from .double import product_error, two_product
+from .number import Num, at_most, copysign, fma, polynomial, sqrt, where
 from .registry import function
 
 
@@ -47,12 +47,35 @@ def ratio_angle(small: Num, large: Num) -> tuple[Num, Num]:
     """(k, t) with atan(small / large) = k pi/4 + t, for 0 <= small <= large; NaN stays."""
     if small.format.dtype == "float32":
         k, ratio = small.const(0.0), small / large
-    else:
-        shift = small > large * (math.sqrt(2.0) - 1.0)
-        k = where(shift, small.const(1.0), 0.0)
-        ratio = where(shift, small - large, small) / where(shift, small + large, large)
+        return k, _arctangent(ratio, k)
+    shift = small > large * (math.sqrt(2.0) - 1.0)
+    k = where(shift, small.const(1.0), 0.0)
+    return k, _arctangent(*_precise_ratio(shift, small, large))
+
+
+def _arctangent(ratio: Num, low: Num) -> Num:
+    """atan(ratio + low), within the interval of the polynomial."""
     z = ratio * ratio
-    return k, fma(z * ratio, polynomial(z, tables.ATAN[small.format.dtype]), ratio)
+    return ratio + fma(z * ratio, polynomial(z, tables.ATAN[ratio.format.dtype]), low)
+
+
+def _precise_ratio(shift: Num, small: Num, large: Num) -> tuple[Num, Num]:
+    """(small - large) / (small + large) where shift, small / large elsewhere; in two parts."""
+    factor = where(large > 2.0**900, large.const(2.0**-200), 1.0)
+    factor = where(large < 2.0**-500, large.const(2.0**500), factor)
+    small, large = small * factor, large * factor
+    faint = small < 2.0**-600  # its product with a quotient would lose digits
+    small = where(faint, small * 2.0**300, small)
+    top = where(shift, small - large, small)
+    bottom = where(shift, small + large, large)
+    top_lost = where(shift, small - (top + large), 0.0)
+    bottom_lost = where(shift, small - (bottom - large), 0.0)
+    inverse = 1.0 / bottom
+    ratio = top * inverse
+    back = two_product(ratio, bottom)
+    rest = ((top - back.high) - back.low) + (top_lost - ratio * bottom_lost)
+    back_down = where(faint, ratio.const(2.0**-300), 1.0)
+    return ratio * back_down, rest * inverse * back_down
 
 
 def eighths(k: Num, t: Num) -> Num:
@@ -66,8 +89,7 @@ def atan(x: Num) -> Num:
     a = abs(x)
     steep = a > 1.0
     one = a.const(1.0)
-    if x.format.dtype == "float64":
-        a = where(a > 2.0**1000, a.const(2.0**1000), a)  # small + large must not overflow
+    a = at_most(a, 2.0 ** (x.format.bias - 20))  # infinity over infinity must not be met
     k, t = ratio_angle(where(steep, one, a), where(steep, a, one))
     return copysign(eighths(where(steep, 2.0 - k, k), where(steep, -t, t)), x)
 
@@ -78,11 +100,9 @@ def atan2(y: Num, x: Num) -> Num:
     ay, ax = abs(y), abs(x)
     steep = ay > ax
     small, large = where(steep, ax, ay), where(steep, ay, ax)
-    both_infinite = small.eq(math.inf)
-    small = where(both_infinite, small.const(1.0), small)
-    large = where(both_infinite | large.eq(0.0), large.const(1.0), large)
-    huge = large > y.format.max / 4
-    small, large = where(huge, small * 0.25, small), where(huge, large * 0.25, large)
+    infinite = large.eq(math.inf)
+    small = where(infinite, where(small.eq(math.inf), small.const(1.0), small * 0.0), small)
+    large = where(infinite | large.eq(0.0), large.const(1.0), large)
     k, t = ratio_angle(small, large)
     k, t = where(steep, 2.0 - k, k), where(steep, -t, t)
     left = copysign(x.const(1.0), x) < 0.0

@@ -19,7 +19,6 @@ NAN = math.nan
 ROOT_HALF = math.sqrt(0.5)
 
 
-
 class Split(NamedTuple):
     """x = 2**k (1 + f); k is a float with an integer value."""
 

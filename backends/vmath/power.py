@@ -84,7 +84,7 @@ def pow(x: Num, y: Num) -> Num:
     magnitude = where(edge & y.eq(y), extreme, magnitude)
     integer, odd = is_odd(y)
     signed = where(odd, copysign(magnitude, x), magnitude)
-    undefined = (x < 0.0) & (x > -INF) & ~integer
+    undefined = ((x < 0.0) & (x > -INF) & ~integer) | x.ne(x)
     result = where(undefined, x.const(math.nan), signed)
     return where(x.eq(1.0) | y.eq(0.0), x.const(1.0), result)
 

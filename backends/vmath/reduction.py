@@ -104,9 +104,7 @@ def _window(start: Num) -> list[Num]:
             for i in range(min(kept, len(words)))
         ]
     shift = start & 63
-    return [
-        (words[i] << shift) | ((words[i + 1] >> 1) >> (63 - shift)) for i in range(3)
-    ]
+    return [(words[i] << shift) | ((words[i + 1] >> 1) >> (63 - shift)) for i in range(3)]
 
 
 def _top_of_product(mantissa: Num, window: list[Num]) -> tuple[Num, Num]:

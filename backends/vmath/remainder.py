@@ -18,9 +18,10 @@ def fmod(x: Num, y: Num) -> Num:
     form = x.format
     ax, ay = abs(x), abs(y)
     quotient = ax / ay
-    plain = quotient < 2.0 ** (form.mant - 2)
-    if not x.at.has_fma:  # products are exact only away from the ends of the range
-        plain = plain & (ax < 2.0 ** (form.bias - form.mant)) & (ax > 2.0 ** (3 * form.mant - form.bias))
+    # Away from the ends of the range, where products overflow or (Dekker's) lose their low parts.
+    plain = (quotient < 2.0 ** (form.mant - 2)) & (ax < 2.0 ** (form.bias - form.mant))
+    if not x.at.has_fma:
+        plain = plain & (ax > 2.0 ** (3 * form.mant - form.bias))
     below = ax < ay
     far = (ax <= form.max) & (ay > 0.0) & ~plain & ~below
     near = reduce_once(ax, ay)

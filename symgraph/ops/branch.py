@@ -23,9 +23,10 @@ from .tuple import parts
 
 
 class Cond(Op):
-    """The results of region `then` if the predicate is true, else those of `orelse`; only that one runs.
+    """The results of region `then` if the predicate is true, else of `orelse`; only that one runs.
 
-    Inputs: the predicate (bool, 0-d), then the captures, which are the parameters of both regions. A tuple always.
+    Inputs: the predicate (bool, 0-d), then the captures, which are the parameters of both regions.
+    A tuple always.
     """
 
     name = "cond"
@@ -60,12 +61,16 @@ class Cond(Op):
         """Cotangents of the wanted captures: a Cond of the arms' derivatives."""
         targets = [i for i, want in enumerate(wanted[1:]) if want]
         given = [g for g in cotangent if g is not None]
-        arms = [self._arm(region, targets, cotangent, inputs[1:]) for region in (self.then, self.orelse)]
+        arms = [
+            self._arm(region, targets, cotangent, inputs[1:]) for region in (self.then, self.orelse)
+        ]
         found = dict(zip(targets, parts(apply(Cond(*arms), inputs[0], *inputs[1:], *given))))
         return [None, *(found.get(i) for i in range(len(inputs) - 1))]
 
-    def _arm(self, region: Region, targets: Sequence[int], cotangent: Any, captures: Sequence[Expr]) -> Region:
-        """One arm's derivative: (captures, cotangents of the results) -> cotangents of the target captures."""
+    def _arm(
+        self, region: Region, targets: Sequence[int], cotangent: Any, captures: Sequence[Expr]
+    ) -> Region:
+        """One arm's derivative: (captures, cotangents of its results) -> cotangents of targets."""
         cs = [placeholder(x.array_type) for x in captures]
         gs = [None if g is None else placeholder(g.array_type) for g in cotangent]
         seeds = [(y, g) for y, g in zip(region.inline(cs), gs) if g is not None]
@@ -83,7 +88,10 @@ def _join(i: int, a: Array, b: Array) -> Array:
         raise (DTypeError if a.dtype is not b.dtype else ShapeError)(
             f"cond: result {i} is {a} in one arm and {b} in the other"
         )
-    return Array(a.dtype, tuple(_join_size(i, axis, m, n) for axis, (m, n) in enumerate(zip(a.shape, b.shape))))
+    return Array(
+        a.dtype,
+        tuple(_join_size(i, axis, m, n) for axis, (m, n) in enumerate(zip(a.shape, b.shape))),
+    )
 
 
 def _join_size(i: int, axis: int, m: SizeLike, n: SizeLike) -> SizeLike:
@@ -91,21 +99,25 @@ def _join_size(i: int, axis: int, m: SizeLike, n: SizeLike) -> SizeLike:
     return n if isinstance(n, int) else m
 
 
-# ------------------------------------------------------------------------------------------------ building
+# ------------------------------------------------------------------------------------- building
 
 
 def cond(predicate: Any, then: Any, orelse: Any, *operands: Any) -> Any:
     """`then` if the predicate is true, else `orelse`; only the chosen one is computed.
 
-    predicate: a bool (or number, true if not 0) of rank 0. then, orelse: expressions, lists or tuples of them, or
-    functions of `operands` that return such. Both must have the same dtypes and shapes; Python numbers adapt. What both
-    arms (or the predicate) need is computed before the choice; what one arm alone needs, only if it is chosen.
+    predicate: a bool (or number, true if not 0) of rank 0. then, orelse: expressions, lists or
+    tuples of them, or functions of `operands` that return such. Both must have the same dtypes and
+    shapes; Python numbers adapt. What both arms (or the predicate) need is computed before the
+    choice; what one arm alone needs, only if it is chosen.
 
     Returns as `then` is: one expression, a list or a tuple.
     """
     inputs = [lift(x) for x in operands]
     params = [placeholder(x.array_type, x.name) for x in inputs]
-    arms = [arm(*params) if callable(arm) and not isinstance(arm, Expr) else arm for arm in (then, orelse)]
+    arms = [
+        arm(*params) if callable(arm) and not isinstance(arm, Expr) else arm
+        for arm in (then, orelse)
+    ]
     yes, no = _unify(*map(_as_list, arms))
     test = _predicate(predicate)
     captures = _shared_work(params, yes, no, test)
@@ -143,7 +155,9 @@ def _predicate(value: Any) -> Expr:
 def _unify(yes: list[Any], no: list[Any]) -> tuple[list[Expr], list[Expr]]:
     """Both arms' results as expressions of equal dtypes."""
     if len(yes) != len(no):
-        raise GraphError(f"cond: one arm gives {len(yes)} results, the other {len(no)}", site=user_site())
+        raise GraphError(
+            f"cond: one arm gives {len(yes)} results, the other {len(no)}", site=user_site()
+        )
     pairs = [_unify_one(a, b) for a, b in zip(yes, no)]
     for i, (a, b) in enumerate(pairs):
         if a.dtype is not b.dtype:
@@ -164,8 +178,10 @@ def _unify_one(a: Any, b: Any) -> tuple[Expr, Expr]:
     return a, lift(b, weak(b, a.dtype) if is_number(b) else None)
 
 
-def _shared_work(params: Sequence[Expr], yes: Sequence[Expr], no: Sequence[Expr], test: Expr) -> list[Expr]:
-    """The largest expressions that both arms, or the predicate, need anyway; and the inputs that one arm needs."""
+def _shared_work(
+    params: Sequence[Expr], yes: Sequence[Expr], no: Sequence[Expr], test: Expr
+) -> list[Expr]:
+    """The largest expressions that both arms or the predicate need, and inputs one arm needs."""
     orders = [toposort(results, blockers=params) for results in (yes, no)]
     sets = [set(map(id, order)) for order in orders]
     outside = (sets[0] & sets[1]) | set(map(id, toposort([test])))
@@ -173,7 +189,11 @@ def _shared_work(params: Sequence[Expr], yes: Sequence[Expr], no: Sequence[Expr]
     for node in [x for order in orders for x in order]:
         if id(node) not in depends and any(id(x) in depends for x in node.inputs):
             depends.add(id(node))
-        elif id(node) not in depends and not is_free(node) and all(id(x) in closed for x in node.inputs):
+        elif (
+            id(node) not in depends
+            and not is_free(node)
+            and all(id(x) in closed for x in node.inputs)
+        ):
             closed.add(id(node))
     outside |= set(map(id, current_draws()))  # a draw inside a step belongs to the step
     frontier = outside | {id(x) for order in orders for x in order if is_free(x)}

@@ -21,7 +21,10 @@ from .movement import broadcast_by, reshape_to, show, transpose_by
 
 
 class MatMul(Op):
-    """a[..., m, k] @ b[..., k, n] -> [..., m, n]: equal ranks >= 2, equal batch sizes, one dtype; integers wrap."""
+    """a[..., m, k] @ b[..., k, n] -> [..., m, n]: equal ranks >= 2, equal batch sizes, one dtype.
+
+    Integers wrap.
+    """
 
     name = "matmul"
 
@@ -60,7 +63,7 @@ def swapped(x: Expr) -> Expr:
     return transpose_by(x, (*range(n - 2), n - 1, n - 2))
 
 
-# --------------------------------------------------------------------------------------------- functions
+# ---------------------------------------------------------------------------------------- functions
 
 
 def operands(what: str, *values: Any) -> list[Expr]:
@@ -73,7 +76,8 @@ def require_inner(what: str, a: Expr, b: Expr, axis_a: int, axis_b: int) -> None
     k, got = a.array_type.shape[axis_a], b.array_type.shape[axis_b]
     if dims.known_equal(k, got) is False:
         raise ShapeError(
-            f"{what}({a.label}, {b.label}): inner sizes differ: expected {k} (axis {axis_a % a.ndim} of {a.label}), "
+            f"{what}({a.label}, {b.label}): inner sizes differ: "
+            f"expected {k} (axis {axis_a % a.ndim} of {a.label}), "
             f"got {got} (axis {axis_b % b.ndim} of {b.label})",
             site=user_site(),
             operands=(a, b),
@@ -88,8 +92,9 @@ def multiply_matrices(a: Expr, b: Expr) -> Expr:
 
 
 def matmul(a: Any, b: Any) -> Expr:
-    """Matrix product as NumPy's `@`: vectors are rows on the left and columns on the right, leading axes broadcast.
+    """Matrix product as NumPy's `@`:
 
+    vectors are rows on the left and columns on the right, leading axes broadcast.
     Raises: ShapeError if the inner sizes differ or an operand is 0-d.
     """
     x, y = operands("matmul", a, b)
@@ -108,7 +113,10 @@ def matmul(a: Any, b: Any) -> Expr:
 
 
 def _batched(a: Expr, b: Expr) -> Expr:
-    """Product of operands of rank >= 2: one matrix on the right takes all rows of a at once, else batches broadcast."""
+    """Product of operands of rank >= 2:
+
+    one matrix on the right takes all rows of a at once, else batches broadcast.
+    """
     rows, columns = a.array_type.shape, b.array_type.shape
     if b.ndim == 2:
         flat = reshape_to(a, (product(rows[:-1]), rows[-1]))
@@ -120,7 +128,10 @@ def _batched(a: Expr, b: Expr) -> Expr:
 
 
 def dot(a: Any, b: Any) -> Expr:
-    """NumPy's dot: last axis of a with the last but one of b; 0-d operands multiply.   [..., k] . [..., k, n] -> [..., ..., n]"""
+    """NumPy's dot: last axis of a with the last but one of b; 0-d operands multiply.
+
+    [..., k] . [..., k, n] -> [..., ..., n]
+    """
     x, y = operands("dot", a, b)
     if not x.ndim or not y.ndim:
         return x * y
@@ -130,7 +141,10 @@ def dot(a: Any, b: Any) -> Expr:
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
-    """Sum of products over axes of both: the last n of a with the first n of b, or two lists of axes; as NumPy."""
+    """Sum of products over axes of both:
+
+    the last n of a with the first n of b, or two lists of axes; as NumPy.
+    """
     x, y = operands("tensordot", a, b)
     if hasattr(axes, "__index__"):
         count = int(axes)
@@ -206,7 +220,10 @@ def _rank(x: Any) -> int:
 
 
 def batched_tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
-    """tensordot of each a[i] with b[i]; axes count from the whole operands (axis 0 is the batch), an int as tensordot."""
+    """tensordot of each a[i] with b[i].
+
+    Axes count from the whole operands (axis 0 is the batch), an int as tensordot.
+    """
     x, y = operands("batched_tensordot", a, b)
     if not x.ndim or not y.ndim:
         raise ShapeError(
@@ -233,3 +250,15 @@ def batched_tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
         transpose_by(y, (0, *over_y, *columns)), (*y.array_type.shape[:1], k, product(kept_y))
     )
     return reshape_to(multiply_matrices(left, right), (*batch, *kept_x, *kept_y))
+
+
+__all__ = [
+    "matmul",
+    "dot",
+    "tensordot",
+    "outer",
+    "inner",
+    "vdot",
+    "batched_dot",
+    "batched_tensordot",
+]

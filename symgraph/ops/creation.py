@@ -31,11 +31,14 @@ def _dtype(d: Any) -> DType:
     return default_float() if d is None else as_dtype(d)
 
 
-# --------------------------------------------------------------------------------------------- filled
+# ------------------------------------------------------------------------------------------- filled
 
 
 def full(shape: Any, fill: Any, dtype: Any = None) -> Expr:
-    """An array of one value, a number or an expression that broadcasts to the shape.   dtype: the value's unless given."""
+    """An array of one value, a number or an expression that broadcasts to the shape.
+
+    dtype: the value's unless given.
+    """
     value = lift(fill) if dtype is None else cast(lift(fill, as_dtype(dtype)), dtype)
     return broadcast_by(value, sizes(shape, "full"))
 
@@ -73,7 +76,7 @@ def alloc(value: Any, *shape: Any) -> Expr:
     )
 
 
-# --------------------------------------------------------------------------------------------- ranges
+# ------------------------------------------------------------------------------------------- ranges
 
 
 def iota(size: Any, dtype: Any = int64) -> Expr:
@@ -84,7 +87,8 @@ def iota(size: Any, dtype: Any = int64) -> Expr:
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Expr:
     """start, start + step, ... below stop.
 
-    Bounds are numbers, or sizes and integer inputs; the step is a number. dtype: int64, the default float if a
+    Bounds are numbers, or sizes and integer inputs; the step is a number. dtype: int64, the default
+    float if a
     bound is a Python float.
     """
     low, high = (0, start) if stop is None else (start, stop)
@@ -117,7 +121,10 @@ def _float_range(start: Any, stop: Any, step: Any, d: DType) -> Expr:
 def linspace(
     start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None
 ) -> Expr:
-    """num evenly spaced values from start to stop (numbers or 0-d expressions), with or without stop itself."""
+    """num evenly spaced values from start to stop, with or without stop itself.
+
+    start, stop: numbers or 0-d expressions.
+    """
     count = as_dim(num, "linspace: num")
     first, last = (cast(lift(v, float64), float64) for v in (start, stop))
     if first.ndim or last.ndim:
@@ -132,11 +139,14 @@ def linspace(
     return cast(values, _dtype(dtype))
 
 
-# --------------------------------------------------------------------------------------------- diagonals
+# ---------------------------------------------------------------------------------------- diagonals
 
 
 def eye(rows: Any, columns: Any = None, k: int = 0, dtype: Any = None) -> Expr:
-    """Ones on the k-th diagonal, zeros elsewhere.   [rows, columns or rows], dtype: default float unless given."""
+    """Ones on the k-th diagonal, zeros elsewhere.
+
+    [rows, columns or rows], dtype: default float unless given.
+    """
     n = as_dim(rows, "eye: rows")
     m = n if columns is None else as_dim(columns, "eye: columns")
     return cast(eq(_column(n, k), _row(m)), _dtype(dtype))
@@ -200,7 +210,10 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Expr:
 
 
 def _main_diagonal(square: Expr, axis: int) -> Expr:
-    """[..., n, n] -> [..., n]: of the flat elements every (n+1)-th, by a reshape to rows of n + 1."""
+    """[..., n, n] -> [..., n]:
+
+    of the flat elements every (n+1)-th, by a reshape to rows of n + 1.
+    """
     shape = square.array_type.shape
     head, n = shape[:axis], shape[axis]
     flat = reshape_to(square, (*head, n * n))
@@ -232,3 +245,25 @@ def diag(x: Any, k: int = 0) -> Expr:
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Expr:
     """Sum of a diagonal over two axes; dtypes as sum."""
     return diagonal(x, offset, axis1, axis2).sum(axis=-1, dtype=dtype)
+
+
+__all__ = [
+    "full",
+    "zeros",
+    "ones",
+    "full_like",
+    "zeros_like",
+    "ones_like",
+    "alloc",
+    "iota",
+    "arange",
+    "linspace",
+    "eye",
+    "identity",
+    "tri",
+    "tril",
+    "triu",
+    "diagonal",
+    "diag",
+    "trace",
+]

@@ -136,7 +136,8 @@ class Spec:
         self.domain: tuple[float, float] = parts.get("domain", (-3.0, 3.0))
         self.kinks: tuple[float, ...] = parts.get("kinks", ())
         self.apart: bool = parts.get("apart", False)
-        self.arity: int = parts["arity"] if "arity" in parts else _arity(self.lower, self.expand)
+        self.operands: tuple[str, ...] = _operand_names(parts)
+        self.arity = len(self.operands)
         self.accepts = frozenset(accepts)
         self.refuses = refuses
         self.result = result
@@ -151,8 +152,14 @@ class Spec:
         return self.result(operands)
 
 
-def _arity(lower: Any, expand: Any) -> int:
-    return lower.__code__.co_argcount - 1 if lower is not None else expand.__code__.co_argcount
+def _operand_names(parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The operands' names, as the first part that is written out calls them."""
+    for part, others in (("lower", 1), ("expand", 0), ("vjp", -2)):
+        code = getattr(parts.get(part), "__code__", None)
+        if code is not None:
+            names = code.co_varnames[: code.co_argcount]
+            return names[others:] if others >= 0 else names[:others]
+    raise TypeError("an elementwise op with no vjp and no native form needs `expand`")
 
 
 def elementwise(
@@ -175,7 +182,7 @@ def elementwise(
             return call(op, operands)
 
         function.__name__ = function.__qualname__ = name
-        function.__doc__ = body.__doc__
+        function.__doc__ = f"{name}({', '.join(op.spec.operands)})\n\n    {body.__doc__}"
         function.__module__ = body.__module__
         function.op = op  # type: ignore[attr-defined]
         return function

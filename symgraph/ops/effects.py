@@ -1,4 +1,4 @@
-"""Ops whose running can be noticed: assertions and printing. Each is the identity on its first input."""
+"""Ops whose running can be noticed, assertions and printing: identities on their first input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .define import cast
 
 
 class Assert(Op):
-    """x, after checking that every element of the condition is true; else AssertionFault(message)."""
+    """x, if every element of the condition is true; else AssertionFault(message)."""
 
     name = "assert"
     message: str
@@ -39,7 +39,7 @@ class Assert(Op):
 
 
 class PrintValue(Op):
-    """x, after writing `message` and the value (or the named attributes of the array) to standard output."""
+    """x, after writing `message` and the value (or named attributes of it) to standard output."""
 
     name = "print"
     effect = True
@@ -50,7 +50,9 @@ class PrintValue(Op):
         return x
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        values = [str(x) if a == "__str__" else f"{a} = {_attribute(x, a)}" for a in self.attributes]
+        values = [
+            str(x) if a == "__str__" else f"{a} = {_attribute(x, a)}" for a in self.attributes
+        ]
         sys.stdout.write(" ".join([*([self.message] if self.message else []), *values]) + "\n")
         return x
 
@@ -66,19 +68,23 @@ def _attribute(x: np.ndarray, name: str) -> Any:
 def assert_(x: Any, condition: Any, message: str = "assertion failed") -> Expr:
     """x, if the condition (any shape, true where not 0) holds everywhere when the function runs.
 
-    It is checked only if its result is used.   Raises, when run: AssertionFault with the message and this line.
+    It is checked only if its result is used.   Raises, when run: AssertionFault with the message
+    and this line.
     """
     node, test = lift(x), lift(condition)
     if not isinstance(message, str):
-        raise DTypeError(f"assert_: expected a string as message, got {message!r}", site=user_site())
+        raise DTypeError(
+            f"assert_: expected a string as message, got {message!r}", site=user_site()
+        )
     return apply(Assert(message), node, cast(test, bool_))
 
 
 def Print(message: Any = "", attrs: Sequence[str] = ("__str__",)) -> Any:
-    """Print a value when the function runs; the result must be used for it to happen. The gradient passes through.
+    """Print a value when the function runs; the result must be used for it to happen.
 
-    Print(x) or Print(x, "message") gives x; as in Theano, Print("message", attrs=("shape", "mean"))(x) does too.
-    attrs: "__str__" or attributes and methods of the NumPy array.
+    Print(x) or Print(x, "message") gives x; as in Theano, Print("message", attrs=("shape",
+    "mean"))(x) does too.
+    attrs: "__str__" or attributes and methods of the NumPy array. The gradient passes through.
     """
     if isinstance(message, str):
         return _printer(message, tuple(attrs))
@@ -95,18 +101,24 @@ def _printer(message: str, attributes: tuple[str, ...]) -> Callable[[Any], Expr]
 
 
 def specify_shape(x: Any, shape: Sequence[Any]) -> Expr:
-    """x, known to have this shape (None: unknown there): provably wrong sizes are refused now, others when called."""
+    """x, known to have this shape (None: unknown); wrong sizes are refused, now or when called."""
     from ..leaves import as_dim
     from .movement import Reshape
 
     node = lift(x)
     have = node.array_type.shape
     if len(shape) != len(have):
-        raise ShapeError(f"specify_shape: expected {len(have)} sizes, got {len(shape)}", site=user_site())
+        raise ShapeError(
+            f"specify_shape: expected {len(have)} sizes, got {len(shape)}", site=user_site()
+        )
     sizes = tuple(h if s is None else as_dim(s, "specify_shape") for s, h in zip(shape, have))
     for axis, (h, s) in enumerate(zip(have, sizes)):
         if dims.known_equal(h, s) is False:
-            raise ShapeError(f"specify_shape: axis {axis} has size {h}, not {s}", site=user_site(), operands=[node])
+            raise ShapeError(
+                f"specify_shape: axis {axis} has size {h}, not {s}",
+                site=user_site(),
+                operands=[node],
+            )
     return node if sizes == have else apply(Reshape(sizes), node)
 
 

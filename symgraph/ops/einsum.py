@@ -1,4 +1,4 @@
-"""einsum: a formula of labels said in diagonals, sums, products and one batched matmul for each pair of operands."""
+"""einsum: a formula of labels, said in diagonals, sums and one batched matmul for each pair."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ class Term(NamedTuple):
 
 
 def einsum(subscripts: str, *values: Any) -> Expr:
-    """Sum of products over labelled axes, as NumPy's einsum: "ij,jk->ik", "...ij,jk", "ii->i", "i,j".
+    """Sum of products over labelled axes, as NumPy's einsum:
 
-    Without "->" the result has the labels that occur once, in alphabetical order. Sizes of one label are equal or 1.
+    "ij,jk->ik", "...ij,jk", "ii->i", "i,j".
+    Without "->" the result has the labels that occur once, in alphabetical order. Sizes of one
+    label are equal or 1.
     Raises: GraphError for a formula that cannot be read, ShapeError where sizes of a label differ.
     """
     nodes = operands("einsum", *values)
@@ -49,18 +51,24 @@ def einsum(subscripts: str, *values: Any) -> Expr:
     return _arrange(_sum_unused(last, set(result), [last]), result, sizes)
 
 
-# --------------------------------------------------------------------------------------------- the formula
+# -------------------------------------------------------------------------------------- the formula
 
 
 def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Labels of each operand and of the result; axes of an ellipsis are labelled "...0" for the last, and so on."""
+    """Labels of each operand and of the result.
+
+    Axes of an ellipsis are labelled "...0" for the last, and so on.
+    """
     if not isinstance(subscripts, str):
         raise GraphError("einsum: expected a formula like 'ij,jk->ik' first", site=user_site())
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     parts = left.split(",")
     if len(parts) != len(ranks):
-        raise GraphError(f"einsum({subscripts!r}): {len(parts)} terms for {len(ranks)} operands", site=user_site())
+        raise GraphError(
+            f"einsum({subscripts!r}): {len(parts)} terms for {len(ranks)} operands",
+            site=user_site(),
+        )
     labels = [_labels(p, n, subscripts) for p, n in zip(parts, ranks)]
     dots = sorted({a for own in labels for a in own if len(a) > 1}, key=lambda a: -int(a[3:]))
     if arrow:
@@ -71,7 +79,11 @@ def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]]
     missing = [a for a in result if not any(a in own for own in labels)]
     lost = [a for a in dots if a not in result]
     if missing or lost or len(set(result)) != len(result):
-        fault = f"{missing[0]!r} is no label of an operand" if missing else "a label comes twice in the result"
+        fault = (
+            f"{missing[0]!r} is no label of an operand"
+            if missing
+            else "a label comes twice in the result"
+        )
         fault = "the result lacks the '...' of the operands" if lost else fault
         raise GraphError(f"einsum({subscripts!r}): {fault}", site=user_site())
     return labels, tuple(result)
@@ -80,29 +92,41 @@ def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]]
 def _labels(part: str, rank: int | None, formula: str, dots: Sequence[str] = ()) -> tuple[str, ...]:
     before, ellipsis, after = part.partition("...")
     if not all(c in _LETTERS for c in before + after):
-        raise GraphError(f"einsum({formula!r}): {part!r} is not letters and '...'", site=user_site())
+        raise GraphError(
+            f"einsum({formula!r}): {part!r} is not letters and '...'", site=user_site()
+        )
     if rank is None:
         return (*before, *(dots if ellipsis else ()), *after)
     free = rank - len(before + after)
     if free < 0 or (free and not ellipsis):
-        raise ShapeError(f"einsum({formula!r}): {part!r} does not fit an operand of rank {rank}", site=user_site())
+        raise ShapeError(
+            f"einsum({formula!r}): {part!r} does not fit an operand of rank {rank}",
+            site=user_site(),
+        )
     return (*before, *(f"...{i}" for i in reversed(range(free))), *after)
 
 
 def _label_sizes(nodes: Sequence[Expr], labels: Sequence[tuple[str, ...]]) -> dict[str, SizeLike]:
-    """The size of each label: that of an operand where it is not 1, a number rather than a symbol."""
+    """The size of each label:
+
+    that of an operand where it is not 1, a number rather than a symbol.
+    """
     sizes: dict[str, SizeLike] = {}
     for x, own in zip(nodes, labels):
         for label, size in zip(own, x.array_type.shape):
             known = sizes.get(label, 1)
             if known != 1 and size != 1 and dims.known_equal(known, size) is False:
-                raise ShapeError(f"einsum: label {label!r} has sizes {known} and {size}", site=user_site(), operands=nodes)
+                raise ShapeError(
+                    f"einsum: label {label!r} has sizes {known} and {size}",
+                    site=user_site(),
+                    operands=nodes,
+                )
             if known == 1 or (isinstance(size, int) and size != 1):
                 sizes[label] = size
     return sizes
 
 
-# --------------------------------------------------------------------------------------------- one operand
+# -------------------------------------------------------------------------------------- one operand
 
 
 def _distinct(term: Term, sizes: dict[str, SizeLike]) -> Term:
@@ -110,7 +134,10 @@ def _distinct(term: Term, sizes: dict[str, SizeLike]) -> Term:
     value, labels = term
     small = [a for a, n in enumerate(value.array_type.shape) if n == 1 and sizes[labels[a]] != 1]
     if small:
-        value, labels = value.squeeze(small), tuple(x for a, x in enumerate(labels) if a not in small)
+        value, labels = (
+            value.squeeze(small),
+            tuple(x for a, x in enumerate(labels) if a not in small),
+        )
     while len(set(labels)) < len(labels):
         twice = next(x for x in labels if labels.count(x) > 1)
         first = labels.index(twice)
@@ -126,7 +153,11 @@ def _sum_unused(term: Term, kept: set[str], together: Sequence[Term]) -> Term:
     axes = [a for a, x in enumerate(term.labels) if x not in kept and x not in others]
     if not axes:
         return term
-    summed = term.value.any(axes) if term.value.dtype.kind == "b" else term.value.sum(axes, term.value.dtype)
+    summed = (
+        term.value.any(axes)
+        if term.value.dtype.kind == "b"
+        else term.value.sum(axes, term.value.dtype)
+    )
     return Term(summed, tuple(x for a, x in enumerate(term.labels) if a not in axes))
 
 
@@ -136,11 +167,14 @@ def _arrange(term: Term, result: Sequence[str], sizes: dict[str, SizeLike]) -> E
     return broadcast_by(value, tuple(sizes[x] for x in result))
 
 
-# --------------------------------------------------------------------------------------------- two operands
+# ------------------------------------------------------------------------------------- two operands
 
 
 def _multiply(x: Term, y: Term, kept: set[str]) -> Term:
-    """Labels of both that are kept are batches, those that are not are contracted; the rest are rows and columns."""
+    """Labels of both that are kept are batches, those that are not are contracted.
+
+    The rest are rows and columns.
+    """
     both = [a for a in x.labels if a in y.labels]
     batch, inner = [a for a in both if a in kept], [a for a in both if a not in kept]
     rows = [a for a in x.labels if a not in both]
@@ -169,8 +203,13 @@ def _matrix(term: Term, batch: Sequence[str], rows: Sequence[str], columns: Sequ
     return reshape_to(value, (*outer, *sides))
 
 
-def _order(terms: Sequence[Term], result: Sequence[str], sizes: dict[str, SizeLike]) -> list[tuple[int, ...]]:
-    """Which operands to multiply next, until one is left; the product goes to the end of the list."""
+def _order(
+    terms: Sequence[Term], result: Sequence[str], sizes: dict[str, SizeLike]
+) -> list[tuple[int, ...]]:
+    """Which operands to multiply next, until one is left.
+
+    The product goes to the end of the list.
+    """
     if len(terms) < 3:
         return [tuple(range(len(terms)))]
     names = {label: letter for label, letter in zip(sizes, _LETTERS)}
@@ -179,12 +218,17 @@ def _order(terms: Sequence[Term], result: Sequence[str], sizes: dict[str, SizeLi
     formula = ",".join("".join(names[x] for x in t.labels) for t in terms)
     number = {x: n if isinstance(n, int) else _NOMINAL for x, n in sizes.items()}
     shadows = [np.broadcast_to(np.float32(0), [number[x] for x in t.labels]) for t in terms]
-    path, _ = np.einsum_path(f"{formula}->{''.join(names[x] for x in result)}", *shadows, optimize="greedy")
+    path, _ = np.einsum_path(
+        f"{formula}->{''.join(names[x] for x in result)}", *shadows, optimize="greedy"
+    )
     return _in_pairs([tuple(step) for step in path[1:]], len(terms))
 
 
 def _in_pairs(path: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
-    """A path whose steps take more than two operands, taken apart: the running product is always last."""
+    """A path whose steps take more than two operands, taken apart:
+
+    the running product is always last.
+    """
     pairs: list[tuple[int, ...]] = []
     for step in path:
         waiting = list(step)
@@ -197,3 +241,8 @@ def _in_pairs(path: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ..
         pairs.append(tuple(waiting))
         count -= len(waiting) - 1
     return pairs
+
+
+__all__ = [
+    "einsum",
+]

@@ -1,4 +1,4 @@
-"""Identities that only matter to differentiation: gradients stopped, scaled, clipped or sent elsewhere.
+"""Identities that matter to differentiation: gradients stopped, scaled, clipped, sent elsewhere.
 
 Their value is their first input (`expand` says so), so compiled code is free of them.
 """
@@ -28,12 +28,12 @@ class Identity(Op, abstract=True):
     def evaluate(self, x: np.ndarray, *others: np.ndarray) -> np.ndarray:
         return x
 
-    def expand(self, x: Expr, *others: Expr) -> Expr:  # type: ignore[override]
+    def expand(self, x: Expr, *others: Expr) -> Expr:
         return x
 
 
 class StopGradient(Identity):
-    """x as a constant. `connected`: whether the derivative is zero (True) or x counts as absent (False)."""
+    """x as a constant. `connected`: its derivative is zero (True), or it counts as absent."""
 
     name = "stop_gradient"
     connected: bool
@@ -77,12 +77,12 @@ class SurrogateGradient(Identity):
 
 
 def stop_gradient(x: Any) -> Expr:
-    """x, through which no gradient flows: derivatives with respect to what is behind it are zero."""
+    """x, through which no gradient flows: derivatives with respect to what is behind are zero."""
     return apply(StopGradient(True), lift(x))
 
 
 def disconnected_grad(x: Any) -> Expr:
-    """As stop_gradient, but what is only behind it counts as disconnected: grad() raises unless told otherwise."""
+    """As stop_gradient, but what is only behind it counts as disconnected: grad() raises."""
     return apply(StopGradient(False), lift(x))
 
 
@@ -97,12 +97,14 @@ def grad_scale(x: Any, factor: float) -> Expr:
 def grad_clip(x: Any, lower: float, upper: float) -> Expr:
     """x, its gradient limited to [lower, upper] element by element."""
     if not lower <= upper:
-        raise ShapeError(f"grad_clip: expected lower <= upper, got {lower} and {upper}", site=user_site())
+        raise ShapeError(
+            f"grad_clip: expected lower <= upper, got {lower} and {upper}", site=user_site()
+        )
     return apply(GradClip(float(lower), float(upper)), _float("grad_clip", x))
 
 
 def surrogate_gradient(value: Any, surrogate: Any) -> Expr:
-    """`value`, differentiated as if it were `surrogate` (straight-through rounding: value=round(x), surrogate=x).
+    """`value`, differentiated as if it were `surrogate` (straight-through: round(x) and x).
 
     Both of one shape; the surrogate is cast to the dtype of value.
     """

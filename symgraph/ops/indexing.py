@@ -1,9 +1,12 @@
-"""Basic indexing x[...]: integers, slices, None and Ellipsis, with numbers or symbolic sizes as bounds.
+"""Basic indexing x[...]:
 
-A bound counts from the end where it is negative and is clamped to the axis, as in NumPy. What a symbolic bound may be:
+integers, slices, None and Ellipsis, with numbers or symbolic sizes as bounds.
+A bound counts from the end where it is negative and is clamped to the axis, as in NumPy. What a
+symbolic bound may be:
     a known sign (n, n + 1, 2*m)          nothing to decide
     an integer input (i, i*4 + 4)         its sign is decided at call time
-    a difference of sizes (n - 3, n - m)  must not be negative at call time: a guard, so that x[2:n-1] has n - 3 elements
+    a difference of sizes (n - 3, n - m)  must not be negative at call time: a guard, so that
+    x[2:n-1] has n - 3 elements
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from .movement import Slice, reshape_to
 def getitem(x: Expr, key: Any) -> Expr:
     """x[key].
 
-    Raises: AxisError for too many indices or one that is out of range, GraphError for array indices and masks.
+    Raises: AxisError for too many indices or one that is out of range, GraphError for array indices
+    and masks.
     """
     entries = _entries(x, key if isinstance(key, tuple) else (key,))
     shape: list[SizeLike] = []
@@ -100,7 +104,8 @@ def _position(x: Expr, entry: Any, axis: int, size: SizeLike) -> SizeLike:
 def _from_end(bound: SizeLike, size: SizeLike, always: bool = False) -> SizeLike:
     """bound, or size + bound where it is negative.
 
-    A difference of sizes whose sign is open stays as it is (a guard refuses negative ones) unless `always`.
+    A difference of sizes whose sign is open stays as it is (a guard refuses negative ones) unless
+    `always`.
     """
     if known_le(0, bound) is True or bound == size - 1:
         return bound
@@ -145,7 +150,10 @@ def _upwards(
 
 
 def _refused_if_negative(bound: SizeLike, size: SizeLike) -> bool:
-    """A difference of sizes of open sign: the count is not clamped at 0, so that its guard speaks."""
+    """A difference of sizes of open sign:
+
+    the count is not clamped at 0, so that its guard speaks.
+    """
     open_sign = known_le(0, bound) is None and known_le(bound, -1) is not True
     return open_sign and bound != size - 1 and not _has_input(bound)
 

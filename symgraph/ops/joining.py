@@ -1,4 +1,4 @@
-"""NumPy-like functions that join, cut, repeat, shift and pad expressions, built from the movement primitives."""
+"""NumPy-like functions that join, cut, repeat, shift and pad, from the movement primitives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .movement import (
     reshape_to,
     slice_axis,
 )
-from .shaping import atleast_1d, atleast_2d, axes_of, expand_dims, flatten
+from .shaping import atleast_1d, atleast_2d, expand_dims, flatten
 
 
 def concatenate(arrays: Any, axis: int | None = 0) -> Expr:
@@ -67,7 +67,7 @@ def hstack(arrays: Any) -> Expr:
     return concatenate(nodes, 0 if nodes and nodes[0].ndim == 1 else 1)
 
 
-# --------------------------------------------------------------------------------------------- cutting
+# ------------------------------------------------------------------------------------------ cutting
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Expr]:
@@ -127,7 +127,7 @@ def _cut_at(x: Expr, ends: Sequence[SizeLike], axis: int) -> list[Expr]:
     return [x[(*before, slice(a, b))] for a, b in zip(bounds, bounds[1:])]
 
 
-# --------------------------------------------------------------------------------------------- repeating
+# ---------------------------------------------------------------------------------------- repeating
 
 
 def repeat(x: Any, repeats: int, axis: int | None = None) -> Expr:
@@ -149,7 +149,7 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Expr:
 
 
 def tile(x: Any, reps: Any) -> Expr:
-    """The whole array repeated reps[i] times along each axis (reps and shape are aligned on the right)."""
+    """The whole array repeated reps[i] times along each axis; reps and shape align on the right."""
     node = lift(x)
     counts = [
         as_dim(r, "tile: reps") for r in (reps if isinstance(reps, (tuple, list)) else (reps,))
@@ -165,7 +165,10 @@ def tile(x: Any, reps: Any) -> Expr:
 
 
 def roll(x: Any, shift: Any, axis: Any = None) -> Expr:
-    """Elements moved `shift` places up along axes (of the flattened array if None); those that fall off come in again."""
+    """Elements moved `shift` places up along axes (of the flattened array if None).
+
+    Those that fall off come in again.
+    """
     node = lift(x)
     if axis is None:
         return reshape_to(
@@ -182,14 +185,15 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Expr:
 
 def _roll(x: Expr, shift: SizeLike, axis: int) -> Expr:
     size = x.array_type.shape[axis]
-    moved = shift - size * floordiv(shift, dim_max(size, 1))
+    period = dim_max(size, 1)
+    moved = shift - period * floordiv(shift, period)
     if size == 0 or moved == 0:
         return x
     parts = [slice_axis(x, axis, size - moved, moved), slice_axis(x, axis, 0, size - moved)]
     return apply(Concatenate(axis), *parts)
 
 
-# --------------------------------------------------------------------------------------------- padding
+# ------------------------------------------------------------------------------------------ padding
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Expr:
@@ -267,7 +271,10 @@ def _edge(x: Expr, axis: int, width: int) -> list[Expr]:
 
 
 def _mirror(x: Expr, axis: int, width: int, repeat_edge: bool) -> list[Expr]:
-    """What follows the end when the axis is a mirror: runs down and up again, the edge repeated or not."""
+    """What follows the end when the axis is a mirror:
+
+    runs down and up again, the edge repeated or not.
+    """
     size = x.array_type.shape[axis]
     skip = 0 if repeat_edge else 1
     if size == 1 and skip:
@@ -295,3 +302,17 @@ _EXTENDED = {
     "symmetric": lambda x, axis, width: _mirror(x, axis, width, True),
     "wrap": _wrap,
 }
+
+
+__all__ = [
+    "concatenate",
+    "stack",
+    "vstack",
+    "hstack",
+    "split",
+    "array_split",
+    "repeat",
+    "tile",
+    "roll",
+    "pad",
+]

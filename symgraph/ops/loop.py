@@ -1,11 +1,13 @@
-"""Loops: the op `Scan`, its derivative (a scan the other way), and `loop`, the function that builds one.
+"""Loops: the op `Scan`, its derivative (a scan the other way), and `loop`, which builds one.
 
 Scan inputs     sequences (leading axis n_steps), initial states, captures
-region          parameters: one slice of each sequence, the states, the captures; results: the new states, the outputs
-Scan outputs    the states stacked [n_steps, ...], the outputs stacked [n_steps, ...], the final states
+region          parameters: one slice of each sequence, the states, the captures; results: the new
+states, the outputs Scan outputs    the states stacked [n_steps, ...], the outputs stacked [n_steps,
+...], the final states
                 (the initial ones if n_steps is 0); whoever runs it keeps only what is used
 
-With `reverse` steps go from index n_steps - 1 to 0; slices are read and results written at the step's own index.
+With `reverse` steps go from index n_steps - 1 to 0; slices are read and results written at the
+step's own index.
 """
 
 from __future__ import annotations
@@ -18,13 +20,22 @@ import numpy as np
 from .. import dims
 from ..arraytype import Array, Tuple
 from ..dims import Atom, SizeLike, dim_min, evaluate_dim
-from ..dtypes import dtype, scalar_dtype, weak
+from ..dtypes import DType, dtype, promote, scalar_dtype, weak
 from ..errors import DTypeError, GraphError, InternalError, ShapeError, SymgraphError
 from ..expr import Expr, apply, substitute, toposort, user_site
 from ..grad import backpropagate, zeros_like_type
 from ..leaves import DimValue, Shared, as_dim, lift
 from ..op import Op
-from ..region import Region, Runner, check_same, close, note_draw, placeholder, recording_draws, substitute_type
+from ..region import (
+    Region,
+    Runner,
+    check_same,
+    close,
+    note_draw,
+    placeholder,
+    recording_draws,
+    substitute_type,
+)
 from .define import _is_weak as is_number
 from .define import cast
 from .elementwise import where
@@ -35,10 +46,10 @@ NO_TRUNCATION = 0
 
 
 class Scan(Op):
-    """A loop over the leading axis of sequences with states carried from step to step; see the module's text.
+    """A loop over the leading axis of sequences that carries states; see the module's text.
 
-    sequences, states, outputs: how many of each. truncate: gradients go through the last `truncate` steps only; 0
-    through all.
+    sequences, states, outputs: how many of each. truncate: gradients go through the last `truncate`
+    steps only; 0 through all.
     """
 
     name = "scan"
@@ -64,7 +75,9 @@ class Scan(Op):
         states = inner[self.sequences : self.sequences + self.states]
         for i, (state, new) in enumerate(zip(states, results)):
             check_same(state, new, {}, f"scan: new value of state {i}")
-        stacked = [Array(t.dtype, (self.n_steps, *t.shape)) for t in [*states, *results[self.states :]]]
+        stacked = [
+            Array(t.dtype, (self.n_steps, *t.shape)) for t in [*states, *results[self.states :]]
+        ]
         return Tuple((*stacked, *states))
 
     def _inner(self, types: Sequence[Array]) -> list[Array]:
@@ -84,20 +97,21 @@ class Scan(Op):
             raise ShapeError(f"scan: number of steps is {n}")
         types = self._inner([Array(dtype(a.dtype), a.shape) for a in arrays])
         runner = Runner(self.region, [t.shape for t in types], self.sizes)
-        stacked = [np.empty((n, *shape), d) for d, shape in self._stacked_types(runner.sizes)]
+        stacked = [self._room(n, r, runner.sizes) for r in self.region.results]
         sequences = arrays[: self.sequences]
         states = list(arrays[self.sequences : self.sequences + self.states])
         captures = arrays[self.sequences + self.states :]
         for i in reversed(range(n)) if self.reverse else range(n):
-            results = runner([*(s[i] for s in sequences), *states, *captures])
+            results = runner([*(s[i, ...] for s in sequences), *states, *captures])
             states = results[: self.states]
             for target, value in zip(stacked, results):
                 target[i] = value
         return (*stacked, *states)
 
-    def _stacked_types(self, sizes: Mapping[Atom, Any]) -> list[tuple[np.dtype, tuple[int, ...]]]:
-        types = [substitute_type(r.array_type, sizes) for r in self.region.results]
-        return [(t.dtype.np, tuple(evaluate_dim(s, sizes) for s in t.shape)) for t in types]
+    def _room(self, n: int, result: Expr, sizes: Mapping[Atom, Any]) -> np.ndarray:
+        """An array for n values of a result of the region."""
+        type = substitute_type(result.array_type, sizes)
+        return np.empty((n, *(evaluate_dim(s, sizes) for s in type.shape)), type.dtype.np)
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Any) -> list[Expr | None]:
         return self.vjp_partial(inputs, output, cotangent, [x.dtype.is_inexact for x in inputs])
@@ -105,7 +119,7 @@ class Scan(Op):
     def vjp_partial(
         self, inputs: Sequence[Expr], output: Expr, cotangent: Any, wanted: Sequence[bool]
     ) -> list[Expr | None]:
-        """Cotangents of the wanted inputs: one scan in the other direction that runs each step again."""
+        """Cotangents of the wanted inputs: a scan the other way that runs each step again."""
         return _Backward(self, inputs, output, cotangent, wanted).cotangents()
 
     def split(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
@@ -119,14 +133,15 @@ class Scan(Op):
         return list(outputs[:k]), list(outputs[k:o]), list(outputs[o:])
 
 
-# ------------------------------------------------------------------------------------------------ derivative
+# ----------------------------------------------------------------------------------- derivative
 
 
 class _Backward:
-    """The derivative of one Scan: builds the step that takes cotangents from each step's results to its arguments.
+    """The derivative of a Scan: a step takes cotangents of one step's results to its arguments'.
 
-    Its states are the cotangents of the states and the sums for the captures; its sequences are those of the
-    forward scan, the states before each step, and the cotangents of what the forward scan stacked.
+    Its states are the cotangents of the states and the sums for the captures; its sequences are
+    those of the forward scan, the states before each step, and the cotangents of what the forward
+    scan stacked.
     """
 
     def __init__(
@@ -169,7 +184,7 @@ class _Backward:
         return where(apply(DimValue(n)) <= self.op.truncate, x, zeros_like_type(x.array_type))
 
     def _scan(self) -> tuple[Expr, list[int], list[int]]:
-        """The backward scan, which captures it sums for, and which sequences it has cotangents of."""
+        """The backward scan, the captures it sums for, the sequences it has cotangents of."""
         op = self.op
         slices = [i for i, want in enumerate(self.want_sequence) if want]
         sums = [i for i, want in enumerate(self.want_capture) if want]
@@ -196,7 +211,13 @@ class _Backward:
         zeros = [zeros_like_type(t.array_type) for t in totals]
         states = [*first, *zeros]
         backward = Scan(
-            region, self.steps, len(sequences), len(states), len(slices), not op.reverse, NO_TRUNCATION
+            region,
+            self.steps,
+            len(sequences),
+            len(states),
+            len(slices),
+            not op.reverse,
+            NO_TRUNCATION,
         )
         cut = [slice_axis(s, 0, self.start, self.steps) for s in sequences]
         return apply(backward, *cut, *states, *captures), sums, slices
@@ -217,13 +238,13 @@ def _slice_type(x: Expr) -> Array:
     return Array(x.dtype, x.array_type.shape[1:])
 
 
-# ------------------------------------------------------------------------------------------------ building
+# ------------------------------------------------------------------------------------- building
 
 Step = Callable[[list[Expr], list[Expr]], tuple[Sequence[Any], Sequence[Any], Mapping[Shared, Any]]]
 
 
 class Built(NamedTuple):
-    """What a scan gives: per state every value and the last one, per output every value, per updated shared its last."""
+    """What a scan gives: all values of states and outputs, last values of states and shareds."""
 
     stacked: list[Expr]
     outputs: list[Expr]
@@ -250,9 +271,10 @@ def build(
 ) -> Built:
     """Trace `step` and make the scan.
 
-    step(slices, states) -> (new states, outputs, {shared: new value}). initials: expressions, or Python numbers, which
-    take the dtype and shape of the step's result. Random draws made inside the step become sequences, so that each
-    step has its own numbers; shared variables that the step updates become states.
+    step(slices, states) -> (new states, outputs, {shared: new value}). initials: expressions, or
+    Python numbers, which take the dtype and shape of the step's result. Random draws made inside
+    the step become sequences, so that each step has its own numbers; shared variables that the step
+    updates become states.
     """
     sequences = list(sequences)
     start, traced = _trace(what, step, sequences, list(initials))
@@ -267,7 +289,7 @@ def build(
 
 
 def _all_draws(draw: Expr, n_steps: SizeLike) -> Expr:
-    """What a random draw inside the step gives in all steps; itself a draw of the step outside, if there is one."""
+    """What a random draw gives in all steps; itself a draw of the step outside, if there is one."""
     node = apply(draw.op.batched(n_steps), *draw.inputs, site=draw.site)  # type: ignore[attr-defined]
     note_draw(node)
     return node
@@ -276,13 +298,16 @@ def _all_draws(draw: Expr, n_steps: SizeLike) -> Expr:
 def _trace(
     what: str, step: Step, sequences: list[Expr], initials: list[Any]
 ) -> tuple[list[Expr], _Traced]:
-    """Run the step until the types of weak initial values (Python numbers) agree with what it returns."""
+    """Run the step until weak initial values (Python numbers) have the type it returns."""
     weak_ones = [k for k, x in enumerate(initials) if not isinstance(x, Expr)]
     states = [x if isinstance(x, Expr) else _guess(x, sequences) for x in initials]
     for _ in range(5):
         traced, new = _trace_once(step, sequences, states)
         if len(new) != len(states):
-            raise GraphError(f"{what}: the step returned {len(new)} states for {len(states)} initial values", site=user_site())
+            raise GraphError(
+                f"{what}: the step returned {len(new)} states for {len(states)} initial values",
+                site=user_site(),
+            )
         changed = [k for k in weak_ones if new[k].type != states[k].type]
         if not changed:
             break
@@ -295,11 +320,19 @@ def _trace(
 
 
 def _guess(value: Any, sequences: Sequence[Expr]) -> Expr:
-    """A Python number as a first state: beside the sequences' dtype if there are any."""
-    return lift(value, weak(value, sequences[0].dtype) if sequences else scalar_dtype(value))
+    """A Python number as a first state: in the dtype of the sequences of its kind, if any."""
+    own = scalar_dtype(value)
+    beside = [x.dtype for x in sequences if _rank(x.dtype) == _rank(own)]
+    return lift(value, promote(*beside) if beside else own)
 
 
-def _trace_once(step: Step, sequences: Sequence[Expr], states: Sequence[Expr]) -> tuple[_Traced, list[Expr]]:
+def _rank(d: DType) -> int:
+    return "bifc".index("i" if d.kind == "u" else d.kind)
+
+
+def _trace_once(
+    step: Step, sequences: Sequence[Expr], states: Sequence[Expr]
+) -> tuple[_Traced, list[Expr]]:
     xs = [placeholder(_slice_type(x), x.name) for x in sequences]
     hs = [placeholder(x.array_type, x.name) for x in states]
     with recording_draws() as draws:
@@ -326,7 +359,8 @@ def _check_state(what: str, k: int, state: Expr, new: Expr) -> None:
             fact,
             site=user_site(),
             operands=[state, new],
-            hint=f"cast the initial value: .astype({str(got.dtype)!r}), or the step's result: .astype({str(have.dtype)!r})",
+            hint=f"cast the initial value, .astype({str(got.dtype)!r}), "
+            f"or the step's result, .astype({str(have.dtype)!r})",
         )
     try:
         check_same(have, got, {}, what)
@@ -349,9 +383,10 @@ def loop(
 ) -> tuple[Any, Any]:
     """Carry a value through steps: (final carry, ys stacked).
 
-    step(carry, x) -> (new carry, y), or step(carry) when there are no xs; y may be None. carry, x and y are single
-    expressions or tuples of them; Python numbers in `init` take the type of the step's result. xs: arrays with a common
-    leading axis, the steps. length: the number of steps (an int, a size or an integer scalar) when there are no xs.
+    step(carry, x) -> (new carry, y), or step(carry) when there are no xs; y may be None. carry, x
+    and y are single expressions or tuples of them; Python numbers in `init` take the type of the
+    step's result. xs: arrays with a common leading axis, the steps. length: the number of steps (an
+    int, a size or an integer scalar) when there are no xs.
     reverse: from the last x to the first; ys stay in the order of xs.
 
     Example: running sums of the rows of x
@@ -363,10 +398,18 @@ def loop(
     arrays, n = common_length("loop", arrays, length)
     y_form: list[Callable[[list[Expr]], Any]] = []
 
-    def one(slices: list[Expr], states: list[Expr]) -> tuple[list[Any], list[Any], dict[Shared, Any]]:
-        returned = step(rebuild_carry(states), rebuild_x(slices)) if arrays else step(rebuild_carry(states))
+    def one(
+        slices: list[Expr], states: list[Expr]
+    ) -> tuple[list[Any], list[Any], dict[Shared, Any]]:
+        returned = (
+            step(rebuild_carry(states), rebuild_x(slices))
+            if arrays
+            else step(rebuild_carry(states))
+        )
         if not isinstance(returned, tuple) or len(returned) != 2:
-            raise GraphError("loop: the step must return (new carry, y); y may be None", site=user_site())
+            raise GraphError(
+                "loop: the step must return (new carry, y); y may be None", site=user_site()
+            )
         ys, form = _flatten(() if returned[1] is None else returned[1])
         y_form[:] = [form if returned[1] is not None else lambda _: None]
         return _flatten(returned[0])[0], ys, {}
@@ -386,12 +429,16 @@ def _flatten(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
 def common_length(what: str, sequences: list[Expr], length: Any) -> tuple[list[Expr], SizeLike]:
     """The sequences cut to one length, and it.
 
-    Known lengths that differ: the shortest (as in Theano). Symbolic ones must be equal when the function is called. A
-    given length cuts the sequences.
+    Known lengths that differ: the shortest (as in Theano). Symbolic ones must be equal when the
+    function is called. A given length cuts the sequences.
     """
     for i, x in enumerate(sequences):
         if not x.ndim:
-            raise ShapeError(f"{what}: sequence {i} ({x.label}) has no axis to go over", site=user_site(), operands=[x])
+            raise ShapeError(
+                f"{what}: sequence {i} ({x.label}) has no axis to go over",
+                site=user_site(),
+                operands=[x],
+            )
     lengths = [x.array_type.shape[0] for x in sequences]
     if length is not None:
         n: SizeLike = as_dim(length, f"{what}: number of steps")
@@ -409,7 +456,9 @@ def _cut(what: str, i: int, x: Expr, n: SizeLike, explicit: bool) -> Expr:
         return x
     if dims.known_le(n, size) is False:
         raise ShapeError(
-            f"{what}: {n} steps, but sequence {i} ({x.label}) has {size}", site=user_site(), operands=[x]
+            f"{what}: {n} steps, but sequence {i} ({x.label}) has {size}",
+            site=user_site(),
+            operands=[x],
         )
     return slice_axis(x, 0, 0, n)
 

@@ -1,4 +1,7 @@
-"""The primitives that move elements without computing: reshape, transpose, broadcast, slice, place, concatenate, iota."""
+"""The primitives that move elements without computing:
+
+reshape, transpose, broadcast, slice, place, concatenate, iota.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ class Transpose(Op):
 
 
 class BroadcastTo(Op):
-    """x repeated along new leading axes and along axes of size 1; a symbolic size of x equals its target, it is never 1."""
+    """x repeated along new leading axes and along axes of size 1.
+
+    A symbolic size of x equals its target, it is never 1.
+    """
 
     name = "broadcast_to"
     shape: Any
@@ -100,9 +106,11 @@ class BroadcastTo(Op):
 
 
 class Slice(Op):
-    """result[i] = x[starts + i * steps] for i below sizes, one entry per axis; steps may be negative.
+    """result[i] = x[starts + i * steps] for i below sizes, one entry per axis.
 
-    Whoever builds one with symbolic sizes that may be 0 makes it in range by construction; the rest is checked.
+    Steps may be negative.
+    Whoever builds one with symbolic sizes that may be 0 makes it in range by construction; the rest
+    is checked.
     """
 
     name = "slice"
@@ -136,7 +144,10 @@ class Slice(Op):
 
 
 class Place(Op):
-    """An array of `shape` full of the number `fill`, with x written at starts + i * steps: the inverse of Slice."""
+    """An array of `shape` full of the number `fill`, with x written at starts + i * steps:
+
+    the inverse of Slice.
+    """
 
     name = "place"
     starts: Any
@@ -232,7 +243,7 @@ class Iota(Op):
         return ()
 
 
-# --------------------------------------------------------------------------------------------- building
+# ----------------------------------------------------------------------------------------- building
 
 
 def reshape_to(x: Expr, shape: Shape) -> Expr:
@@ -252,7 +263,10 @@ def broadcast_by(x: Expr, shape: Shape) -> Expr:
 
 
 def slice_axis(x: Expr, axis: int, start: SizeLike, size: SizeLike, step: int = 1) -> Expr:
-    """`size` elements of one axis from `start` on, every `step`-th, all of the others; in range by construction."""
+    """`size` elements of one axis from `start` on, every `step`-th, all of the others.
+
+    In range by construction.
+    """
     shape = x.array_type.shape
     if step == 1 and start == 0 and size == shape[axis]:
         return x
@@ -288,7 +302,10 @@ def shift_axis(x: Expr, axis: int, fill: Any) -> Expr:
 
 
 def fill_value(value: Any, d: DType) -> Any:
-    """A Python scalar of the kind of dtype `d`, as Place keeps it.  Raises DTypeError if it does not fit."""
+    """A Python scalar of the kind of dtype `d`, as Place keeps it.
+
+    Raises DTypeError if it does not fit.
+    """
     number = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
     if isinstance(number, complex) and d.kind != "c":
         raise DTypeError(f"fill value {value} does not fit {d}")
@@ -304,7 +321,7 @@ def fill_value(value: Any, d: DType) -> Any:
     return math.nan if number != number else float(number)  # one NaN, so that equal ops are equal
 
 
-# --------------------------------------------------------------------------------------------- checking
+# ----------------------------------------------------------------------------------------- checking
 
 
 def require_rank(what: str, ndim: int, *parts: Sequence[Any]) -> None:
@@ -317,7 +334,10 @@ def require_rank(what: str, ndim: int, *parts: Sequence[Any]) -> None:
 def require_in_range(
     what: str, axis: int, start: SizeLike, size: SizeLike, step: int, total: SizeLike
 ) -> None:
-    """start + i * step lies in [0, total) for all i < size, or a guard says so; what may be empty is trusted above."""
+    """start + i * step lies in [0, total) for all i < size, or a guard says so.
+
+    What may be empty is trusted above.
+    """
     if not isinstance(step, int) or step == 0:
         raise ShapeError(f"{what}: step of axis {axis} must be a non-zero integer, got {step}")
     place = f"{what}: axis {axis}"

@@ -1,24 +1,24 @@
-"""Second names of structural functions: NumPy's and Theano's where ours is another, and a few one-line relatives."""
+"""Second names of structural functions:
+
+NumPy's and Theano's where ours is another, and a few one-line relatives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..dtypes import every
 from ..expr import Expr
-from ..leaves import constant, lift
-from .creation import full_like
+from ..leaves import lift
+from . import reduce
+from .creation import full
 from .define import promote_operands
-from .elementwise import maximum
 from .joining import concatenate, hstack, stack, vstack
 from .nnet import categorical_crossentropy, log_softmax, one_hot
-from .reduce import argmax, max, min
-from .shaping import mT, shape_padleft, shape_padright, squeeze, transpose
-from .statistics import std, var
+from .shaping import mT, shape_padleft, transpose
 
 # NumPy and the array API
-amax, amin = max, min
+amax, amin = reduce.max, reduce.min
 concat, permute_dims, matrix_transpose = concatenate, transpose, mT
 
 # Theano
@@ -42,13 +42,12 @@ def stacklists(arrays: Any) -> Expr:
 
 def max_and_argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> tuple[Expr, Expr]:
     """The largest elements and where they first are."""
-    return max(x, axis, keepdims), argmax(x, axis, keepdims)
+    return reduce.max(x, axis, keepdims), reduce.argmax(x, axis, keepdims)
 
 
 def fill(x: Any, value: Any) -> Expr:
-    """value broadcast to the shape of x, in their common dtype."""
-    like, node = promote_operands("fill", [x, value], frozenset(every))
-    return full_like(like, node)
+    """value broadcast to the shape of x."""
+    return full(lift(x).array_type.shape, value)
 
 
 second = fill
@@ -72,9 +71,33 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Expr:
 def kron(a: Any, b: Any) -> Expr:
     """Kronecker product: blocks of b, each times an element of a."""
     x, y = promote_operands("kron", [a, b], frozenset(every))
-    rank = builtin_max(x.ndim, y.ndim)
+    rank = max(x.ndim, y.ndim)
     x, y = shape_padleft(x, rank - x.ndim), shape_padleft(y, rank - y.ndim)
     pairs = list(zip(x.array_type.shape, y.array_type.shape))
     left = x.reshape([s for m, _ in pairs for s in (m, 1)])
     right = y.reshape([s for _, n in pairs for s in (1, n)])
     return (left * right).reshape([m * n for m, n in pairs])
+
+
+__all__ = [
+    "amax",
+    "amin",
+    "concat",
+    "permute_dims",
+    "matrix_transpose",
+    "horizontal_stack",
+    "vertical_stack",
+    "as_tensor_variable",
+    "as_tensor",
+    "logsoftmax",
+    "to_one_hot",
+    "crossentropy_categorical_1hot",
+    "join",
+    "stacklists",
+    "max_and_argmax",
+    "fill",
+    "second",
+    "shape",
+    "diff",
+    "kron",
+]

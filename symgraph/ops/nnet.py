@@ -1,4 +1,7 @@
-"""Softmax and its relatives, and the losses that are said with them; all stable for large arguments."""
+"""Softmax and its relatives, and the losses that are said with them.
+
+All stable for large arguments.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ from .statistics import mean
 
 def _wide(x: np.ndarray) -> np.ndarray:
     """Reference arithmetic: floats in float64, rounded once at the end."""
-    return x.astype(np.float32).astype(np.float64) if x.dtype.itemsize == 2 else x.astype(np.float64)
+    return (
+        x.astype(np.float32).astype(np.float64) if x.dtype.itemsize == 2 else x.astype(np.float64)
+    )
 
 
 class AlongAxis(Op, abstract=True):
@@ -78,7 +83,10 @@ class LogSoftmax(AlongAxis):
 
 
 class LogSumExp(Op):
-    """log(sum(exp(x))) over axes (sorted), which stay with size 1; infinite where the largest element is."""
+    """log(sum(exp(x))) over axes (sorted), which stay with size 1.
+
+    Infinite where the largest element is.
+    """
 
     name = "logsumexp"
     axes: tuple[int, ...]
@@ -107,7 +115,7 @@ class LogSumExp(Op):
         return log(sum(exp(x - shift), self.axes, keepdims=True)) + shift
 
 
-# --------------------------------------------------------------------------------------------- functions
+# ---------------------------------------------------------------------------------------- functions
 
 
 def _floating(x: Any) -> Expr:
@@ -133,12 +141,17 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
     axes = normalize_axes(axis, node.ndim, "logsumexp")
     kept = apply(LogSumExp(axes), node)
     shape = node.array_type.shape
-    return kept if keepdims else reshape_to(kept, tuple(s for a, s in enumerate(shape) if a not in axes))
+    return (
+        kept
+        if keepdims
+        else reshape_to(kept, tuple(s for a, s in enumerate(shape) if a not in axes))
+    )
 
 
 def one_hot(labels: Any, depth: Any, dtype: Any = None) -> Expr:
-    """1 at each label's place in a new last axis, 0 elsewhere; a label outside [0, depth) gives zeros.
+    """1 at each label's place in a new last axis, 0 elsewhere.
 
+    A label outside [0, depth) gives zeros.
     labels: integers [...] -> [..., depth]; dtype: default float unless given.
     """
     node = lift(labels)
@@ -148,7 +161,11 @@ def one_hot(labels: Any, depth: Any, dtype: Any = None) -> Expr:
 
 def _hits(what: str, labels: Expr, depth: SizeLike) -> Expr:
     if not labels.dtype.is_integer:
-        raise DTypeError(f"{what}: labels must be integers, got {labels.dtype}", site=user_site(), operands=(labels,))
+        raise DTypeError(
+            f"{what}: labels must be integers, got {labels.dtype}",
+            site=user_site(),
+            operands=(labels,),
+        )
     places = reshape_to(cast(labels, int64), (*labels.array_type.shape, 1))
     return eq(places, apply(Iota(depth, int64)))
 
@@ -157,8 +174,8 @@ def _require_labels(what: str, scores: Expr, labels: Expr) -> None:
     expected = scores.ndim - 1 if labels.dtype.is_integer else scores.ndim
     if not scores.ndim or labels.ndim not in (expected, scores.ndim):
         raise ShapeError(
-            f"{what}: expected labels of rank {scores.ndim - 1} (integers) or {scores.ndim} (probabilities), "
-            f"got rank {labels.ndim}",
+            f"{what}: expected labels of rank {scores.ndim - 1} (integers) or "
+            f"{scores.ndim} (probabilities), got rank {labels.ndim}",
             site=user_site(),
             operands=(scores, labels),
         )
@@ -209,7 +226,9 @@ def sigmoid_binary_crossentropy(logits: Any, target: Any) -> Expr:
     return t * softplus(-x) + (1 - t) * softplus(x)
 
 
-def layer_norm(x: Any, gain: Any = None, bias: Any = None, axis: Any = -1, epsilon: float = 1e-5) -> Expr:
+def layer_norm(
+    x: Any, gain: Any = None, bias: Any = None, axis: Any = -1, epsilon: float = 1e-5
+) -> Expr:
     """(x - mean) / sqrt(variance + epsilon) over axes, times gain plus bias if given.
 
     Source: Ba, Kiros, Hinton, "Layer Normalization", 2016.
@@ -222,7 +241,26 @@ def layer_norm(x: Any, gain: Any = None, bias: Any = None, axis: Any = -1, epsil
 
 
 def confusion_matrix(actual: Any, predicted: Any, classes: Any) -> Expr:
-    """int64 counts [classes, classes]: rows by actual label, columns by predicted.   actual, predicted: integers [n]."""
+    """int64 counts [classes, classes]: rows by actual label, columns by predicted.
+
+    actual, predicted: integers [n].
+    """
     size = as_dim(classes, "confusion_matrix: classes")
-    rows, columns = (cast(_hits("confusion_matrix", lift(x), size), int64) for x in (actual, predicted))
+    rows, columns = (
+        cast(_hits("confusion_matrix", lift(x), size), int64) for x in (actual, predicted)
+    )
     return rows.T @ columns
+
+
+__all__ = [
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "one_hot",
+    "categorical_crossentropy",
+    "softmax_cross_entropy",
+    "binary_crossentropy",
+    "sigmoid_binary_crossentropy",
+    "layer_norm",
+    "confusion_matrix",
+]

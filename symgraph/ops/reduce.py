@@ -1,12 +1,14 @@
-"""Reductions over axes, arg-reductions and running sums: the primitives and their NumPy-like functions.
+"""Reductions over axes, arg-reductions and running sums:
 
-Accuracy of the reference: sums of floats accumulate in float64 and are rounded once (complex in complex128); products
-are computed in their own dtype (halves in float32), so that they overflow where compiled code does. Integers wrap.
+the primitives and their NumPy-like functions.
+Accuracy of the reference: sums of floats accumulate in float64 and are rounded once (complex in
+complex128); products
+are computed in their own dtype (halves in float32), so that they overflow where compiled code does.
+Integers wrap.
 """
 
 from __future__ import annotations
 
-import builtins
 import builtins
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,10 +59,10 @@ _ACCEPTS = {"sum": "iufc", "prod": "iufc", "max": "biuf", "min": "biuf", "any": 
 
 
 class Reduce(Op):
-    """One number for each slice over `axes` (sorted, none negative), which disappear from the shape.
+    """One number for each slice over `axes` (sorted, none negative), which leave the shape.
 
-    kind: sum prod max min any all; the dtype stays. NaN wins in max and min. The cotangent of a max or min is split
-    evenly among the elements that attain it.
+    kind: sum prod max min any all; the dtype stays. NaN wins in max and min; their cotangent is
+    split evenly among the elements that attain it.
     """
 
     name = "reduce"
@@ -110,7 +112,10 @@ def _extreme_vjp(x: Expr, axes: tuple[int, ...], y: Expr, dy: Expr) -> Expr:
 
 
 def _prod_vjp(x: Expr, axes: tuple[int, ...], y: Expr, dy: Expr) -> Expr:
-    """Products of all the others, from the left times from the right: no division, so zeros are no exception."""
+    """Products of all the others, from the left times from the right:
+
+    no division, so zeros are no exception.
+    """
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     order = rest + axes
     moved = transpose_by(x, order)
@@ -137,7 +142,10 @@ _REDUCE_VJP: dict[str, Callable[[Expr, tuple[int, ...], Expr, Expr], Expr]] = {
 
 
 class ArgReduce(Op):
-    """The int64 position along `axis` of the first largest (argmax) or smallest (argmin) element; NaN wins."""
+    """The int64 position along `axis` of the first largest (argmax) or smallest (argmin) element.
+
+    NaN wins.
+    """
 
     name = "argreduce"
     kind: str
@@ -206,14 +214,17 @@ class Cumulative(Op):
 
 
 def _follow_by_doubling(x: Expr, dy: Expr, axis: int) -> Expr:
-    """s[i] = dy[i] + x[i+1] * s[i+1], in log2(n) rounds of doubling reach (no division: zeros are no exception)."""
+    """s[i] = dy[i] + x[i+1] * s[i+1], in log2(n) rounds of doubling reach (no division:
+
+    zeros are no exception).
+    """
     size = x.array_type.shape[axis]
     assert isinstance(size, int)
 
     def ahead(y: Expr, reach: int) -> Expr:
         return place_axis(slice_axis(y, axis, reach, size - reach), axis, 0, size, 0)
 
-    factor, total, reach = ahead(x, min(1, size)), dy, 1
+    factor, total, reach = ahead(x, builtins.min(1, size)), dy, 1
     while reach < size:
         total = total + factor * ahead(total, reach)
         factor = factor * ahead(factor, reach)
@@ -222,7 +233,10 @@ def _follow_by_doubling(x: Expr, dy: Expr, axis: int) -> Expr:
 
 
 def _follow_by_matrix(x: Expr, dy: Expr, axis: int) -> Expr:
-    """The same where the size is symbolic: rows i, columns k of products x[i+1] ... x[k], quadratic in the size."""
+    """The same where the size is symbolic: rows i, columns k of products x[i+1] ...
+
+    x[k], quadratic in the size.
+    """
     order = [a for a in range(x.ndim) if a != axis] + [axis]
     row_major = transpose_by(x, order)
     shape = row_major.array_type.shape
@@ -239,7 +253,7 @@ def _follow_by_matrix(x: Expr, dy: Expr, axis: int) -> Expr:
     return transpose_by(apply(Reduce("sum", (x.ndim,)), terms), np.argsort(order).tolist())
 
 
-# --------------------------------------------------------------------------------------------- checking
+# ----------------------------------------------------------------------------------------- checking
 
 
 def require_kind(what: str, x: Array, kinds: str) -> None:
@@ -262,7 +276,10 @@ def require_some(what: str, axis: int, size: SizeLike) -> None:
 
 
 def normalize_axes(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
-    """Sorted axes in [0, ndim) from None (all), an int or a sequence.  Raises AxisError, also if one comes twice."""
+    """Sorted axes in [0, ndim) from None (all), an int or a sequence.
+
+    Raises AxisError, also if one comes twice.
+    """
     if axis is None:
         return tuple(range(ndim))
     if hasattr(axis, "__index__") and not isinstance(axis, Expr):
@@ -282,7 +299,7 @@ def kept_shape(shape: Shape, axes: Sequence[int]) -> Shape:
     return tuple(1 if a in axes else s for a, s in enumerate(shape))
 
 
-# --------------------------------------------------------------------------------------------- functions
+# ---------------------------------------------------------------------------------------- functions
 
 
 def reduce_by(kind: str, x: Expr, axis: Any, keepdims: bool) -> Expr:
@@ -293,7 +310,10 @@ def reduce_by(kind: str, x: Expr, axis: Any, keepdims: bool) -> Expr:
 
 
 def widened(d: DType) -> DType:
-    """The dtype in which a sum of `d` is taken: bool and integers in 64 bits, the rest in their own."""
+    """The dtype in which a sum of `d` is taken:
+
+    bool and integers in 64 bits, the rest in their own.
+    """
     if d.kind == "u":
         return uint64
     return int64 if d.kind in "bi" else d
@@ -309,24 +329,36 @@ def _total(kind: str, x: Any, axis: Any, dtype: Any, keepdims: bool, acc_dtype: 
 def sum(
     x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None
 ) -> Expr:
-    """Sum over axes (all if None).   bool and integers are summed in 64 bits, floats keep their dtype."""
+    """Sum over axes (all if None).
+
+    bool and integers are summed in 64 bits, floats keep their dtype.
+    """
     return _total("sum", x, axis, dtype, keepdims, acc_dtype)
 
 
 def prod(
     x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None
 ) -> Expr:
-    """Product over axes (all if None).   dtypes as sum; the gradient is right where elements are 0."""
+    """Product over axes (all if None).
+
+    dtypes as sum; the gradient is right where elements are 0.
+    """
     return _total("prod", x, axis, dtype, keepdims, acc_dtype)
 
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
-    """Largest element over axes; NaN wins. Its gradient is split evenly among ties.   Raises ShapeError if there is none."""
+    """Largest element over axes; NaN wins. Its gradient is split evenly among ties.
+
+    Raises ShapeError if there is none.
+    """
     return reduce_by("max", lift(x), axis, keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
-    """Smallest element over axes; NaN wins. Its gradient is split evenly among ties.   Raises ShapeError if there is none."""
+    """Smallest element over axes; NaN wins. Its gradient is split evenly among ties.
+
+    Raises ShapeError if there is none.
+    """
     return reduce_by("min", lift(x), axis, keepdims)
 
 
@@ -356,12 +388,18 @@ def _position(kind: str, x: Any, axis: Any, keepdims: bool) -> Expr:
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Expr:
-    """int64 position of the first largest element along an axis, in the flattened array if None; NaN wins."""
+    """int64 position of the first largest element along an axis, in the flattened array if None.
+
+    NaN wins.
+    """
     return _position("argmax", x, axis, keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Expr:
-    """int64 position of the first smallest element along an axis, in the flattened array if None; NaN wins."""
+    """int64 position of the first smallest element along an axis, in the flattened array if None.
+
+    NaN wins.
+    """
     return _position("argmin", x, axis, keepdims)
 
 
@@ -379,5 +417,22 @@ def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Expr:
 
 
 def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Expr:
-    """Running products along an axis, of the flattened array if None; dtypes as sum. The gradient is right at zeros."""
+    """Running products along an axis, of the flattened array if None; dtypes as sum.
+
+    The gradient is right at zeros.
+    """
     return _running("prod", x, axis, dtype)
+
+
+__all__ = [
+    "sum",
+    "prod",
+    "max",
+    "min",
+    "any",
+    "all",
+    "argmax",
+    "argmin",
+    "cumsum",
+    "cumprod",
+]

@@ -1,12 +1,13 @@
 """Theano's face of loops: scan, map, reduce, foldl, foldr over `loop.build`.
 
-The step function is called with one slice of each sequence (for each of its taps, in the given order), the previous
-values of the outputs that recur (for each of their taps), then the non_sequences.
+The step function is called with one slice of each sequence (for each of its taps, in the given
+order), the previous values of the outputs that recur (for each of their taps), then the
+non_sequences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,13 +24,13 @@ Updates = dict[Shared, Expr]
 
 
 class until:
-    """What a step returns beside its outputs to end the loop early in Theano; not supported here."""
+    """What ends a loop early in Theano, returned by the step; not supported here."""
 
     def __init__(self, condition: Any):
         raise GraphError(
-            "scan: until(...) is not supported: the number of steps must be known when the loop starts",
+            "scan: until(...) is not supported: the loop must know its number of steps beforehand",
             site=user_site(),
-            hint="give n_steps, and keep the state with where(done, old, new) once the condition holds",
+            hint="give n_steps, and keep the state once done: where(done, old, new)",
         )
 
 
@@ -47,47 +48,53 @@ def scan(
 ) -> tuple[Any, Updates]:
     """Apply fn step by step: (outputs, updates).
 
-    sequences: arrays gone over by their leading axis; dict(input=x, taps=[-1, 0]) gives fn several slices. The shortest
-    known length counts; symbolic lengths must be equal.
-    outputs_info: for each output None (it does not recur), its initial value, or dict(initial=x, taps=[-2, -1]) with
-    x's leading axis holding the past values. A Python number takes the type of the step's result.
-    non_sequences: passed to every step; anything else the step uses is captured (`strict` only documents that it does not).
-    n_steps: an int, a size or an integer scalar. truncate_gradient: gradients go through the last k steps (-1: all).
+    sequences: arrays gone over by their leading axis; dict(input=x, taps=[-1, 0]) gives fn several
+    slices. The shortest known length counts; symbolic lengths must be equal.
+    outputs_info: for each output None (it does not recur), its initial value, or dict(initial=x,
+    taps=[-2, -1]) with x's leading axis holding the past values. A Python number takes the type of
+    the step's result.
+    non_sequences: passed to every step; anything else the step uses is captured (`strict` only
+    documents that it does not).
+    n_steps: an int, a size or an integer scalar. truncate_gradient: gradients go through the last k
+    steps (-1: all).
     go_backwards: sequences are read from their end; outputs are in the order of execution.
 
-    fn returns outputs (one or a list), or {shared: new value}, or both as a pair. Outputs come stacked, without the
-    initial value: one bare, several as a list. `updates` holds the last values of shared variables; pass it to function().
+    fn returns outputs (one or a list), or {shared: new value}, or both as a pair. Outputs come
+    stacked, without the initial value: one bare, several as a list. `updates` holds the last values
+    of shared variables; pass it to function().
     """
     what = f"scan {name}" if name else "scan"
-    taps = [_sequence(what, s) for s in _as_list(sequences)]
+    slices = [x for s in _as_list(sequences) for x in _sequence(what, s).slices()]
     if go_backwards:
-        taps = [t._replace(node=flip_axes(t.node, (0,)), taps=tuple(-k for k in t.taps)) for t in taps]
-    slices = [x for t in taps for x in t.slices(go_backwards)]
+        slices = [flip_axes(x, (0,)) for x in slices]
     slices, n = common_length(what, slices, n_steps)
-    infos = None if outputs_info is None else [_output(what, o) for o in _as_list(outputs_info)]
+    entries = None if outputs_info is None else [_output(what, o) for o in _as_list(outputs_info)]
+    recurring = [(i, o) for i, o in enumerate(entries or ()) if o is not None]
+    plain = {i for i, o in recurring if o.is_plain}  # outputs that are states, stacked as such
     others = [lift(x) for x in _as_list(non_sequences)]
-    recurring = [i for i, o in enumerate(infos or ()) if o is not None]
-    forms: list[Any] = []
+    form: list[Any] = []
 
     def step(xs: list[Expr], states: list[Expr]) -> tuple[list[Any], list[Any], Updates]:
-        past = [v for i, state in zip(recurring, states) for v in infos[i].values(state)]  # type: ignore[index,union-attr]
+        past = [v for (_, o), state in zip(recurring, states) for v in o.values(state)]
         outputs, updates, bare = _parse(what, fn(*xs, *past, *others))
-        if infos is not None and len(outputs) != len(infos):
+        if entries is not None and len(outputs) != len(entries):
             raise GraphError(
-                f"{what}: the step returned {len(outputs)} outputs for {len(infos)} entries of outputs_info",
+                f"{what}: the step gave {len(outputs)} outputs, outputs_info has {len(entries)}",
                 site=user_site(),
             )
-        forms[:] = [outputs, bare]
-        new = [infos[i].shifted(state, outputs[i]) for i, state in zip(recurring, states)]  # type: ignore[index,union-attr]
-        return new, [outputs[i] for i in range(len(outputs)) if _is_stacked(infos, i)], updates
+        form[:] = [len(outputs), bare]
+        new = [o.shifted(state, outputs[i]) for (i, o), state in zip(recurring, states)]
+        return new, [y for i, y in enumerate(outputs) if i not in plain], updates
 
     truncate = NO_TRUNCATION if truncate_gradient < 0 else truncate_gradient
-    built = build(what, step, slices, [infos[i].initial for i in recurring], n, truncate=truncate)  # type: ignore[index,union-attr]
-    stacked, outs = iter(built.stacked), iter(built.outputs)
-    found = [next(outs) if _is_stacked(infos, i) else next(stacked) for i in range(len(forms[0]))]
+    built = build(what, step, slices, [o.initial for _, o in recurring], n, truncate=truncate)
+    states = {i: y for (i, _), y in zip(recurring, built.stacked)}
+    outputs = iter(built.outputs)
+    count, bare = form
+    found = [states[i] if i in plain else next(outputs) for i in range(count)]
     if not found:
         return None, built.updates
-    return (found[0] if forms[1] and not return_list else found), built.updates
+    return (found[0] if bare and not return_list else found), built.updates
 
 
 def map(
@@ -127,17 +134,29 @@ def reduce(
     return (built.final[0] if bare[0] else built.final), built.updates
 
 
-def foldl(fn: Callable[..., Any], sequences: Any, outputs_info: Any, non_sequences: Any = None, name: str | None = None) -> tuple[Any, Updates]:
+def foldl(
+    fn: Callable[..., Any],
+    sequences: Any,
+    outputs_info: Any,
+    non_sequences: Any = None,
+    name: str | None = None,
+) -> tuple[Any, Updates]:
     """reduce from the first element to the last."""
     return reduce(fn, sequences, outputs_info, non_sequences, False, name)
 
 
-def foldr(fn: Callable[..., Any], sequences: Any, outputs_info: Any, non_sequences: Any = None, name: str | None = None) -> tuple[Any, Updates]:
+def foldr(
+    fn: Callable[..., Any],
+    sequences: Any,
+    outputs_info: Any,
+    non_sequences: Any = None,
+    name: str | None = None,
+) -> tuple[Any, Updates]:
     """reduce from the last element to the first."""
     return reduce(fn, sequences, outputs_info, non_sequences, True, name)
 
 
-# ------------------------------------------------------------------------------------------------ arguments
+# ------------------------------------------------------------------------------------ arguments
 
 
 class _Taps(NamedTuple):
@@ -146,7 +165,7 @@ class _Taps(NamedTuple):
     node: Expr
     taps: tuple[int, ...]
 
-    def slices(self, backwards: bool) -> list[Expr]:
+    def slices(self) -> list[Expr]:
         """One sequence per tap, all of the length that keeps every tap in range."""
         low, high = min(self.taps), max(self.taps)
         if low == high == 0:
@@ -157,7 +176,7 @@ class _Taps(NamedTuple):
 
 
 class _Recurrence(NamedTuple):
-    """An output that recurs: its state, a window of `depth` past values when it looks further back than one step."""
+    """An output that recurs: its state, a window of `depth` past values if one is not enough."""
 
     initial: Any
     taps: tuple[int, ...]
@@ -183,12 +202,6 @@ class _Recurrence(NamedTuple):
         return apply(Concatenate(0), slice_axis(state, 0, 1, self.depth - 1), row)
 
 
-def _is_stacked(infos: Sequence[_Recurrence | None] | None, i: int) -> bool:
-    """Whether output i is an output of the loop; otherwise it is a state, which the loop stacks anyway."""
-    info = infos[i] if infos is not None else None
-    return info is None or not info.is_plain
-
-
 def _sequence(what: str, s: Any) -> _Taps:
     if not isinstance(s, Mapping):
         return _Taps(lift(s), (0,))
@@ -209,12 +222,14 @@ def _output(what: str, o: Any) -> _Recurrence | None:
     if taps == (-1,):
         return _Recurrence(initial if is_number(initial) else lift(initial), taps, 0)
     if max(taps) >= 0:
-        raise GraphError(f"{what}: taps of an output must be negative, got {list(taps)}", site=user_site())
+        raise GraphError(
+            f"{what}: taps of an output must be negative, got {list(taps)}", site=user_site()
+        )
     window, depth = lift(initial), -min(taps)
     length: SizeLike = window.array_type.shape[0] if window.ndim else 0
     if length != depth:
         raise ShapeError(
-            f"{what}: taps {list(taps)} need {depth} past values, but the initial value is {window.type}",
+            f"{what}: taps {list(taps)} need {depth} past values, initial is {window.type}",
             site=user_site(),
             operands=[window],
             hint=f"its leading axis must have size {depth}",
@@ -225,7 +240,8 @@ def _output(what: str, o: Any) -> _Recurrence | None:
 def _check_keys(what: str, given: Mapping[str, Any], known: set[str], needed: str) -> None:
     if needed not in given or not known.issuperset(given):
         raise GraphError(
-            f"{what}: expected a dict with {needed!r} and maybe 'taps', got keys {sorted(given)}", site=user_site()
+            f"{what}: expected a dict with {needed!r} and maybe 'taps', got keys {sorted(given)}",
+            site=user_site(),
         )
 
 
@@ -248,7 +264,9 @@ def _parse(what: str, returned: Any) -> tuple[list[Any], Updates, bool]:
     pairs = dict(updates or {})
     for s in pairs:
         if not isinstance(s, Shared):
-            raise GraphError(f"{what}: updates must be of shared variables, got {s!r}", site=user_site())
+            raise GraphError(
+                f"{what}: updates must be of shared variables, got {s!r}", site=user_site()
+            )
     listed = _as_list(outputs)
     return listed, pairs, len(listed) == 1
 
@@ -257,7 +275,11 @@ def _is_updates(x: Any) -> bool:
     """{shared: value}, or a list of (shared, value) pairs."""
     if isinstance(x, Mapping):
         return True
-    return isinstance(x, list) and bool(x) and all(isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], Shared) for p in x)
+    return (
+        isinstance(x, list)
+        and bool(x)
+        and all(isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], Shared) for p in x)
+    )
 
 
 def _as_list(xs: Any) -> list[Any]:

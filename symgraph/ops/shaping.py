@@ -1,4 +1,4 @@
-"""NumPy-like functions that change an expression's shape or order of axes, built from the movement primitives."""
+"""NumPy-like functions that change shape or order of axes, built from the movement primitives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def sizes(shape: Any, what: str) -> tuple[SizeLike, ...]:
 
 
 def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
-    """Axes in [0, ndim), in the given order, from an int or a sequence.  Raises AxisError, also if one comes twice."""
+    """Axes in [0, ndim), in the given order, from an int or a sequence.
+
+    Raises AxisError, also if one comes twice.
+    """
     given = axis if isinstance(axis, (tuple, list, range)) else (axis,)
     axes = tuple(normalize_axis(a, ndim, what) for a in given)
     if len(set(axes)) != len(axes):
@@ -29,13 +32,14 @@ def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
     return axes
 
 
-# --------------------------------------------------------------------------------------------- reshape
+# ------------------------------------------------------------------------------------------ reshape
 
 
 def reshape(x: Any, shape: Any, ndim: int | None = None) -> Expr:
     """The same elements in C order under another shape.
 
-    shape: ints, sizes (x.shape[i]) and at most one -1, which takes what is left. ndim: checked if given.
+    shape: ints, sizes (x.shape[i]) and at most one -1, which takes what is left. ndim: checked if
+    given.
     Raises: ShapeError if the numbers of elements differ.
     """
     node = lift(x)
@@ -58,7 +62,8 @@ def _left_over(x: Expr, others: Sequence[SizeLike]) -> SizeLike:
     total, rest = x.array_type.size, product(others)
     if rest == 0 or (isinstance(total, int) and isinstance(rest, int) and total % rest):
         raise ShapeError(
-            f"reshape: {show(x.array_type.shape)} has {total} elements, which {rest} does not divide",
+            f"reshape: {show(x.array_type.shape)} has {total} elements, "
+            f"which {rest} does not divide",
             site=user_site(),
             operands=(x,),
         )
@@ -94,7 +99,10 @@ def expand_dims(x: Any, axis: Any) -> Expr:
 
 
 def squeeze(x: Any, axis: Any = None) -> Expr:
-    """Axes of size 1 dropped: all that are known to be 1, or the given ones (a symbolic size must be 1 at run time)."""
+    """Axes of size 1 dropped:
+
+    all that are known to be 1, or the given ones (a symbolic size must be 1 at run time).
+    """
     node = lift(x)
     shape = node.array_type.shape
     axes = (
@@ -133,7 +141,7 @@ def shape_padright(x: Any, n_ones: int = 1) -> Expr:
     return reshape_to(node, node.array_type.shape + (1,) * n_ones)
 
 
-# --------------------------------------------------------------------------------------------- order of axes
+# ------------------------------------------------------------------------------------ order of axes
 
 
 def transpose(x: Any, axes: Any = None) -> Expr:
@@ -200,7 +208,7 @@ def fliplr(x: Any) -> Expr:
     return flip(x, 1)
 
 
-# --------------------------------------------------------------------------------------------- broadcast
+# ---------------------------------------------------------------------------------------- broadcast
 
 
 def broadcast_to(x: Any, shape: Any) -> Expr:
@@ -219,9 +227,11 @@ def broadcast_arrays(*arrays: Any) -> list[Expr]:
 
 
 def sum_to(x: Expr, shape: Shape) -> Expr:
-    """x summed over the axes along which `shape` was broadcast to its own: the inverse of broadcast_to.
+    """x summed over the axes along which `shape` was broadcast to its own:
 
-    Symbolic sizes are compared as sizes; those that differ in form are taken to be equal (a guard checks).
+    the inverse of broadcast_to.
+    Symbolic sizes are compared as sizes; those that differ in form are taken to be equal (a guard
+    checks).
     """
     have = x.array_type.shape
     new = len(have) - len(shape)
@@ -242,3 +252,27 @@ def mT(x: Any) -> Expr:  # noqa: N802
             f"mT: expected rank >= 2, got {node.ndim}", site=user_site(), operands=(node,)
         )
     return swapaxes(node, -1, -2)
+
+
+__all__ = [
+    "reshape",
+    "flatten",
+    "ravel",
+    "expand_dims",
+    "squeeze",
+    "atleast_1d",
+    "atleast_2d",
+    "shape_padleft",
+    "shape_padright",
+    "transpose",
+    "swapaxes",
+    "moveaxis",
+    "dimshuffle",
+    "flip",
+    "flipud",
+    "fliplr",
+    "broadcast_to",
+    "broadcast_arrays",
+    "sum_to",
+    "mT",
+]

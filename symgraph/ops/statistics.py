@@ -14,8 +14,8 @@ from ..leaves import constant, lift, size_value
 from .define import cast
 from .elementwise import abs as absolute
 from .elementwise import neq, pow, sqrt
-from .reduce import Reduce, kept_shape, max, min, normalize_axes, sum
 from .movement import reshape_to
+from .reduce import kept_shape, max, min, normalize_axes, sum
 
 
 def _computed_in(d: DType) -> DType:
@@ -38,7 +38,10 @@ def count(size: SizeLike, d: DType) -> Expr:
 def mean(
     x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, acc_dtype: Any = None
 ) -> Expr:
-    """Mean over axes (all if None).   Integers and bool in the default float, halves through float32; of nothing: NaN."""
+    """Mean over axes (all if None).
+
+    Integers and bool in the default float, halves through float32; of nothing: NaN.
+    """
     node = lift(x)
     result = _mean_dtype(node, dtype)
     inner = _computed_in(result) if acc_dtype is None else as_dtype(acc_dtype)
@@ -52,7 +55,10 @@ def _number(x: Expr, axes: Sequence[int]) -> SizeLike:
 
 
 def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bool = False) -> Expr:
-    """Variance over axes: mean of |x - mean|^2 with divisor n - ddof.   dtypes as mean, real for complex x."""
+    """Variance over axes: mean of |x - mean|^2 with divisor n - ddof.
+
+    dtypes as mean, real for complex x.
+    """
     node = lift(x)
     result = _mean_dtype(node, dtype)
     inner = _computed_in(result)
@@ -86,9 +92,11 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Expr:
-    """Norm of vectors over one axis, or of matrices over a pair; of all elements if axis is None and ord is None.
+    """Norm of vectors over one axis, or of matrices over a pair.
 
-    ord: None or 2 (Euclidean; "fro" for matrices), 1, inf, -inf, 0 or any p for vectors; None, "fro", 1, -1, inf,
+    Of all elements if axis is None and ord is None.
+    ord: None or 2 (Euclidean; "fro" for matrices), 1, inf, -inf, 0 or any p for vectors; None,
+    "fro", 1, -1, inf,
     -inf for matrices. With axis None and an ord, x must be a vector or a matrix.
     Source: numpy.linalg.norm.
     """
@@ -127,3 +135,13 @@ def _vector_norm(x: Expr, ord: Any, axis: int, keepdims: bool) -> Expr:
     if ord == 1:
         return sum(x, axis, keepdims=keepdims)
     return pow(sum(pow(x, ord), axis, keepdims=keepdims), 1 / ord)
+
+
+__all__ = [
+    "mean",
+    "var",
+    "std",
+    "ptp",
+    "count_nonzero",
+    "norm",
+]

@@ -1,4 +1,4 @@
-"""Runs kernels compiled for another machine: cross gcc links them with a small C driver, qemu-user executes it."""
+"""Runs kernels of another machine: cross gcc links them with a C driver, qemu executes it."""
 
 from __future__ import annotations
 

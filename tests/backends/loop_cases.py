@@ -1,4 +1,4 @@
-"""One small kernel for every operation of the loop IR, dtype and number of lanes, and inputs that reach its edges."""
+"""One small kernel for every operation, dtype and number of lanes, with inputs at its edges."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ def _vector_cases(lanes: int) -> Iterator[Case]:
             yield Case(op, (dtype,), dtype, lanes, scalar_output=True)
     for dtype in EVERY:
         yield Case("reverse", (dtype,), dtype, lanes)
+        yield Case("ziplo", (dtype, dtype), dtype, lanes)
+        yield Case("ziphi", (dtype, dtype), dtype, lanes)
         yield Case("extract", (dtype,), dtype, lanes, scalar_output=True)
         yield Case("insert", (dtype, dtype), dtype, lanes)
         yield Case("splat", (dtype,), dtype, lanes)
@@ -126,7 +128,18 @@ def samples(dtype: str, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.random(count) < 0.5
     if dtype in INTEGERS:
         info = np.iinfo(numpy)
-        edges = [0, 1, 2, 3, info.max, info.max - 1, info.max // 2, info.min, info.min + 1, info.min // 2]
+        edges = [
+            0,
+            1,
+            2,
+            3,
+            info.max,
+            info.max - 1,
+            info.max // 2,
+            info.min,
+            info.min + 1,
+            info.min // 2,
+        ]
         random = rng.integers(info.min, info.max, count, numpy, endpoint=True)
         small = rng.integers(max(info.min, -20), 20, count).astype(numpy)
         values = np.where(rng.random(count) < 0.5, random, small)

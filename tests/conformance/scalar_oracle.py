@@ -1,7 +1,9 @@
-"""A ScalarBuilder over NumPy arrays: runs an op's `lower` formula with the loop IR's own rules, and strictly.
+"""A ScalarBuilder over NumPy arrays: runs an op's `lower` formula with the loop IR's own rules, and
+strictly.
 
-Whatever the loop IR forbids is an AssertionError here: mixed dtypes, arithmetic on bools, a zero divisor, an overflowing
-quotient, a shift by the width, a literal that does not fit, an unknown function.
+Whatever the loop IR forbids is an AssertionError here: mixed dtypes, arithmetic on bools, a zero
+divisor, an overflowing quotient, a shift by the width, a literal that does not fit, an unknown
+function.
 """
 
 from __future__ import annotations
@@ -18,9 +20,7 @@ from symgraph.ops.define import saturating_cast
 FLOAT, SIGNED, UNSIGNED, BOOL = "f", "i", "u", "b"
 INTEGER = SIGNED + UNSIGNED
 NUMBER = FLOAT + INTEGER
-DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
-)
+DTYPES = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split())
 
 
 def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -55,7 +55,8 @@ def _popcount(x: np.ndarray) -> np.ndarray:
     return np.bitwise_count(x.view(f"u{x.dtype.itemsize}"))
 
 
-# name -> (arity, kinds of the operands, meaning); the table in backends.loops says the same in words.
+# name -> (arity, kinds of the operands, meaning); the table in backends.loops says the same in
+# words.
 OPERATIONS: dict[str, tuple[int, str, Callable[..., Any]]] = {
     "add": (2, NUMBER, np.add),
     "sub": (2, NUMBER, np.subtract),
@@ -108,7 +109,10 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 
 
 class ScalarOracle:
-    """Scalars are NumPy arrays of one shape. `called` tells whether an elementary function was used."""
+    """Scalars are NumPy arrays of one shape.
+
+    `called` tells whether an elementary function was used.
+    """
 
     def __init__(self) -> None:
         self.called = False

@@ -1,4 +1,4 @@
-"""Reverse mode, its options and errors, Lop and Rop, Jacobians and Hessians, gradients altered on the way."""
+"""Reverse mode, its options and errors; forward mode, Jacobians, Hessians; altered gradients."""
 
 from __future__ import annotations
 
@@ -299,7 +299,9 @@ def test_jacobian_and_hessian(size: int | str) -> None:
     got = evaluate(hessian(cost, x), {x: value})
     np.testing.assert_allclose(got, want, atol=1e-13)
     vector = np.arange(n) + 1.0
-    np.testing.assert_allclose(evaluate(hvp(cost, x, vector), {x: value}), want @ vector, atol=1e-12)
+    np.testing.assert_allclose(
+        evaluate(hvp(cost, x, vector), {x: value}), want @ vector, atol=1e-12
+    )
 
 
 def test_jacobian_of_matrices_and_lists() -> None:

@@ -14,7 +14,7 @@ from symgraph.dtypes import floats, reals
 from symgraph.expr import Expr
 from symgraph.leaves import lift
 
-from ..define import Formula, elementwise, scipy_special
+from ..define import Formula, elementwise, scipy_special, wide
 from .arithmetic import add, mul, true_div
 from .compare import gt
 from .exponential import exp, expm1
@@ -127,8 +127,11 @@ class gelu_tanh(Formula):
     Source: Hendrycks and Gimpel 2016, section 2.
     """
 
+    @wide
     def evaluate(x):
-        return x * scipy_special("expit")(_tanh_argument(x))
+        from scipy.special import expit
+
+        return x * expit(_tanh_argument(x))
 
     def vjp(x, y, dy):
         s = sigmoid(_tanh_argument(x))

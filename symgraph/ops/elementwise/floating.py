@@ -116,12 +116,11 @@ class _ldexp(Formula):
     def lower(b, x, n):
         layout = _LAYOUT[b.dtype(x)]
         top, bottom = layout.bias, 1 - layout.bias
-        lift_by = (
-            bottom + layout.fraction + 1
-        )  # leaves room for the fraction: no rounding before the last product
+        # Room for the fraction, so that nothing is rounded before the last product.
+        up = bottom + layout.fraction + 1
         for _ in range(2):
             x, n = _pre_scale(b, x, n, top, 2.0**top, -top)
-            x, n = _pre_scale(b, x, n, bottom, 2.0**lift_by, -lift_by)
+            x, n = _pre_scale(b, x, n, bottom, 2.0**up, -up)
         n = b.op("max", b.op("min", n, b.const(top, n)), b.const(bottom, n))
         biased = b.cast(b.op("add", n, b.const(layout.bias, n)), layout.integer)
         power = b.bitcast(b.op("shl", biased, b.const(layout.fraction, biased)), b.dtype(x))

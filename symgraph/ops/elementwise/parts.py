@@ -52,7 +52,6 @@ class complex(Formula):
         return result
 
     host = "complex numbers have no native form"
-    arity = 2
 
     def vjp(re, im, out, dy):
         return real(dy), -imag(dy)
@@ -84,7 +83,7 @@ class imag(Formula):
         return b.const(0, x)
 
 
-@elementwise("conj")
+@elementwise("conj", accepts=numeric)
 class conj(Formula):
     """The complex conjugate; x itself if it is real."""
 

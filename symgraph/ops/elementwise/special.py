@@ -63,7 +63,6 @@ class erfinv(Formula):
 
     evaluate = scipy_special("erfinv")
     host = _NO_FORMULA
-    arity = 1
     domain = (-0.8, 0.8)
 
     def vjp(x, y, dy):
@@ -76,7 +75,6 @@ class gamma(Formula):
 
     evaluate = scipy_special("gamma")
     host = _NO_FORMULA
-    arity = 1
     domain = (0.5, 4.0)
 
     def vjp(x, y, dy):
@@ -89,7 +87,6 @@ class lgamma(Formula):
 
     evaluate = scipy_special("gammaln")
     host = _NO_FORMULA
-    arity = 1
     domain = (0.5, 4.0)
 
     def vjp(x, y, dy):
@@ -102,7 +99,6 @@ class digamma(Formula):
 
     evaluate = scipy_special("psi")
     host = _NO_FORMULA
-    arity = 1
     domain = (0.5, 4.0)
 
     def vjp(x, y, dy):
@@ -121,7 +117,6 @@ class polygamma(Formula):
 
     evaluate = wide(_polygamma)
     host = _NO_FORMULA
-    arity = 2
     domain = (0.5, 4.0)
 
     def vjp(order, x, y, dy):

@@ -1,0 +1,180 @@
+"""From a request to native code, stage by stage: rewrite, plan, legalize, emit, compile, link.
+
+`build` is the whole compiler from top to bottom. Each kernel is a module of its own, looked up in the disk cache by its
+text; between them signals are answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from symgraph.dims import Guard, SizeLike, product
+from symgraph.expr import Expr, graph_guards
+
+from ..optim.pipeline import optimize
+from . import emit as emitter
+from . import targets
+from .code import Code, LaunchInfo, frame_of, link, undefined
+from .driver import Driver, emit_driver
+from .entry import emit_entry
+from .layout_check import layout
+from .legalize import legalize
+from .loops import Kernel
+from .objects import compiled, object_key
+from .options import Options
+from .plan import plan
+from .program import Launch, Program
+from .program_text import program_text
+from .request import Request
+from .signature import contract_of
+from .stages import Stages
+from .targets import Target
+
+DRIVER = "f"  # prefix of the driver's and the entry's symbols; every library has a name space of its own
+
+
+class Planned(NamedTuple):
+    """The stages before machine code."""
+
+    outputs: tuple[Expr, ...]  # rewritten: outputs, then new values
+    journal: Any
+    program: Program
+
+
+class Built(NamedTuple):
+    """Code, and what the disk cache keeps to link it again."""
+
+    code: Code
+    planned: Planned
+    objects: tuple[str, ...]  # cache keys
+    imports: tuple[str, ...]
+
+
+def make_plan(request: Request, options: Options, target: Target, stages: Stages) -> Planned:
+    """Rewrite and plan a request.  Raises HostCallError for host calls that are forbidden."""
+    from symgraph.show import listing
+
+    stages.text("graph", lambda: listing(request.roots))
+    with stages.timed("rewrite"):
+        rewritten, journal = optimize(list(request.roots), options.optimize, exclude=options.exclude)
+    stages.text("rewrites", lambda: f"{journal}\n\n{listing(rewritten)}")
+    with stages.timed("plan"):
+        split = len(request.outputs)
+        program = plan(
+            request.inputs,
+            rewritten[:split],
+            [(w, value) for (w, _), value in zip(request.updates, rewritten[split:])],
+            target=target,
+            guards=all_guards(request),
+            host_calls=options.host_calls,
+        )
+    stages.text("plan", lambda: program_text(program))
+    return Planned(tuple(rewritten), journal, program)
+
+
+def all_guards(request: Request) -> list[tuple[Guard, Expr]]:
+    """The undecided size relations of the graph as the user wrote it, and those of updates and givens."""
+    return [*graph_guards(request.roots), *request.guards]
+
+
+def build(request: Request, options: Options, stages: Stages) -> Built:
+    """Compile a request for this machine and load it."""
+    target = targets.host()
+    planned = make_plan(request, options, target, stages)
+    program = planned.program
+    texts, symbols = emit_kernels(program, target, stages)
+    with stages.timed("emit"):
+        driver = emit_driver(program, target, DRIVER, symbols, options.profile)
+        at = layout()
+        texts += driver.modules
+        if at is not None:
+            texts.append(emit_entry(program, driver, target, at, request.result, options.profile))
+    stages.text("llvm", lambda: "\n".join(texts))
+    with stages.timed("compile"):
+        objects = [compiled(text, target) for text in texts]
+    stages.text("asm", lambda: assembly(texts, target))
+    with stages.timed("link"):
+        imports = undefined(texts)
+        library = link(objects, DRIVER, imports, at is not None)
+    keys = tuple(object_key(text, target) for text in texts)
+    return Built(make_code(library, program, driver, at is not None), planned, keys, tuple(imports))
+
+
+def emit_kernels(program: Program, target: Target, stages: Stages) -> tuple[list[str], dict[int, str]]:
+    """LLVM texts of the distinct kernels, and the symbol of each kernel by its id.
+
+    A symbol ends in a digest of the kernel's text: equal kernels are one symbol, and one object in the cache.
+    """
+    texts: dict[str, str] = {}
+    symbols: dict[int, str] = {}
+    shown: list[str] = []
+    for kernel in kernels_of(program):
+        with stages.timed("legalize"):
+            legal = legalize(kernel, target)
+        if stages.needs("loops"):
+            shown.append(kernel_text(kernel))
+        with stages.timed("emit"):
+            symbol, text = named_text(legal, target)
+        texts[symbol] = text
+        symbols[id(kernel)] = symbol
+    stages.text("loops", lambda: "\n\n".join(shown))
+    return list(texts.values()), symbols
+
+
+def named_text(kernel: Kernel, target: Target) -> tuple[str, str]:
+    """The symbol and the LLVM text of a legal kernel."""
+    text = emitter.emit(kernel, target)
+    symbol = f"{kernel.name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return symbol, re.sub(rf"@{re.escape(kernel.name)}(?=[(.])", f"@{symbol}", text)
+
+
+def kernels_of(program: Program) -> list[Kernel]:
+    """The kernels of a program, each object once, in order of first use."""
+    from .driver import walk
+
+    found = {id(s.kernel): s.kernel for s in walk(program.steps) if isinstance(s, Launch)}
+    return list(found.values())
+
+
+def kernel_text(kernel: Kernel) -> str:
+    """The readable form of a kernel."""
+    from .loops_text import to_text
+
+    return to_text(kernel)
+
+
+def assembly(texts: Sequence[str], target: Target) -> str:
+    """Assembly of the modules, to be read."""
+    from .jit import compile_assembly
+
+    return "\n".join(compile_assembly(text, target) for text in texts)
+
+
+def make_code(library: Any, program: Program, driver: Driver, with_entry: bool) -> Code:
+    """The code of a loaded program."""
+    written = {u.shared for u in program.updates if u.mode != "keep"}
+    return Code(
+        library,
+        library.address(f"{DRIVER}.entry") if with_entry else None,
+        library.address(f"{DRIVER}.sizes"),
+        library.address(f"{DRIVER}.run"),
+        contract_of(program, driver.faults),
+        frame_of(program, len(driver.sizes)),
+        tuple(i in written for i in range(len(program.shared))),
+        tuple(u.shared for u in program.updates if u.mode == "swap"),
+        tuple(program.constants),
+        driver.hosts,
+        tuple(launch_info(program, launch) for launch in driver.launches),
+    )
+
+
+def launch_info(program: Program, launch: Launch) -> LaunchInfo:
+    """What a profile says of a launch."""
+    moved: SizeLike = 0
+    for slot in {ref.slot for ref in launch.args}:
+        type = program.slots[slot].type
+        moved = moved + product(type.shape) * type.dtype.bytes
+    return LaunchInfo(launch.kernel.name, launch.node.label, launch.node.site, launch.work, moved)

@@ -1,0 +1,88 @@
+"""Loaded native code with all that a call of it needs: what compilation leaves, or the disk cache gives back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from symgraph.arraytype import Array
+
+from . import jit, runtime
+from .program import Host, Program
+from .signature import Contract
+
+_DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(|^@([\w.$]+) = external", re.M)
+
+
+class LaunchInfo(NamedTuple):
+    """What a profile says of one launch: its kernel, what it computes, and about how much work that is."""
+
+    kernel: str
+    what: str
+    site: Any
+    work: Any  # SizeLike: element-operations
+    bytes: Any  # SizeLike: read and written
+
+
+class Frame(NamedTuple):
+    """What the driver's `bases` and `table` hold beside inputs, shared variables and constants.
+
+    outputs: for each its position among the output slots; updates: (shared variable, mode, position among the update
+    slots or -1, type); table: number of entries.
+    """
+
+    outputs: tuple[int, ...]
+    output_types: tuple[Array, ...]
+    updates: tuple[tuple[int, str, int, Array], ...]
+    table: int
+
+
+class Code(NamedTuple):
+    """One function's native code, shared by all its copies.
+
+    entry: address of the CPython entry, or None where the object layout is unknown; sizes, run: addresses of the driver.
+    writes: for each shared variable whether a call writes it; swaps: those that need a spare buffer. hosts: the host
+    steps by number. library keeps the code alive.
+    """
+
+    library: Any
+    entry: int | None
+    sizes: int
+    run: int
+    contract: Contract
+    frame: Frame
+    writes: tuple[bool, ...]
+    swaps: tuple[int, ...]
+    constants: tuple[np.ndarray, ...]
+    hosts: tuple[Host, ...]
+    launches: tuple[LaunchInfo, ...]
+
+
+def frame_of(program: Program, table: int) -> Frame:
+    """The frame of a planned program."""
+    slots = program.slots
+    return Frame(
+        tuple(slots[s].index for s in program.output_slots),
+        tuple(program.outputs),
+        tuple((u.shared, u.mode, slots[u.slot].index if slots[u.slot].kind == "update" else -1, slots[u.slot].type) for u in program.updates),
+        table,
+    )
+
+
+def undefined(texts: Iterable[str]) -> list[str]:
+    """The symbols that these modules need from outside: declared, not defined by one of them, no intrinsics."""
+    declared: set[str] = set()
+    defined: set[str] = set()
+    for text in texts:
+        declared |= {a or b for a, b in _DECLARED.findall(text)}
+        defined |= set(re.findall(r"^define [^@]*@([\w.$]+)\(", text, re.M))
+    return sorted(name for name in declared - defined if not name.startswith("llvm."))
+
+
+def link(objects: Sequence[bytes], name: str, imports: Iterable[str], with_entry: bool) -> jit.Library:
+    """The loaded library of one function."""
+    exports = [f"{name}.sizes", f"{name}.run", *([f"{name}.entry"] if with_entry else [])]
+    return jit.load(objects, exports, {symbol: runtime.address(symbol) for symbol in imports})

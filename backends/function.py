@@ -1,0 +1,97 @@
+"""`function()`: an expression graph becomes a callable. It only calls the stages; each decides for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from symgraph.errors import GraphError
+from symgraph.expr import user_site
+from symgraph.leaves import Shared
+
+from . import bundle
+from .calls import Core, Function, native, swapped
+from .describe import describer
+from .options import Options
+from .request import In, Out, Request, make_request
+from .signature import Signature
+from .stages import Stages
+
+__all__ = ["Function", "In", "Out", "function"]
+
+CHOICES = {
+    "mode": ("native", "reference", "debug", "check_nan"),
+    "optimize": ("full", "safe", "none"),
+    "host_calls": ("allow", "forbid"),
+}
+
+
+def function(
+    inputs: Any,
+    outputs: Any = None,
+    updates: Any = None,
+    givens: Any = None,
+    mode: str | None = None,
+    name: str | None = None,
+    on_unused_input: str = "raise",
+    allow_input_downcast: bool | None = None,
+    no_default_updates: Any = False,
+    host_calls: str = "allow",
+    optimize: str = "full",
+    exclude: Iterable[str] = (),
+    show: Any = None,
+    cache: bool = True,
+    profile: bool = False,
+) -> Function:
+    """Compile a graph to one native function.
+
+    inputs: list of expressions, or In(...) with a default or a name; any expression may be given in place of its value.
+    outputs: an expression, or a list, tuple or dict of them; results come in the same form (None: an empty list).
+    updates: {shared: new value} or pairs; all new values are computed from the old ones, and nothing is stored if a call
+    fails. Default updates are added unless no_default_updates (True, or a list of variables).
+    givens: {expression: replacement}, put in all at once.
+    mode: "native", "reference" (NumPy on the graph as written), "debug" (compare every stage on every call), "check_nan".
+    optimize: "full", "safe" (no change of rounding), "none"; exclude: rules or families of rules by name.
+    host_calls: "forbid" refuses ops that have no native form. show: stages to print; see SYMGRAPH_SHOW.
+    cache: keep the plan on disk for the next process. profile: time every kernel; see Function.profile.
+
+    Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, HostCallError.
+    """
+    chosen = {"mode": mode or "native", "optimize": optimize, "host_calls": host_calls}
+    for what, value in chosen.items():
+        if value not in CHOICES[what]:
+            raise GraphError(f"function: {what}={value!r}: expected one of {', '.join(CHOICES[what])}", site=user_site())
+    request = make_request(inputs, outputs, updates, givens, no_default_updates, on_unused_input)
+    signature = Signature(name or "function", request.arguments, request.inputs, allow_input_downcast)
+    options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), host_calls, profile)
+    maker = _Maker(options, chosen["mode"], show, cache)
+    return maker.make(request, signature)
+
+
+class _Maker:
+    """Makes the Function of a request, and its copies, in one mode with one set of options."""
+
+    def __init__(self, options: Options, mode: str, show: Any, cache: bool):
+        self.options, self.mode, self.show, self.cache = options, mode, show, cache
+
+    def make(self, request: Request, signature: Signature) -> Function:
+        """Compile, unless the mode needs no native code."""
+        stages = Stages(signature.label, self.show)
+        if self.mode != "native":
+            from .modes import in_mode
+
+            return in_mode(self.mode, request, signature, self.options, stages, describer(request, self.options), self.remake)
+        code, planned = bundle.compiled_code(request, self.options, stages, self.cache)
+        stages.finish()
+        core = Core(code, code.contract.shared, request.keys)
+        return native(core, request, signature, describer(request, self.options, planned, stages), self.remake)
+
+    def remake(self, old: Function, swap: Mapping[Shared, Shared], name: str | None, delete_updates: bool) -> Function:
+        """A copy of a function: the same code on other variables, or a new compilation without updates."""
+        at = dict(zip(old.shared, swapped(old.shared, swap)))
+        request = old.request.with_shared(at, delete_updates)
+        signature = old.signature.renamed(name)
+        if delete_updates or not isinstance(old.core, Core):
+            return self.make(request, signature)
+        core = Core(old.core.code, [at[w] for w in old.core.variables], request.keys)
+        return native(core, request, signature, describer(request, self.options), self.remake)

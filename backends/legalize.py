@@ -1,0 +1,127 @@
+"""Rewrites a kernel into operations its target has: functions expanded, nothing left that would be a library call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import fallback, vmath
+from .irtext import KIND
+from .loops import (
+    Block,
+    Const,
+    Fault,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Poll,
+    Stmt,
+    Store,
+    Value,
+    Var,
+    While,
+)
+from .simplify_loops import simplify
+from .targets import Target
+
+
+def legalize(kernel: Kernel, target: Target) -> Kernel:
+    """The kernel in operations that `target` has, simplified.
+
+    Rewrite: `call` --> the function's expansion; `fma` --> mul and add where there is no instruction; float `rem` -->
+    an exact expansion; what `fallback` knows of the rest (half casts, rounding, division) --> its expansion.
+    """
+    return simplify(kernel._replace(body=_Legalizer(target).body(kernel.body)))
+
+
+class _Legalizer:
+    """Rebuilds statements; `renamed` maps what an expansion has replaced to its value."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.renamed: dict[Var, Value] = {}
+        self.names = [0]
+
+    def atom(self, value: Value) -> Value:
+        return self.renamed.get(value, value) if isinstance(value, Var) else value
+
+    def atoms(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(map(self.atom, values))
+
+    def body(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        out: list[Stmt] = []
+        for stmt in stmts:
+            if isinstance(stmt, Let):
+                self.let(stmt, out)
+            else:
+                rebuild = _REBUILD.get(type(stmt))
+                out.append(rebuild(self, stmt) if rebuild else stmt)
+        return tuple(out)
+
+    def let(self, stmt: Let, out: list[Stmt]) -> None:
+        stmt = stmt._replace(args=self.atoms(stmt.args))
+        block = Block(self.names)
+        value = self.expansion(stmt, block)
+        if value is None:
+            out.append(stmt)
+            return
+        out.extend(self.body(block.stmts))
+        self.renamed[stmt.var] = self.atom(value)
+
+    def expansion(self, stmt: Let, b: Block) -> Value | None:
+        """Build in `b` what stands for the statement; None if it may stay."""
+        op, args = stmt.op, stmt.args
+        if op == "call":
+            return vmath.expand(b, stmt.attr, *args, target=self.target)
+        if op == "fma" and not self.target.has_fma:
+            return b.let("add", b.let("mul", args[0], args[1]), args[2])
+        if op == "rem" and KIND[args[0].type.dtype] == "f":
+            return vmath.expand(b, "fmod", *args, target=self.target)
+        build = fallback.expansion(stmt, self.target)
+        return None if build is None else build(b, *args)
+
+    def load(self, stmt: Load) -> Load:
+        mask = None if stmt.mask is None else self.atom(stmt.mask)
+        return stmt._replace(offset=self.atom(stmt.offset), mask=mask)
+
+    def store(self, stmt: Store) -> Store:
+        mask = None if stmt.mask is None else self.atom(stmt.mask)
+        return Store(stmt.buffer, self.atom(stmt.offset), self.atom(stmt.value), mask)
+
+    def for_(self, stmt: For) -> For:
+        start, stop, step = map(self.atom, (stmt.start, stmt.stop, stmt.step))
+        carries = [c._replace(init=self.atom(c.init)) for c in stmt.carries]
+        body = self.body(stmt.body)
+        carried = tuple(c._replace(next=self.atom(c.next)) for c in carries)
+        return For(stmt.var, start, stop, step, body, carried, stmt.kind)
+
+    def while_(self, stmt: While) -> While:
+        carries = [c._replace(init=self.atom(c.init)) for c in stmt.carries]
+        body = self.body(stmt.body)
+        carried = tuple(c._replace(next=self.atom(c.next)) for c in carries)
+        return While(body, self.atom(stmt.cond), carried)
+
+    def if_(self, stmt: If) -> If:
+        body, orelse = self.body(stmt.body), self.body(stmt.orelse)
+        yields = tuple(
+            y._replace(then=self.atom(y.then), orelse=self.atom(y.orelse)) for y in stmt.yields
+        )
+        return If(self.atom(stmt.cond), body, orelse, yields)
+
+    def fault(self, stmt: Fault) -> Fault:
+        return Fault(self.atom(stmt.cond), stmt.fault, self.atoms(stmt.payload))
+
+    def poll(self, stmt: Poll) -> Poll:
+        return Poll(self.atom(stmt.cost))
+
+
+_REBUILD = {
+    Load: _Legalizer.load,
+    Store: _Legalizer.store,
+    For: _Legalizer.for_,
+    While: _Legalizer.while_,
+    If: _Legalizer.if_,
+    Fault: _Legalizer.fault,
+    Poll: _Legalizer.poll,
+}

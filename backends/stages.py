@@ -1,0 +1,84 @@
+"""Watching a compilation: which stages are shown or dumped, and how long each took.
+
+    SYMGRAPH_SHOW=graph,rewrites,plan,loops,llvm,asm,times    print these stages to standard error
+    SYMGRAPH_DUMP=folder                                      write each stage to a numbered file there
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from symgraph.errors import GraphError
+
+STAGES = ("graph", "rewrites", "plan", "loops", "llvm", "asm", "times")
+
+
+class Stages:
+    """The stages of one compilation. `times` maps what was done to seconds of CPU time."""
+
+    def __init__(self, label: str, show: str | Iterable[str] | None = None):
+        self.label = label
+        self.times: dict[str, float] = {}
+        self._shown = wanted(show)
+        self._folder = os.environ.get("SYMGRAPH_DUMP") or None
+        self._number = 0
+
+    def needs(self, stage: str) -> bool:
+        """Whether somebody wants to see a stage; its text may be expensive."""
+        return stage in self._shown or self._folder is not None
+
+    @property
+    def shows_code(self) -> bool:
+        """Whether somebody wants to see more than the times: then the stages must run."""
+        return any(self.needs(stage) for stage in STAGES if stage != "times")
+
+    def text(self, stage: str, make: Callable[[], str]) -> None:
+        """Show or dump a stage, if somebody wants to see it."""
+        if not self.needs(stage):
+            return
+        content = make()
+        if stage in self._shown:
+            sys.stderr.write(f"--- {self.label}: {stage}\n{content.rstrip()}\n")
+        if self._folder is not None:
+            self._number += 1
+            os.makedirs(self._folder, exist_ok=True)
+            path = os.path.join(self._folder, f"{_file_name(self.label)}-{self._number:02}-{stage}.txt")
+            with open(path, "w") as file:
+                file.write(content)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the CPU time of a block to `times`."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.times[what] = self.times.get(what, 0.0) + time.thread_time() - began
+
+    def finish(self) -> None:
+        """Show the times."""
+        self.text("times", self.times_text)
+
+    def times_text(self) -> str:
+        """One line for each thing done, in milliseconds."""
+        lines = [f"{what:<12}{1e3 * t:9.2f} ms" for what, t in self.times.items()]
+        return "\n".join([*lines, f"{'total':<12}{1e3 * sum(self.times.values()):9.2f} ms"])
+
+
+def wanted(show: str | Iterable[str] | None) -> frozenset[str]:
+    """The stages that SYMGRAPH_SHOW and `show` name.  Raises GraphError for a stage that does not exist."""
+    given = show.split(",") if isinstance(show, str) else list(show or ())
+    named = [*os.environ.get("SYMGRAPH_SHOW", "").split(","), *given]
+    found = frozenset(n.strip() for n in named if n.strip())
+    unknown = sorted(found - set(STAGES))
+    if unknown:
+        raise GraphError(f"show: no stage is called {', '.join(unknown)}", hint="stages: " + ", ".join(STAGES))
+    return found
+
+
+def _file_name(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in label) or "function"

@@ -1,0 +1,40 @@
+"""The plan, the lowering and the loop IR, run by the interpreter, agree with NumPy on random programs."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+
+from symgraph.backends.plan import plan
+from symgraph.backends.program import Launch, Repeat
+from symgraph.backends.simulate import simulate
+from symgraph.backends.targets import target
+from symgraph.backends.verify_loops import verify
+
+from ..programs import Case, cases, compare
+
+TARGETS = [target("x86-64-v4"), target("x86-64-v3"), target("x86-64"), target("cortex-a72")]
+
+
+def run(case: Case, machine) -> None:
+    program = plan(case.inputs, case.outputs, target=machine)
+    steps = list(program.steps)
+    for step in steps:
+        if isinstance(step, Launch):
+            verify(step.kernel)
+        elif isinstance(step, Repeat):
+            steps.extend(step.body)
+    got, _ = simulate(program, case.arrays, [])
+    compare(case, got)
+
+
+@given(cases(20))
+@settings(max_examples=60)
+def test_random_programs_agree_with_numpy(case: Case) -> None:
+    run(case, TARGETS[0])
+
+
+@given(cases(12))
+@settings(max_examples=30)
+def test_random_programs_agree_on_other_targets(case: Case) -> None:
+    for machine in TARGETS[1:]:
+        run(case, machine)
