@@ -1,11 +1,13 @@
-"""Ahead of time: a planned program as object files for any target, with a C interface that needs nothing of Python.
+"""Ahead of time: a planned program as object files for any target, with a C interface.
 
-    int32_t NAME(const void *const *inputs, void *const *outputs, const int64_t *sizes, void *workspace);
-    size_t  NAME_workspace_bytes(const int64_t *sizes);
+    int32_t NAME(const void *const *inputs, void *const *outputs, const int64_t *sizes, void
+    *workspace); size_t  NAME_workspace_bytes(const int64_t *sizes);
 
-inputs, outputs: C-order arrays, in the function's order. sizes: the named sizes, in the order that the header lists.
-workspace: that many bytes, any alignment; may be null if it is 0. Returns 0, or a fault's number as listed in the header.
-Values of shared variables are taken as they are now; a function that updates them cannot be compiled ahead of time yet.
+inputs, outputs: C-order arrays, in the function's order. sizes: the named sizes, in the order that
+the header lists.
+workspace: that many bytes, any alignment; may be null if it is 0. Returns 0, or a fault's number as
+listed in the header. Values of shared variables are taken as they are now; a function that updates
+them cannot be compiled ahead of time yet.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ def aot_objects(program: Program, target: Target, name: str) -> dict[str, bytes]
 
     Raises: TargetError for host calls, updates, or a name that C does not allow.
     """
-    return {file: compile_object(text, target) for file, text in aot_modules(program, target, name).items()}
+    return {
+        file: compile_object(text, target)
+        for file, text in aot_modules(program, target, name).items()
+    }
 
 
 def aot_modules(program: Program, target: Target, name: str) -> dict[str, str]:
@@ -45,12 +50,18 @@ def aot_modules(program: Program, target: Target, name: str) -> dict[str, str]:
         raise TargetError(f"{name!r} is not a name in C")
     if program.updates:
         labels = ", ".join(program.shared[u.shared].label for u in program.updates)
-        raise TargetError(f"{name}: updates of shared variables cannot be compiled ahead of time: {labels}")
+        raise TargetError(
+            f"{name}: updates of shared variables cannot be compiled ahead of time: {labels}"
+        )
     kernels, symbols = emit_kernels(program, target, Stages(name, ()))
     driver = emit_driver(program, target, name, symbols)
     if driver.hosts:
-        raise TargetError(f"{name}: no native form for {', '.join(h.node.op.name for h in driver.hosts)}: {driver.hosts[0].reason}")
-    modules = {f"{name}_kernel{i}.o": _hidden(text, "linkonce_odr hidden") for i, text in enumerate(kernels)}
+        ops = ", ".join(h.node.op.name for h in driver.hosts)
+        raise TargetError(f"{name}: no native form for {ops}: {driver.hosts[0].reason}")
+    modules = {
+        f"{name}_kernel{i}.o": _hidden(text, "linkonce_odr hidden")
+        for i, text in enumerate(kernels)
+    }
     for i, text in enumerate(driver.modules):
         modules[f"{name}_driver{i}.o"] = _hidden(text, "hidden")
     modules[f"{name}.o"] = _Interface(program, driver, target, name).module()
@@ -80,7 +91,9 @@ class _Interface:
             _definition("i32", self.name, parameters, call),
             _definition(self.index, f"{self.name}_workspace_bytes", "ptr %sizes", workspace),
         ]
-        return "\n".join([f'target triple = "{self.target.triple}"', *data, *functions, *declared.values(), ""])
+        return "\n".join(
+            [f'target triple = "{self.target.triple}"', *data, *functions, *declared.values(), ""]
+        )
 
     def _shared(self) -> list[Shared]:
         return [w for w in self.program.shared if isinstance(w, Shared)]
@@ -110,23 +123,33 @@ class _Interface:
         for i, name in enumerate(constants):
             self._store(text, array, first["shared"] + i, name)
         for i, slot in enumerate(program.output_slots):
-            self._store(text, array, first["output"] + program.slots[slot].index, self._element(text, "%outputs", i))
+            self._store(
+                text,
+                array,
+                first["output"] + program.slots[slot].index,
+                self._element(text, "%outputs", i),
+            )
         arena = self._aligned(text) if program.arena != 0 else "null"
         arguments = [("ptr", p) for p in (context, array, table, arena)]
         text.do(f"ret i32 {text.call('i32', f'{self.name}.run', *arguments)}")
         return text
 
     def _element(self, text: Text, array: str, position: int) -> str:
-        return text.value(f"load ptr, ptr {text.value(f'getelementptr ptr, ptr {array}, i32 {position}')}")
+        return text.value(
+            f"load ptr, ptr {text.value(f'getelementptr ptr, ptr {array}, i32 {position}')}"
+        )
 
     def _store(self, text: Text, array: str, position: int, value: str) -> None:
-        text.do(f"store ptr {value}, ptr {text.value(f'getelementptr ptr, ptr {array}, i32 {position}')}")
+        at = text.value(f"getelementptr ptr, ptr {array}, i32 {position}")
+        text.do(f"store ptr {value}, ptr {at}")
 
     def _aligned(self, text: Text) -> str:
         """The first byte of the workspace that temporaries may start at."""
         address = text.value(f"ptrtoint ptr %workspace to {self.index}")
         up = text.value(f"add {self.index} {address}, {_ALIGN - 1}")
-        return text.value(f"inttoptr {self.index} {text.value(f'and {self.index} {up}, {-_ALIGN}')} to ptr")
+        return text.value(
+            f"inttoptr {self.index} {text.value(f'and {self.index} {up}, {-_ALIGN}')} to ptr"
+        )
 
     def _workspace(self) -> Text:
         text, arena = Text(), self.program.arena
@@ -137,7 +160,8 @@ class _Interface:
         nbytes = text.value(f"load {self.index}, ptr {self._entry(text, table, arena)}")
         padded = text.value(f"add {self.index} {nbytes}, {_ALIGN}")
         good = text.value(f"icmp eq i32 {code}, 0")
-        text.do(f"ret {self.index} {text.value(f'select i1 {good}, {self.index} {padded}, {self.index} -1')}")
+        space = text.value(f"select i1 {good}, {self.index} {padded}, {self.index} -1")
+        text.do(f"ret {self.index} {space}")
         return text
 
     def _entry(self, text: Text, table: str, size: SizeLike) -> str:
@@ -165,7 +189,10 @@ def aot_header(program: Program, name: str) -> str:
     inputs = "".join(f"\n *   inputs[{i}]   {line}" for i, line in enumerate(lines))
     outputs = "".join(f"\n *   outputs[{i}]  {t}" for i, t in enumerate(program.outputs))
     sizes = "".join(f"\n *   sizes[{i}]    {a}" for i, a in enumerate(atoms))
-    faults = "".join(f"\n *   {i + 1}  {f.exception.__name__}: {_comment(f.message)}" for i, f in enumerate(fault_table(program)))
+    faults = "".join(
+        f"\n *   {i + 1}  {f.exception.__name__}: {_comment(f.message)}"
+        for i, f in enumerate(fault_table(program))
+    )
     guard = f"SYMGRAPH_{name.upper()}_H"
     return f"""#ifndef {guard}
 #define {guard}
@@ -177,7 +204,8 @@ def aot_header(program: Program, name: str) -> str:
 #ifdef __cplusplus
 extern "C" {{
 #endif
-int32_t {name}(const void *const *inputs, void *const *outputs, const int64_t *sizes, void *workspace);
+int32_t {name}(const void *const *inputs, void *const *outputs, const int64_t *sizes,
+{" " * len(name)}        void *workspace);
 size_t {name}_workspace_bytes(const int64_t *sizes);
 #ifdef __cplusplus
 }}

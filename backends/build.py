@@ -1,7 +1,7 @@
 """From a request to native code, stage by stage: rewrite, plan, legalize, emit, compile, link.
 
-`build` is the whole compiler from top to bottom. Each kernel is a module of its own, looked up in the disk cache by its
-text; between them signals are answered.
+`build` is the whole compiler from top to bottom. Each kernel is a module of its own, looked up in
+the disk cache by its text; between them signals are answered.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from .signature import contract_of
 from .stages import Stages
 from .targets import Target
 
-DRIVER = "f"  # prefix of the driver's and the entry's symbols; every library has a name space of its own
+DRIVER = (
+    "f"  # prefix of the driver's and the entry's symbols; every library has a name space of its own
+)
 
 
 class Planned(NamedTuple):
@@ -59,7 +61,9 @@ def make_plan(request: Request, options: Options, target: Target, stages: Stages
 
     stages.text("graph", lambda: listing(request.roots))
     with stages.timed("rewrite"):
-        rewritten, journal = optimize(list(request.roots), options.optimize, exclude=options.exclude)
+        rewritten, journal = optimize(
+            list(request.roots), options.optimize, exclude=options.exclude
+        )
     stages.text("rewrites", lambda: f"{journal}\n\n{listing(rewritten)}")
     with stages.timed("plan"):
         split = len(request.outputs)
@@ -76,7 +80,7 @@ def make_plan(request: Request, options: Options, target: Target, stages: Stages
 
 
 def all_guards(request: Request) -> list[tuple[Guard, Expr]]:
-    """The undecided size relations of the graph as the user wrote it, and those of updates and givens."""
+    """The undecided size relations of the graph as written, and those of updates and givens."""
     return [*graph_guards(request.roots), *request.guards]
 
 
@@ -103,10 +107,13 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
     return Built(make_code(library, program, driver, at is not None), planned, keys, tuple(imports))
 
 
-def emit_kernels(program: Program, target: Target, stages: Stages) -> tuple[list[str], dict[int, str]]:
+def emit_kernels(
+    program: Program, target: Target, stages: Stages
+) -> tuple[list[str], dict[int, str]]:
     """LLVM texts of the distinct kernels, and the symbol of each kernel by its id.
 
-    A symbol ends in a digest of the kernel's text: equal kernels are one symbol, and one object in the cache.
+    A symbol ends in a digest of the kernel's text: equal kernels are one symbol, and one object in
+    the cache.
     """
     texts: dict[str, str] = {}
     symbols: dict[int, str] = {}

@@ -1,8 +1,9 @@
-"""The second level of the disk cache: a whole function by the structure of its graph, so that nothing is planned twice.
+"""The second level of the disk cache: whole functions by the structure of their graphs.
 
-An entry is a manifest (JSON): sizes and guards as polynomials over numbered atoms, fault messages, the cache keys of the
-kernels' objects, and the constants that folding made. A warm start hashes the graph, reads the manifest and links; it
-neither rewrites nor plans nor emits. Whatever does not fit (a missing object, an unknown field) is a miss.
+An entry is a manifest (JSON): sizes and guards as polynomials over numbered atoms, fault messages,
+the cache keys of the kernels' objects, and the constants that folding made. A warm start hashes the
+graph, reads the manifest and links; it neither rewrites nor plans nor emits. Whatever does not fit
+(a missing object, an unknown field) is a miss.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ from .structure import graph_key
 CONSTANT_BYTES = 1 << 24  # functions with more constant data are planned anew each time
 
 
-def compiled_code(request: Request, options: Options, stages: Stages, use_cache: bool) -> tuple[Code, Any]:
+def compiled_code(
+    request: Request, options: Options, stages: Stages, use_cache: bool
+) -> tuple[Code, Any]:
     """The code of a request, from the cache or compiled; and the plan, if one was made."""
     key = bundle_key(request, options, stages) if use_cache else None
     if key is not None:
@@ -62,10 +65,20 @@ def bundle_key(request: Request, options: Options, stages: Stages) -> str | None
         structure = graph_key(request.inputs, request.roots, request.shared, guards)
         if structure is None:
             return None
-        place = {id(variable): k for k, variable in enumerate(request.shared)}  # `==` is elementwise
+        place = {
+            id(variable): k for k, variable in enumerate(request.shared)
+        }  # `==` is elementwise
         updated = repr([place[id(w)] for w, _ in request.updates])
         shape = f"{len(request.outputs)} {request.result} {updated} {layout() is not None}"
-        return cache.key("bundle", structure, shape, options.key, targets.host().key, jit.llvm_version(), source_stamp())
+        return cache.key(
+            "bundle",
+            structure,
+            shape,
+            options.key,
+            targets.host().key,
+            jit.llvm_version(),
+            source_stamp(),
+        )
 
 
 @functools.cache
@@ -78,8 +91,10 @@ def source_stamp() -> str:
         for top, _, files in os.walk(folder, followlinks=True):
             for name in files:
                 if name.endswith(".py"):
-                    status = os.stat(os.path.join(top, name))
-                    stamps.append(f"{os.path.join(top, name)[len(folder) :]} {status.st_size} {status.st_mtime_ns}")
+                    path = os.path.join(top, name)
+                    status = os.stat(path)
+                    place = path[len(folder) :]
+                    stamps.append(f"{place} {status.st_size} {status.st_mtime_ns}")
     return cache.key(*sorted(stamps))
 
 
@@ -98,7 +113,7 @@ def _load(data: bytes | None, request: Request) -> Code | None:
 
 
 class _Manifest:
-    """Writes and reads the manifest of one request; atoms are numbered by the leaves that show them."""
+    """Writes and reads the manifest of one request; leaves number the atoms they show."""
 
     def __init__(self, request: Request):
         self.request = request
@@ -130,10 +145,15 @@ class _Manifest:
             "imports": list(imports),
             "shared": [_position(shared, w) for w in contract.shared],
             "binds": [[self._number[b.atom], b.kind, b.index, b.axis] for b in contract.binds],
-            "guards": [[self.size(g.left), self.size(g.right), g.relation, g.what, self.site(s)] for g, s in contract.guards],
+            "guards": [
+                [self.size(g.left), self.size(g.right), g.relation, g.what, self.site(s)]
+                for g, s in contract.guards
+            ],
             "types": [self.type(t) for t in contract.types],
             "arena": self.size(contract.arena),
-            "faults": [[f.exception.__name__, f.message, self.site(f.site)] for f in contract.faults],
+            "faults": [
+                [f.exception.__name__, f.message, self.site(f.site)] for f in contract.faults
+            ],
             "outputs": frame.outputs,
             "output_types": [self.type(t) for t in frame.output_types],
             "updates": [[s, mode, i, self.type(t)] for s, mode, i, t in frame.updates],
@@ -141,7 +161,10 @@ class _Manifest:
             "writes": code.writes,
             "swaps": code.swaps,
             "constants": [self.constant(c) for c in code.constants],
-            "launches": [[i.kernel, i.what, self.site(i.site), self.size(i.work), self.size(i.bytes)] for i in code.launches],
+            "launches": [
+                [i.kernel, i.what, self.site(i.site), self.size(i.work), self.size(i.bytes)]
+                for i in code.launches
+            ],
         }
         return json.dumps(content, separators=(",", ":")).encode()
 
@@ -175,10 +198,16 @@ class _Manifest:
             self.request.inputs,
             tuple(self.request.shared[i] for i in m["shared"]),
             tuple(Bind(self.atoms[a], kind, index, axis) for a, kind, index, axis in m["binds"]),
-            tuple((Guard(self.to_size(a), self.to_size(b), r, what), self.to_site(s)) for a, b, r, what, s in m["guards"]),
+            tuple(
+                (Guard(self.to_size(a), self.to_size(b), r, what), self.to_site(s))
+                for a, b, r, what, s in m["guards"]
+            ),
             tuple(map(self.to_type, m["types"])),
             self.to_size(m["arena"]),
-            tuple(Fault(_exception(name), message, self.to_site(s)) for name, message, s in m["faults"]),
+            tuple(
+                Fault(_exception(name), message, self.to_site(s))
+                for name, message, s in m["faults"]
+            ),
         )
         frame = Frame(
             tuple(m["outputs"]),
@@ -197,7 +226,10 @@ class _Manifest:
             tuple(m["swaps"]),
             tuple(map(self.to_constant, m["constants"])),
             (),
-            tuple(LaunchInfo(k, w, self.to_site(s), self.to_size(n), self.to_size(b)) for k, w, s, n, b in m["launches"]),
+            tuple(
+                LaunchInfo(k, w, self.to_site(s), self.to_size(n), self.to_size(b))
+                for k, w, s, n, b in m["launches"]
+            ),
         )
 
     def to_site(self, number: int | None) -> Any:
@@ -246,4 +278,3 @@ def _packed(array: np.ndarray) -> list[Any]:
 def _unpacked(data: Any) -> np.ndarray:
     name, shape, text = data
     return np.frombuffer(base64.b85decode(text), dtype(name).np).reshape(shape)
-

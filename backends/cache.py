@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 import time
 import warnings
@@ -178,6 +177,8 @@ def _unwrap(entry: bytes) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
+    import tempfile  # here: reading needs none of what it loads
+
     path.parent.mkdir(mode=0o700, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:

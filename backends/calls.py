@@ -1,6 +1,7 @@
-"""What a user calls: `Function` and its native form. The fast way is generated code; here is everything around it.
+"""What a user calls: `Function` and its native form; everything around the generated code.
 
-A NativeFunction's call goes straight to the generated entry. It comes back to Python only through the methods
+A NativeFunction's call goes straight to the generated entry. It comes back to Python only through
+the methods
     _slow        arguments that must be converted, or refused
     _contended   a shared variable is locked by another call
     _host        an op without a native form
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,13 +35,20 @@ ATTEMPTS = 4  # a shared variable's shape can change between our check and the e
 class Function:
     """A compiled function: call it with one value for each input, by position or name.
 
-    request: what it computes; name: what it is called in messages. `describe` gives what explain() and source() show.
+    request: what it computes; name: what it is called in messages. `describe` gives what explain()
+    and source() show.
     """
 
     mode = "native"
     core: Core | None = None  # of functions with native code
 
-    def __init__(self, request: Request, signature: Signature, describe: Callable[[Function, str], str], remake: Callable[..., Function]):
+    def __init__(
+        self,
+        request: Request,
+        signature: Signature,
+        describe: Callable[[Function, str], str],
+        remake: Callable[..., Function],
+    ):
         self.request = request
         self.signature = signature
         self._describe = describe
@@ -58,8 +66,12 @@ class Function:
     def __repr__(self) -> str:
         return f"<symgraph function {self.signature}, {self.mode}>"
 
+    if TYPE_CHECKING:  # each kind of function has its own
+
+        def __call__(self, *args: Any, **named: Any) -> Any: ...
+
     def explain(self) -> str:
-        """What the compiler did: rules that fired and where, kernels and why each ended, host calls, memory, times."""
+        """What the compiler did: rules fired, kernels and why each ended, host calls, times."""
         return self._describe(self, "explain")
 
     def source(self, stage: str = "llvm") -> str:
@@ -76,10 +88,17 @@ class Function:
         """Give memory that is kept for the next call back to the system; the number of bytes."""
         return 0
 
-    def copy(self, swap: Mapping[Shared, Shared] | None = None, *, name: str | None = None, delete_updates: bool = False) -> Function:
-        """The same function under another name, with some shared variables replaced by others of the same type.
+    def copy(
+        self,
+        swap: Mapping[Shared, Shared] | None = None,
+        *,
+        name: str | None = None,
+        delete_updates: bool = False,
+    ) -> Function:
+        """The same function, with some shared variables replaced by others of the same type.
 
-        delete_updates: the copy computes the outputs and leaves the variables alone.   Raises: GraphError.
+        delete_updates: the copy computes the outputs and leaves the variables alone.   Raises:
+        GraphError.
         """
         return self._remake(self, dict(swap or {}), name, delete_updates)
 
@@ -113,10 +132,15 @@ class Core:
         with runtime.inside():
             step = self.code.hosts[number]
             order = dict.fromkeys(b.atom for b in self.contract.binds)
-            env = dict(zip(order, (ctypes.c_int64 * len(order)).from_address(atoms))) if order else {}
+            env = (
+                dict(zip(order, (ctypes.c_int64 * len(order)).from_address(atoms))) if order else {}
+            )
             types = (*step.arg_types, *step.result_types)
             pointers = (ctypes.c_void_p * max(1, len(types))).from_address(addresses)
-            arrays = [_view(at or 0, [_number(s, env) for s in t.shape], t.dtype.np) for at, t in zip(pointers, types)]
+            arrays = [
+                _view(at or 0, [_number(s, env) for s in t.shape], t.dtype.np)
+                for at, t in zip(pointers, types)
+            ]
             given, results = arrays[: len(step.args)], arrays[len(step.args) :]
             for a in given:
                 a.flags.writeable = False
@@ -154,7 +178,7 @@ class _Callbacks:
 
 @direct
 class _Again(Native, _Callbacks):
-    """Calls the same entry for a function's slow path; what the entry does not take comes back as a mark."""
+    """Calls the same entry for a slow path; what the entry declines comes back as a mark."""
 
     def __init__(self, core: Core):
         self.core = core
@@ -189,7 +213,9 @@ class NativeFunction(Native, Function, _Callbacks):
             result = self._attempt(arrays)
             if result is not DECLINED:
                 return result
-        raise InternalError(f"{self.signature}: the generated entry refuses arguments that look right")
+        raise InternalError(
+            f"{self.signature}: the generated entry refuses arguments that look right"
+        )
 
     def _contended(self, *args: Any, **named: Any) -> Any:
         """Wait for the shared variables."""
@@ -204,7 +230,7 @@ class NativeFunction(Native, Function, _Callbacks):
 
 
 def native(core: Core, *rest: Any) -> Function:
-    """The Function for loaded code: through its entry, or through ctypes where the object layout is unknown."""
+    """The Function for loaded code: through its entry, or through ctypes if it has none."""
     if core.code.entry is not None:
         return NativeFunction(core, *rest)
     from .ctypes_calls import CtypesFunction
@@ -213,18 +239,27 @@ def native(core: Core, *rest: Any) -> Function:
 
 
 def swapped(shared: Iterable[Shared], swap: Mapping[Shared, Shared]) -> list[Shared]:
-    """The variables with some replaced.  Raises GraphError for one that is not used, or a replacement that does not fit."""
+    """The variables with some replaced.  Raises GraphError for what is unused or does not fit."""
     known = list(shared)
     for old, new in swap.items():
         if not isinstance(new, Shared) or not isinstance(old, Expr):
             raise GraphError(f"copy: swap: expected shared variables, got {old!r}: {new!r}")
         if all(old is not w for w in known):
-            raise GraphError(f"copy: swap: {old.label} is not a shared variable of the function", operands=known)
+            raise GraphError(
+                f"copy: swap: {old.label} is not a shared variable of the function", operands=known
+            )
         if not _same_type(old, new):
-            raise GraphError(f"copy: swap: {new.label} does not fit in the place of {old.label}", operands=[old, new])
+            raise GraphError(
+                f"copy: swap: {new.label} does not fit in the place of {old.label}",
+                operands=[old, new],
+            )
     return [swap.get(w, w) for w in known]
 
 
 def _same_type(old: Shared, new: Shared) -> bool:
     a, b = old.array_type, new.array_type
-    return a.dtype is b.dtype and a.ndim == b.ndim and all(x == y or not isinstance(x, int) for x, y in zip(a.shape, b.shape))
+    return (
+        a.dtype is b.dtype
+        and a.ndim == b.ndim
+        and all(x == y or not isinstance(x, int) for x, y in zip(a.shape, b.shape))
+    )

@@ -1,4 +1,4 @@
-"""Loaded native code with all that a call of it needs: what compilation leaves, or the disk cache gives back."""
+"""Loaded native code with all that a call of it needs, compiled now or taken from the cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(|^@([\w.$]+) = external", re.
 
 
 class LaunchInfo(NamedTuple):
-    """What a profile says of one launch: its kernel, what it computes, and about how much work that is."""
+    """What a profile says of one launch: kernel, what it computes, how much work that is."""
 
     kernel: str
     what: str
@@ -30,8 +30,8 @@ class LaunchInfo(NamedTuple):
 class Frame(NamedTuple):
     """What the driver's `bases` and `table` hold beside inputs, shared variables and constants.
 
-    outputs: for each its position among the output slots; updates: (shared variable, mode, position among the update
-    slots or -1, type); table: number of entries.
+    outputs: for each its position among the output slots; updates: (shared variable, mode, position
+    among the update slots or -1, type); table: number of entries.
     """
 
     outputs: tuple[int, ...]
@@ -43,9 +43,10 @@ class Frame(NamedTuple):
 class Code(NamedTuple):
     """One function's native code, shared by all its copies.
 
-    entry: address of the CPython entry, or None where the object layout is unknown; sizes, run: addresses of the driver.
-    writes: for each shared variable whether a call writes it; swaps: those that need a spare buffer. hosts: the host
-    steps by number. library keeps the code alive.
+    entry: address of the CPython entry, or None where the object layout is unknown; sizes, run:
+    addresses of the driver.
+    writes: for each shared variable whether a call writes it; swaps: those that need a spare
+    buffer. hosts: the host steps by number. library keeps the code alive.
     """
 
     library: Any
@@ -67,13 +68,21 @@ def frame_of(program: Program, table: int) -> Frame:
     return Frame(
         tuple(slots[s].index for s in program.output_slots),
         tuple(program.outputs),
-        tuple((u.shared, u.mode, slots[u.slot].index if slots[u.slot].kind == "update" else -1, slots[u.slot].type) for u in program.updates),
+        tuple(
+            (
+                u.shared,
+                u.mode,
+                slots[u.slot].index if slots[u.slot].kind == "update" else -1,
+                slots[u.slot].type,
+            )
+            for u in program.updates
+        ),
         table,
     )
 
 
 def undefined(texts: Iterable[str]) -> list[str]:
-    """The symbols that these modules need from outside: declared, not defined by one of them, no intrinsics."""
+    """The symbols that modules need from outside: declared, nowhere defined, no intrinsics."""
     declared: set[str] = set()
     defined: set[str] = set()
     for text in texts:
@@ -82,7 +91,9 @@ def undefined(texts: Iterable[str]) -> list[str]:
     return sorted(name for name in declared - defined if not name.startswith("llvm."))
 
 
-def link(objects: Sequence[bytes], name: str, imports: Iterable[str], with_entry: bool) -> jit.Library:
+def link(
+    objects: Sequence[bytes], name: str, imports: Iterable[str], with_entry: bool
+) -> jit.Library:
     """The loaded library of one function."""
     exports = [f"{name}.sizes", f"{name}.run", *([f"{name}.entry"] if with_entry else [])]
     return jit.load(objects, exports, {symbol: runtime.address(symbol) for symbol in imports})

@@ -1,10 +1,11 @@
-"""Builds the kernel of a (batched) matrix product: what specialises it, which walk, tile, packing it gets.
+"""Builds the kernel of a (batched) matrix product: what specialises it, its walk, tile and packing.
 
     C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n])
 
-Error of floats: |C - exact| <= (S + 2) * eps * |A| |B|, where S is the longest chain of sums that leads
-to an element: depth + K / depth with depth <= DEPTH in tiles, K / 4 + 4 where rows of B stream by, and
-K / lanes + 8 in dot products. The order depends on K and the kernel, not on the place in C or the batch.
+Error of floats: |C - exact| <= (S + 2) * eps * |A| |B|, where S is the longest chain of sums that
+leads to an element: depth + K / depth with depth <= DEPTH in tiles, K / STREAMS + STREAMS where
+rows of B stream by, K / lanes + DOTS in dot products. The order of the sum depends on the kernel,
+on K and on whether M is 1; not on the place in C nor in the batch.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
 from .targets import Target
 
 __all__ = [
-    *("ContractionSpec", "DIMS", "Epilogue", "Position"),
-    *("build_contraction", "packed_panel_columns", "workspace_elements"),
+    "DIMS",
+    "ContractionSpec",
+    "Epilogue",
+    "Position",
+    "build_contraction",
+    "packed_panel_columns",
+    "workspace_elements",
 ]
 
 DEPTH = 1024  # longest run of products summed in one register
@@ -37,8 +43,8 @@ class ContractionSpec(NamedTuple):
     """What specialises a contraction's code; everything else is a run-time argument.
 
     dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
-    a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. Where
-    both have (a matrix with one row or column), "k" lets vectors run along k.
+    a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. If
+    both have it (a matrix with one row or column), "k" lets vectors run along k.
     m, n, k: the size where it is known: drops edges, picks the tile.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
     """
@@ -219,15 +225,15 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
 
 
 def _step(rows: int, vectors: int) -> float:
-    """Cost of one step over k of a tile: its products, at least the latency of one, and its loads."""
+    """Cost of a step of a tile over k: its products, at least the latency of one, and its loads."""
     return max(rows * vectors, 4) + 0.25 * (rows + vectors)
 
 
 def _packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
-    B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not be
-    cast for each tile of rows.
+    B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not
+    be cast for each tile of rows.
     """
     if spec.packed_b:
         return False

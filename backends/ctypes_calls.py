@@ -1,4 +1,4 @@
-"""Calls through ctypes, for a Python whose object layout is not the known one: the same driver, slower, no generated entry."""
+"""Calls through ctypes, for a Python with an unknown object layout: no generated entry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from .loops import INTERRUPTED
 from .runtime_ir import POLL_BUDGET
 
 _SIZES = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_RUN = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
 _POLL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _HOST = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
 
@@ -45,7 +47,11 @@ class CtypesFunction(Function):
         kind = self.request.result
         if kind == "single":
             return outputs[0]
-        return dict(zip(self.request.keys, outputs)) if kind == "dict" else {"list": list, "tuple": tuple}[kind](outputs)
+        return (
+            dict(zip(self.request.keys, outputs))
+            if kind == "dict"
+            else {"list": list, "tuple": tuple}[kind](outputs)
+        )
 
 
 class _Call:
@@ -66,15 +72,25 @@ class _Call:
         """The outputs; shared variables are updated."""
         core, frame = self.core, self.core.code.frame
         outputs = [self._empty(t) for t in frame.output_types]
-        updates = {i: self._target(shared, mode, t) for shared, mode, i, t in frame.updates if i >= 0}
+        updates = {
+            i: self._target(shared, mode, t) for shared, mode, i, t in frame.updates if i >= 0
+        }
         if _SIZES(core.code.sizes)(self.context, self.atoms, self.table):
             raise SizeError("a size is too large")
         by_slot = [outputs[frame.outputs.index(i)] for i in range(len(outputs))]
-        buffers = [*self.arrays, *core.current(), *core.code.constants, *by_slot, *(updates[i] for i in sorted(updates))]
+        buffers = [
+            *self.arrays,
+            *core.current(),
+            *core.code.constants,
+            *by_slot,
+            *(updates[i] for i in sorted(updates)),
+        ]
         bases = (ctypes.c_void_p * max(1, len(buffers)))(*(b.ctypes.data for b in buffers))
         arena = np.empty(dims.evaluate_dim(core.contract.arena, self.env) + 64, np.uint8)
         callbacks = self._callbacks()
-        code = _RUN(core.code.run)(self.context, bases, self.table, -(-arena.ctypes.data // 64) * 64)
+        code = _RUN(core.code.run)(
+            self.context, bases, self.table, -(-arena.ctypes.data // 64) * 64
+        )
         del callbacks
         self._raise(code)
         for shared, mode, i, _ in frame.updates:
@@ -126,5 +142,8 @@ class _Call:
         if self.error is not None:
             raise self.error
         if code > 0:
-            payload = [ctypes.c_int64.from_address(ctypes.addressof(self.context) + FIELDS[f]).value for f in ("payload0", "payload1")]
+            payload = [
+                ctypes.c_int64.from_address(ctypes.addressof(self.context) + FIELDS[f]).value
+                for f in ("payload0", "payload1")
+            ]
             raise self.core.contract.error(code, payload)

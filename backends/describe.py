@@ -1,4 +1,4 @@
-"""What a function says of itself: explain() and source(), remade from its request when it came from the cache."""
+"""What a function says of itself: explain() and source(), remade if it came from the cache."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from .stages import STAGES, Stages
 MORE = 12  # nodes of a group that are named
 
 
-def describer(request: Request, options: Options, planned: Any = None, stages: Stages | None = None) -> Callable[[Function, str], str]:
-    """The function behind explain() and source(). What is not at hand is planned again, with the same result."""
+def describer(
+    request: Request, options: Options, planned: Any = None, stages: Stages | None = None
+) -> Callable[[Function, str], str]:
+    """The function behind explain() and source(); what is not at hand is planned again."""
     kept = {"planned": planned} if planned is not None else {}
 
     def describe(function: Function, what: str) -> str:
         if what not in ("explain", *STAGES[:-1]):
-            raise GraphError(f"source: no stage is called {what!r}", hint="stages: " + ", ".join(STAGES[:-1]))
+            raise GraphError(
+                f"source: no stage is called {what!r}", hint="stages: " + ", ".join(STAGES[:-1])
+            )
         if what == "graph":
             return listing(request.roots, sites=True)
         from . import targets
@@ -58,8 +62,16 @@ def _source(planned: Any, what: str) -> str:
 
 def _explain(function: Function, planned: Any, stages: Stages | None) -> str:
     program = planned.program
-    lines = [str(function.signature), f"rewrites: {planned.journal}", *_kernels(program), *_hosts(program)]
-    lines += [f"arena: {program.arena} bytes", f"constants: {sum(c.nbytes for c in program.constants)} bytes"]
+    lines = [
+        str(function.signature),
+        f"rewrites: {planned.journal}",
+        *_kernels(program),
+        *_hosts(program),
+    ]
+    lines += [
+        f"arena: {program.arena} bytes",
+        f"constants: {sum(c.nbytes for c in program.constants)} bytes",
+    ]
     lines += [f"update of {program.shared[u.shared].label}: {u.mode}" for u in program.updates]
     if stages is not None:
         lines += ["times:", stages.times_text()]
@@ -70,11 +82,16 @@ def _kernels(program: Program) -> list[str]:
     from .driver import walk
 
     steps = list(walk(program.steps))
-    lines = [f"kernels: {sum(isinstance(s, Launch) for s in steps)} launches, {len(program.groups)} fused groups"]
+    launches = sum(isinstance(s, Launch) for s in steps)
+    lines = [f"kernels: {launches} launches, {len(program.groups)} fused groups"]
     for group in program.groups:
-        names = " ".join(x.label for x in group.nodes[:MORE]) + (" ..." if len(group.nodes) > MORE else "")
+        names = " ".join(x.label for x in group.nodes[:MORE]) + (
+            " ..." if len(group.nodes) > MORE else ""
+        )
         site = next((show_site(x.site) for x in reversed(group.nodes) if x.site), "")
-        lines.append(f"  {group.kernel}: {len(group.nodes)} nodes ({names}); ends: {group.reason}   {site}")
+        lines.append(
+            f"  {group.kernel}: {len(group.nodes)} nodes ({names}); ends: {group.reason}   {site}"
+        )
     return lines
 
 
@@ -82,4 +99,8 @@ def _hosts(program: Program) -> list[str]:
     from .driver import walk
 
     hosts = [s for s in walk(program.steps) if isinstance(s, Host)]
-    return [f"host call: {s.node.op.name}: {s.reason}" + (f"   {show_site(s.node.site)}" if s.node.site else "") for s in hosts]
+    return [
+        f"host call: {s.node.op.name}: {s.reason}"
+        + (f"   {show_site(s.node.site)}" if s.node.site else "")
+        for s in hosts
+    ]

@@ -1,11 +1,13 @@
-"""One native function from a Program: it computes the sizes, then runs the steps in order. It knows no Python.
+"""One native function from a Program, free of Python: the sizes, then the steps in order.
 
-    i32 NAME.sizes(ptr context, ptr atoms, ptr table)             atoms: i64 values of the named sizes
-    i32 NAME.run(ptr context, ptr bases, ptr table, ptr arena)    bases: one pointer for each slot outside the arena
+    i32 NAME.sizes(ptr context, ptr atoms, ptr table)             atoms: i64 values of the named
+    sizes i32 NAME.run(ptr context, ptr bases, ptr table, ptr arena)    bases: one pointer for each
+    slot outside the arena
 
-Both return 0, or 1 + the index of a fault in `Driver.faults`, or INTERRUPTED. `bases` holds inputs, shared variables,
-constants, outputs and updates, in that order. A long list of steps is cut into several functions and modules, so that
-no module takes LLVM long and a signal is answered between them.
+Both return 0, or 1 + the index of a fault in `Driver.faults`, or INTERRUPTED. `bases` holds inputs,
+shared variables, constants, outputs and updates, in that order. A long list of steps is cut into
+several functions and modules, so that no module takes LLVM long and a signal is answered between
+them.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ CONTEXT_BYTES = 80
 
 
 class Driver(NamedTuple):
-    """The emitted driver: one LLVM module text for each piece, and what a caller must know to use it.
+    """The emitted driver: LLVM module texts, and what a caller must know to use them.
 
-    table: entries of the size table; faults: what each returned code means; hosts: the Host steps by number;
+    table: entries of the size table; faults: what each returned code means; hosts: the Host steps
+    by number;
     launches: the Launch steps by number (for profiles).
     """
 
@@ -76,9 +79,13 @@ def base_of(program: Program, slot: Slot, first: dict[str, int] | None = None) -
 
 
 def fault_table(program: Program) -> tuple[FaultSpec, ...]:
-    """Meaning of code 1 + i: the kernels' faults, then the guards, then sizes that are negative or too large."""
+    """Meaning of code 1 + i: the kernels' faults, then the guards, then unusable sizes."""
     guards = [
-        FaultSpec(ShapeError, f"{g.what}: expected {g.left} {g.relation} {g.right}, got {{0}} and {{1}}", node)
+        FaultSpec(
+            ShapeError,
+            f"{g.what}: expected {g.left} {g.relation} {g.right}, got {{0}} and {{1}}",
+            node,
+        )
         for g, node in program.guards
     ]
     sizes = FaultSpec(SizeError, "a size is negative or too large", None)
@@ -106,8 +113,8 @@ def emit_driver(
 ) -> Driver:
     """The driver of a program as LLVM text.
 
-    symbols: the name under which a kernel was compiled, by the id of the Kernel (its own name unless given). With
-    `profile` every launch is timed.
+    symbols: the name under which a kernel was compiled, by the id of the Kernel (its own name
+    unless given). With `profile` every launch is timed.
 
     Raises: InternalError if a step needs a size that nothing binds.
     """
@@ -181,13 +188,24 @@ def _work(steps: Sequence[Step]) -> SizeLike:
 
 
 def _function(name: str, parameters: str, text: Text) -> str:
-    return f"define i32 @{name}({parameters}) nounwind {{\nentry:\n" + "\n".join([*text.slots, *text.lines]) + "\n}\n"
+    return (
+        f"define i32 @{name}({parameters}) nounwind {{\nentry:\n"
+        + "\n".join([*text.slots, *text.lines])
+        + "\n}\n"
+    )
 
 
 class _Builder:
     """Emits the steps of one program, chunk by chunk."""
 
-    def __init__(self, program: Program, target: Target, table: SizeTable, symbols: Mapping[int, str], profile: bool):
+    def __init__(
+        self,
+        program: Program,
+        target: Target,
+        table: SizeTable,
+        symbols: Mapping[int, str],
+        profile: bool,
+    ):
         self.program, self.table, self.profile = program, table, profile
         self.symbols = symbols
         self.header = f'target triple = "{target.triple}"'
@@ -204,10 +222,18 @@ class _Builder:
         parameters = "ptr %context, ptr %bases, ptr %table, ptr %arena"
         if len(parts) == 1:
             text = parts[0].text
-            return (self._module(head, _function(f"{name}.run", parameters, text), declarations | text.declarations),)
+            return (
+                self._module(
+                    head,
+                    _function(f"{name}.run", parameters, text),
+                    declarations | text.declarations,
+                ),
+            )
         names = [f"{name}.part{i}" for i in range(len(parts))]
         run = _Sequence(names).text
-        main = self._module(head, _function(f"{name}.run", parameters, run), declarations | run.declarations)
+        main = self._module(
+            head, _function(f"{name}.run", parameters, run), declarations | run.declarations
+        )
         rest = [
             self._module("", _function(part_name, parameters, part.text), part.text.declarations)
             for part_name, part in zip(names, parts)
@@ -243,7 +269,9 @@ class _Part:
         self.text = Text()
         self._heads: dict[tuple[str, int], str] = {}  # loaded once, in the entry block
         self._exits: dict[int, str] = {}  # code -> block that returns it
-        self._iterations: list[tuple[str, str]] = []  # of the enclosing Repeats: (iteration, is it the first run?)
+        self._iterations: list[
+            tuple[str, str]
+        ] = []  # of the enclosing Repeats: (iteration, is it the first run?)
         self.steps(steps)
         self.text.do("ret i32 0")
         for code, label in self._exits.items():
@@ -254,7 +282,8 @@ class _Part:
         for step in steps:
             _EMIT[type(step)](self, step)
 
-    # -------------------------------------------------------------------------------------- sizes and addresses
+    # -------------------------------------------------------------------------------------- sizes
+    # and addresses
 
     def _head(self, array: str, type: str, position: int) -> str:
         """An element of `bases` or `table`, loaded in the entry block."""
@@ -296,7 +325,9 @@ class _Part:
     def _moved(self, start: str, element: str, offset: SizeLike) -> str:
         if isinstance(offset, int) and offset == 0:
             return start
-        return self.text.value(f"getelementptr {element}, ptr {start}, {self.index} {self.size(offset)}")
+        return self.text.value(
+            f"getelementptr {element}, ptr {start}, {self.index} {self.size(offset)}"
+        )
 
     # -------------------------------------------------------------------------------------- steps
 

@@ -1,11 +1,12 @@
-"""The CPython entry of a function, generated for its signature: check, bind, lock, allocate, run, return.
+"""The CPython entry of a function, generated for its signature: check, bind, allocate, run, return.
 
     ptr NAME.entry(ptr self, ptr args, i64 nargsf, ptr kwnames)      a vectorcall
 
-The fast way is for positional arguments that are exact ndarrays: the declared dtype, rank and sizes, C-contiguous and
-aligned. Whatever is not goes, untouched, to `self._slow(*args, **kwargs)` in Python, which converts and calls again or
-raises; a shared variable that another thread holds leads to `self._contended`. Everything the entry knows of one Function
-lies in its state block, so that copies with other shared variables run the same code.
+The fast way is for positional arguments that are exact ndarrays: the declared dtype, rank and
+sizes, C-contiguous and aligned. Whatever is not goes, untouched, to `self._slow(*args, **kwargs)`
+in Python, which converts and calls again or raises; a shared variable that another thread holds
+leads to `self._contended`. Everything the entry knows of one Function lies in its state block, so
+that copies with other shared variables run the same code.
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ class Overlap(NamedTuple):
     shared: int
 
 
-def emit_entry(program: Program, driver: Driver, target: Target, layout: Layout, result: str, profile: bool = False) -> str:
+def emit_entry(
+    program: Program,
+    driver: Driver,
+    target: Target,
+    layout: Layout,
+    result: str,
+    profile: bool = False,
+) -> str:
     """The module of the entry. result: how outputs are handed back, one of RESULTS."""
     return _Entry(program, driver, target, layout, result, profile).module()
 
@@ -46,13 +54,23 @@ def descr_symbol(dtype: str) -> str:
 
 
 def overlaps(program: Program) -> list[Overlap]:
-    """Pairs that the entry compares: every array input with every shared variable whose buffers are written."""
+    """Pairs that the entry compares: array inputs with shared variables that are written."""
     written = [u.shared for u in program.updates if u.mode in ("inplace", "swap")]
-    return [Overlap(i, s) for i, x in enumerate(program.inputs) if x.array_type.shape for s in written]
+    return [
+        Overlap(i, s) for i, x in enumerate(program.inputs) if x.array_type.shape for s in written
+    ]
 
 
 class _Entry:
-    def __init__(self, program: Program, driver: Driver, target: Target, layout: Layout, result: str, profile: bool):
+    def __init__(
+        self,
+        program: Program,
+        driver: Driver,
+        target: Target,
+        layout: Layout,
+        result: str,
+        profile: bool,
+    ):
         self.program, self.driver, self.layout, self.result = program, driver, layout, result
         self.profile = profile
         self.heap: str | None = None  # the arena, if it came from the heap
@@ -60,10 +78,15 @@ class _Entry:
         self.text = Text()
         self.atoms: dict[Atom, str] = {}  # bound so far
         self.first_sight = {(b.kind, b.index, b.axis): b.atom for b in program.binds}
-        self.later: list[tuple[str, SizeLike]] = []  # actual sizes to be compared once the table is filled
+        self.later: list[
+            tuple[str, SizeLike]
+        ] = []  # actual sizes to be compared once the table is filled
         self.leave = "slow"  # where a failed check goes
         self.objects: set[str] = {"PyArray_Type", "symgraph.name_slow"}
-        self.made: list[Array] = [*program.outputs, *(program.slots[u.slot].type for u in program.updates if u.mode == "rebind")]
+        self.made: list[Array] = [
+            *program.outputs,
+            *(program.slots[u.slot].type for u in program.updates if u.mode == "rebind"),
+        ]
         types = (*program.outputs, *(program.slots[u.slot].type for u in program.updates))
         symbolic = any(not t.is_static for t in types)
         self.work = total_work(program)
@@ -71,7 +94,8 @@ class _Entry:
         self.needs_table = bool(len(driver.sizes) > 1 or program.guards or symbolic)
         self.boxed = result != "single"  # the container comes last in `made`
 
-    # -------------------------------------------------------------------------------------- the whole
+    # -------------------------------------------------------------------------------------- the
+    # whole
 
     def module(self) -> str:
         text, program = self.text, self.program
@@ -90,7 +114,9 @@ class _Entry:
         self._exits()
         parameters = "ptr %self, ptr %args, i64 %nargsf, ptr %kwnames"
         body = "\n".join([*text.slots, *text.lines])
-        entry = f"define ptr @{self.driver.name}.entry({parameters}) nounwind {{\nentry:\n{body}\n}}\n"
+        entry = (
+            f"define ptr @{self.driver.name}.entry({parameters}) nounwind {{\nentry:\n{body}\n}}\n"
+        )
         objects = [f"@{name} = external global i8" for name in sorted(self.objects)]
         return "\n".join([self.header, *objects, entry, *text.declarations.values(), _WEIGHTS, ""])
 
@@ -117,13 +143,22 @@ class _Entry:
     def _delegate(self, method: str) -> None:
         name = f"symgraph.name_{method}"
         self.objects.add(name)
-        arguments = [("ptr", f"@{name}"), ("ptr", "%self"), ("ptr", "%args"), ("i64", "%nargsf"), ("ptr", "%kwnames")]
+        arguments = [
+            ("ptr", f"@{name}"),
+            ("ptr", "%self"),
+            ("ptr", "%args"),
+            ("i64", "%nargsf"),
+            ("ptr", "%kwnames"),
+        ]
         self.text.do(f"ret ptr {self.text.call('ptr', 'symgraph.delegate', *arguments)}")
 
-    # -------------------------------------------------------------------------------------- small words
+    # -------------------------------------------------------------------------------------- small
+    # words
 
     def _at(self, pointer: str, byte: int) -> str:
-        return pointer if not byte else self.text.value(f"getelementptr i8, ptr {pointer}, i64 {byte}")
+        return (
+            pointer if not byte else self.text.value(f"getelementptr i8, ptr {pointer}, i64 {byte}")
+        )
 
     def _load(self, type: str, pointer: str, byte: int) -> str:
         return self.text.value(f"load {type}, ptr {self._at(pointer, byte)}")
@@ -157,10 +192,14 @@ class _Entry:
         self.arguments = [self._load("ptr", "%args", 8 * i) for i in range(n)]
         for x, argument in zip(self.program.inputs, self.arguments):
             type = x.array_type
-            self._need(self._same("ptr", self._load("ptr", argument, self.layout.type), "@PyArray_Type"))
+            self._need(
+                self._same("ptr", self._load("ptr", argument, self.layout.type), "@PyArray_Type")
+            )
             descr = descr_symbol(type.dtype)
             self.objects.add(descr)
-            flags = text.value(f"and i32 {self._load('i32', argument, self.layout.flags)}, {ALIGNED_C}")
+            flags = text.value(
+                f"and i32 {self._load('i32', argument, self.layout.flags)}, {ALIGNED_C}"
+            )
             self._all(
                 [
                     self._same("ptr", self._load("ptr", argument, self.layout.descr), f"@{descr}"),
@@ -230,7 +269,9 @@ class _Entry:
         return self._load("i64", self.table, 8 * self.driver.sizes[size])
 
     def _compare_later(self) -> None:
-        self._all([self._same("i64", actual, self._size(declared)) for actual, declared in self.later])
+        self._all(
+            [self._same("i64", actual, self._size(declared)) for actual, declared in self.later]
+        )
 
     def _overlap(self) -> None:
         """An input that shares memory with a variable's buffers is copied, on the slow way."""
@@ -245,7 +286,8 @@ class _Entry:
                 self._need(self.text.value(f"or i1 {below}, {above}"))
 
     def _end(self, data: str, type: Array) -> str:
-        return self.text.value(f"getelementptr i8, ptr {data}, i64 {self._size(product(type.shape) * type.dtype.bytes)}")
+        nbytes = self._size(product(type.shape) * type.dtype.bytes)
+        return self.text.value(f"getelementptr i8, ptr {data}, i64 {nbytes}")
 
     # -------------------------------------------------------------------------------------- buffers
 
@@ -276,7 +318,12 @@ class _Entry:
         for axis, size in enumerate(type.shape):
             self._store("i64", self._size(size), dims, 8 * axis)
         text.call("void", "Py_IncRef", ("ptr", descr))
-        arguments = [("ptr", "@PyArray_Type"), ("ptr", descr), ("i32", str(type.ndim)), ("ptr", dims)]
+        arguments = [
+            ("ptr", "@PyArray_Type"),
+            ("ptr", descr),
+            ("i32", str(type.ndim)),
+            ("ptr", dims),
+        ]
         arguments += [("ptr", "null"), ("ptr", "null"), ("i32", "0"), ("ptr", "null")]
         array = text.call("ptr", "PyArray_NewFromDescr", *arguments)
         self._store("ptr", array, self.made_array, 8 * position)
@@ -299,13 +346,18 @@ class _Entry:
         fresh = iter(self.new[len(program.outputs) :])
         for u in program.updates:
             if u.mode in ("swap", "rebind"):
-                data = next(fresh) if u.mode == "rebind" else self._load("ptr", self.cells[u.shared], CELL["spare_data"])
+                data = (
+                    next(fresh)
+                    if u.mode == "rebind"
+                    else self._load("ptr", self.cells[u.shared], CELL["spare_data"])
+                )
                 self._base(base_of(program, program.slots[u.slot], first), data)
 
     def _base(self, position: int, data: str) -> None:
         self._store("ptr", data, self.bases, 8 * position)
 
-    # -------------------------------------------------------------------------------------- the call
+    # -------------------------------------------------------------------------------------- the
+    # call
 
     def _run(self) -> None:
         self._fill_context()
@@ -328,7 +380,12 @@ class _Entry:
             self._store("ptr", "@symgraph.host", self.context, FIELDS["host"])
             self._store("ptr", self.atom_array, self.context, FIELDS["atoms"])
         if self.profile:
-            self._store("ptr", self._load("ptr", self.state, STATE["profile"]), self.context, FIELDS["profile"])
+            self._store(
+                "ptr",
+                self._load("ptr", self.state, STATE["profile"]),
+                self.context,
+                FIELDS["profile"],
+            )
         calls = self._load("i64", self.state, STATE["calls"])
         self._store("i64", self.text.value(f"add i64 {calls}, 1"), self.state, STATE["calls"])
 
@@ -365,7 +422,11 @@ class _Entry:
         go_on = text.label("go")
         if not isinstance(self.work, int):
             release = text.label("release")
-            text.fork(text.value(f"icmp sge i64 {self._load('i64', self.table, 8 * WORK)}, {GIL_WORK}"), release, go_on)
+            text.fork(
+                text.value(f"icmp sge i64 {self._load('i64', self.table, 8 * WORK)}, {GIL_WORK}"),
+                release,
+                go_on,
+            )
             text.start(release)
         self._store("i64", str(POLL_BUDGET), self.context, FIELDS["budget"])
         self._store("ptr", "@symgraph.poll", self.context, FIELDS["poll"])
@@ -420,7 +481,9 @@ class _Entry:
                 self.text.call("void", "symgraph.swap", ("ptr", self.cells[u.shared]))
             elif u.mode == "rebind":
                 array = self._load("ptr", self.made_array, 8 * fresh)
-                self.text.call("void", "symgraph.rebind", ("ptr", self.cells[u.shared]), ("ptr", array))
+                self.text.call(
+                    "void", "symgraph.rebind", ("ptr", self.cells[u.shared]), ("ptr", array)
+                )
                 fresh += 1
         if self.program.shared:
             self.text.call("void", "symgraph.unlock", ("ptr", self.state))
@@ -428,17 +491,31 @@ class _Entry:
     def _result(self) -> str:
         """The outputs as the user asked for them; references move into the container."""
         text = self.text
-        arrays = [self._load("ptr", self.made_array, 8 * i) for i in range(len(self.program.outputs))]
+        arrays = [
+            self._load("ptr", self.made_array, 8 * i) for i in range(len(self.program.outputs))
+        ]
         if self.result == "single":
             return arrays[0]
         box = self._load("ptr", self.made_array, 8 * len(self.made))
         keys = self._load("ptr", self.state, STATE["keys"]) if self.result == "dict" else ""
         for i, array in enumerate(arrays):
             if self.result == "dict":
-                text.call("i32", "PyDict_SetItem", ("ptr", box), ("ptr", self._load("ptr", keys, 8 * i)), ("ptr", array))
+                text.call(
+                    "i32",
+                    "PyDict_SetItem",
+                    ("ptr", box),
+                    ("ptr", self._load("ptr", keys, 8 * i)),
+                    ("ptr", array),
+                )
                 text.call("void", "Py_DecRef", ("ptr", array))
             else:
-                text.call("i32", f"Py{self.result.title()}_SetItem", ("ptr", box), ("i64", str(i)), ("ptr", array))
+                text.call(
+                    "i32",
+                    f"Py{self.result.title()}_SetItem",
+                    ("ptr", box),
+                    ("i64", str(i)),
+                    ("ptr", array),
+                )
         return box
 
 

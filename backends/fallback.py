@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import half, remainder, wide
+from . import half, wide
 from .irtext import BYTES, KIND
 from .loops import Block, Const, Let, Value
 from .targets import Target
@@ -47,7 +47,7 @@ def _round(stmt: Let, target: Target) -> Expansion | None:
 def _divide(stmt: Let, target: Target) -> Expansion | None:
     dtype, lanes = stmt.args[0].type
     if KIND[dtype] == "f":
-        return _FLOAT_REMAINDER[dtype] if stmt.op == "rem" else None
+        return _float_remainder(target) if stmt.op == "rem" else None
     size = BYTES.get(dtype, target.pointer_bits // 8)
     if size == 8:
         if target.pointer_bits == 64:
@@ -102,6 +102,17 @@ def trunc(b: Block, x: Value) -> Value:
     return b.let("copysign", floor(b, b.let("abs", x)), x)
 
 
+def _float_remainder(target: Target) -> Expansion:
+    """C's fmod, which no target has an instruction for."""
+
+    def expand(b: Block, x: Value, y: Value) -> Value:
+        from . import vmath  # here: most kernels need none of its tables
+
+        return vmath.expand(b, "fmod", x, y, target=target)
+
+    return expand
+
+
 def _half_cast(dtype: str, target: Target) -> Expansion:
     return lambda b, x: half.expand_cast(b, x, dtype, target)
 
@@ -111,10 +122,6 @@ _ROUND: dict[str, Expansion] = {
     "ceil": ceil,
     "trunc": trunc,
     "roundeven": roundeven,
-}
-_FLOAT_REMAINDER: dict[str, Expansion] = {
-    "float32": remainder.single,
-    "float64": remainder.double,
 }
 OPS = {
     "cast": _cast,

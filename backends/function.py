@@ -1,4 +1,4 @@
-"""`function()`: an expression graph becomes a callable. It only calls the stages; each decides for itself."""
+"""`function()`: an expression graph becomes a callable; it calls the stages and decides nothing."""
 
 from __future__ import annotations
 
@@ -45,25 +45,39 @@ def function(
 ) -> Function:
     """Compile a graph to one native function.
 
-    inputs: list of expressions, or In(...) with a default or a name; any expression may be given in place of its value.
-    outputs: an expression, or a list, tuple or dict of them; results come in the same form (None: an empty list).
-    updates: {shared: new value} or pairs; all new values are computed from the old ones, and nothing is stored if a call
-    fails. Default updates are added unless no_default_updates (True, or a list of variables).
+    inputs: list of expressions, or In(...) with a default or a name; any expression may be given in
+    place of its value.
+    outputs: an expression, or a list, tuple or dict of them; results come in the same form (None:
+    an empty list).
+    updates: {shared: new value} or pairs; all new values are computed from the old ones, and
+    nothing is stored if a call fails. Default updates are added unless no_default_updates (True, or
+    a list of variables).
     givens: {expression: replacement}, put in all at once.
-    mode: "native", "reference" (NumPy on the graph as written), "debug" (compare every stage on every call), "check_nan".
-    optimize: "full", "safe" (no change of rounding), "none"; exclude: rules or families of rules by name.
-    host_calls: "forbid" refuses ops that have no native form. show: stages to print; see SYMGRAPH_SHOW.
-    cache: keep the plan on disk for the next process. profile: time every kernel; see Function.profile.
+    mode: "native", "reference" (NumPy on the graph as written), "debug" (compare every stage on
+    every call), "check_nan".
+    optimize: "full", "safe" (no change of rounding), "none"; exclude: rules or families of rules by
+    name.
+    host_calls: "forbid" refuses ops that have no native form. show: stages to print; see
+    SYMGRAPH_SHOW.
+    cache: keep the plan on disk for the next process. profile: time every kernel; see
+    Function.profile.
 
     Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, HostCallError.
     """
     chosen = {"mode": mode or "native", "optimize": optimize, "host_calls": host_calls}
     for what, value in chosen.items():
         if value not in CHOICES[what]:
-            raise GraphError(f"function: {what}={value!r}: expected one of {', '.join(CHOICES[what])}", site=user_site())
+            raise GraphError(
+                f"function: {what}={value!r}: expected one of {', '.join(CHOICES[what])}",
+                site=user_site(),
+            )
     request = make_request(inputs, outputs, updates, givens, no_default_updates, on_unused_input)
-    signature = Signature(name or "function", request.arguments, request.inputs, allow_input_downcast)
-    options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), host_calls, profile)
+    signature = Signature(
+        name or "function", request.arguments, request.inputs, allow_input_downcast
+    )
+    options = Options(
+        optimize, tuple([exclude] if isinstance(exclude, str) else exclude), host_calls, profile
+    )
     maker = _Maker(options, chosen["mode"], show, cache)
     return maker.make(request, signature)
 
@@ -80,14 +94,26 @@ class _Maker:
         if self.mode != "native":
             from .modes import in_mode
 
-            return in_mode(self.mode, request, signature, self.options, stages, describer(request, self.options), self.remake)
+            return in_mode(
+                self.mode,
+                request,
+                signature,
+                self.options,
+                stages,
+                describer(request, self.options),
+                self.remake,
+            )
         code, planned = bundle.compiled_code(request, self.options, stages, self.cache)
         stages.finish()
         core = Core(code, code.contract.shared, request.keys)
-        return native(core, request, signature, describer(request, self.options, planned, stages), self.remake)
+        return native(
+            core, request, signature, describer(request, self.options, planned, stages), self.remake
+        )
 
-    def remake(self, old: Function, swap: Mapping[Shared, Shared], name: str | None, delete_updates: bool) -> Function:
-        """A copy of a function: the same code on other variables, or a new compilation without updates."""
+    def remake(
+        self, old: Function, swap: Mapping[Shared, Shared], name: str | None, delete_updates: bool
+    ) -> Function:
+        """A copy: the same code on other variables, or a new compilation without updates."""
         at = dict(zip(old.shared, swapped(old.shared, swap)))
         request = old.request.with_shared(at, delete_updates)
         signature = old.signature.renamed(name)

@@ -270,23 +270,28 @@ class _Partitioner:
 
     def _views(self, node: Expr) -> list[View]:
         """What a node reads from memory or from other members, looking through movement and inlined scalars."""
-        shape = node.array_type.shape
-        if self.kinds[id(node)] == "compute":
-            start = [(x, broadcast(x.array_type.shape, shape, identity(len(shape)))) for x in node.inputs]
-        elif self.kinds[id(node)] == "move":
-            return [resolve_inside(node, self._is_stored)]
-        else:
-            start = [(x, identity(len(x.array_type.shape))) for x in node.inputs]
+        stack = self._operand_views(node)
         found: list[View] = []
-        stack = [resolve(x, m, self._is_stored) for x, m in reversed(start)]
         while stack:
             view = stack.pop()
-            if id(view.base) in self.inline:
-                inner = view.base.array_type.shape
-                stack.extend(resolve(x, broadcast(x.array_type.shape, inner, view.map), self._is_stored) for x in reversed(view.base.inputs))
+            if id(view.base) in self.inline and not self._is_stored(view.base):
+                stack += self._through(view)
             elif self.kinds[id(view.base)] != "free" or self._is_stored(view.base):
                 found.append(view)
-        return found
+        return found[::-1]
+
+    def _operand_views(self, node: Expr) -> list[View]:
+        k, shape = self.kinds[id(node)], node.array_type.shape
+        if k == "move":
+            return [resolve_inside(node, self._is_stored)]
+        if k == "compute":
+            return self._through(View(node, shape, identity(len(shape))))
+        return [resolve(x, identity(len(x.array_type.shape)), self._is_stored) for x in node.inputs]
+
+    def _through(self, view: View) -> list[View]:
+        """The operands of an elementwise node that is read at a view."""
+        shape = view.base.array_type.shape
+        return [resolve(x, broadcast(x.array_type.shape, shape, view.map), self._is_stored) for x in view.base.inputs]
 
     # -------------------------------------------------------------- placing nodes
 

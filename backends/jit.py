@@ -18,9 +18,9 @@ from symgraph.errors import InternalError
 from . import objectfile, targets
 from .targets import Target
 
-OPTIMIZATION = (
-    2  # of instruction selection and scheduling; 3 gives the same code for explicit vectors
-)
+# Of instruction selection and scheduling; 3 gives the same code for explicit vectors.
+OPTIMIZATION = 2
+
 _lock = threading.Lock()
 _machines: dict[str, Any] = {}
 _linker: Any = None

@@ -1,8 +1,9 @@
-"""Where CPython and NumPy keep what the generated entry reads, checked against live objects at first use.
+"""Where CPython and NumPy keep what the generated entry reads, checked against live objects.
 
-The generated entry reads an ndarray's fields and a type's flags at fixed offsets. They are the same in every release so
-far, but no promise covers them: `layout()` compares each with what the public interface says of probe objects. If one
-differs it is None and functions are called through ctypes instead.
+The generated entry reads an ndarray's fields and a type's flags at fixed offsets. They are the same
+in every release so far, but no promise covers them: `layout()` compares each with what the public
+interface says of probe objects. If one differs it is None and functions are called through ctypes
+instead.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-HEADER = object.__basicsize__  # bytes of ob_refcnt and ob_type (more in debug and free-threaded builds)
+HEADER = (
+    object.__basicsize__
+)  # bytes of ob_refcnt and ob_type (more in debug and free-threaded builds)
 ALIGNED_C = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 _NEW_FROM_DESCR, _ARRAY_TYPE = 94, 2  # slots of NumPy's C-API table
 
 
 class Layout(NamedTuple):
-    """Byte offsets from the start of an object; `new_from_descr` is the address of PyArray_NewFromDescr."""
+    """Byte offsets in an object; `new_from_descr`: the address of PyArray_NewFromDescr."""
 
     type: int
     data: int
@@ -57,9 +60,13 @@ def _agrees(found: Layout, probe: np.ndarray) -> bool:
         _pointer(at + found.type) == id(np.ndarray)
         and _pointer(at + found.data) == probe.ctypes.data
         and ctypes.c_int.from_address(at + found.nd).value == probe.ndim
-        and all(ctypes.c_ssize_t.from_address(dims + 8 * i).value == n for i, n in enumerate(probe.shape))
+        and all(
+            ctypes.c_ssize_t.from_address(dims + 8 * i).value == n
+            for i, n in enumerate(probe.shape)
+        )
         and _pointer(at + found.descr) == id(probe.dtype)
-        and ctypes.c_int.from_address(at + found.flags).value & ALIGNED_C == probe.flags.num & ALIGNED_C
+        and ctypes.c_int.from_address(at + found.flags).value & ALIGNED_C
+        == probe.flags.num & ALIGNED_C
     )
 
 

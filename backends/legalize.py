@@ -1,14 +1,14 @@
-"""Rewrites a kernel into operations its target has: functions expanded, nothing left that would be a library call."""
+"""Rewrites a kernel into operations its target has, so that nothing would be a library call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from . import fallback, vmath
 from .irtext import KIND
 from .loops import (
     Block,
-    Const,
     Fault,
     For,
     If,
@@ -29,8 +29,9 @@ from .targets import Target
 def legalize(kernel: Kernel, target: Target) -> Kernel:
     """The kernel in operations that `target` has, simplified.
 
-    Rewrite: `call` --> the function's expansion; `fma` --> mul and add where there is no instruction; float `rem` -->
-    an exact expansion; what `fallback` knows of the rest (half casts, rounding, division) --> its expansion.
+    Rewrite: `call` --> the function's expansion; `fma` --> mul and add where there is no
+    instruction; float `rem` --> an exact expansion; what `fallback` knows (half casts, rounding,
+    division) --> its expansion.
     """
     return simplify(kernel._replace(body=_Legalizer(target).body(kernel.body)))
 
@@ -116,7 +117,7 @@ class _Legalizer:
         return Poll(self.atom(stmt.cost))
 
 
-_REBUILD = {
+_REBUILD: dict[type, Callable[[_Legalizer, Any], Stmt]] = {
     Load: _Legalizer.load,
     Store: _Legalizer.store,
     For: _Legalizer.for_,

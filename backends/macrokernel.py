@@ -8,8 +8,8 @@
             for tile of rows            register tile, then row by row through the epilogue to C,
                                         or, where k goes on, to the workspace
 
-A narrower last panel is done vector by vector, under a mask or, where masks are slow, by elements at the
-end. A tile that sticks out of C at the bottom reads the last row again and drops it.
+A narrower last panel is done vector by vector, under a mask or, where masks are slow, by elements
+at the end. A tile that sticks out of C at the bottom reads the last row again and drops it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Epilogue = Callable[[Block, Value, Position], Value]
 class Form(enum.Enum):
     """How sums are held while k advances.
 
-    TILES: register tiles, rows by vectors along n. STREAMS: a row of C on the stack, to which rows of
-    B are added as they stream by. DOTS: vectors along k.
+    TILES: register tiles, rows by vectors along n. STREAMS: a row of C on the stack, to which rows
+    of B are added as they stream by. DOTS: vectors along k.
     """
 
     TILES = enum.auto()
@@ -60,10 +60,10 @@ class Blocking(NamedTuple):
     """How one nest walks over C.
 
     main: the tile of whole panels (STREAMS: a piece of a row of C; DOTS: rows by columns of dot
-    products); edges: the tiles of a narrower panel from left to right, one vector wide, and which of
-    them is masked. rows: in a block; turned: A and B trade places, vectors run along m; packed: B lies
-    in panels already; kept, packs: elements of the workspace for sums (0: k is one block) and for a
-    packed panel (0: none); masks: masked loads are cheap.
+    products); edges: the tiles of a narrower panel from left to right, one vector wide, and which
+    of them is masked. rows: in a block; turned: A and B trade places, vectors run along m; packed:
+    B lies in panels already; kept, packs: elements of the workspace for sums (0: k is one block)
+    and for a packed panel (0: none); masks: masked loads are cheap.
     """
 
     form: Form
@@ -85,8 +85,8 @@ class Blocking(NamedTuple):
 class Product:
     """What all nests of a kernel share: buffers, sizes, strides, arithmetic, epilogue.
 
-    units: the axis with stride 1 of A ("k", "m", None) and of B ("n", "k", None); sizes: M, N, K where
-    known. depth: the length of a block of k.
+    units: the axis with stride 1 of A ("k", "m", None) and of B ("n", "k", None); sizes: M, N, K
+    where known. depth: the length of a block of k.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Product:
 
 
 class Operand(NamedTuple):
-    """A or B as a nest sees it: strides from batch item to item, along its own axis of C, along k."""
+    """A or B as a nest sees it: strides from item to item, along its axis of C, along k."""
 
     buffer: Buffer
     batch: Value
@@ -198,7 +198,7 @@ class Nest:
 
 
 class _Place(NamedTuple):
-    """A block of rows and of k of one panel of C; `left`: columns from the panel's first to the last."""
+    """A block of rows and of k of a panel of C; `left`: columns from its first to C's last."""
 
     rows: Rows
     column: Value
@@ -282,8 +282,8 @@ class Tiles(Nest):
     ) -> tuple[()]:
         """All rows of the block over the columns of one tile.
 
-        Addresses go through a table on the stack: a loop computes those of a tile's rows, and LLVM's
-        strength reduction, which takes sums of products apart, finds nothing to try.
+        Addresses go through a table on the stack: a loop computes those of a tile's rows, and
+        LLVM's strength reduction, which takes sums of products apart, finds nothing to try.
         """
         product, left = self.product, self.left
         scratch = b.alloc(self.arithmetic.accumulate, tile.rows * tile.columns)
@@ -309,7 +309,7 @@ class Tiles(Nest):
         return ()
 
     def _results(self, b: Block, strip: _Strip, first_row: Value) -> None:
-        """A tile from the stack row by row, cut off where C ends: a loop, so the epilogue is written once."""
+        """A tile from the stack row by row, cut off where C ends; the epilogue is written once."""
         tile, place = strip.tile, strip.place
         height = b.let("min", b.let("sub", place.rows.stop, first_row), b.index(tile.rows))
         few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and self.product.short)
@@ -345,23 +345,24 @@ class Tiles(Nest):
         xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p in pieces]
 
         def store(t: Block) -> tuple[()]:
-            for column, x in zip(columns, xs):
-                self.store(t, place.rows.item, row, t.let("add", place.column, column), x, mask)
+            for column, sums in zip(columns, xs):
+                where = t.let("add", place.column, column)
+                self.store(t, place.rows.item, row, where, sums, mask)
             return ()
 
         if not self.blocking.kept:
             store(b)
             return
-        line = b.let("sub", row, place.rows.start)
-        line = times(b, line, b.index(self.blocking.main.columns))
-        where = [b.let("add", line, column) for column in columns]
+        width = b.index(self.blocking.main.columns)
+        line = times(b, b.let("sub", row, place.rows.start), width)
+        homes = [b.let("add", line, column) for column in columns]
 
         def joined(t: Block) -> list[Value]:
-            return [join(t, t.load(workspace, w, lanes), x) for w, x in zip(where, xs)]
+            return [join(t, t.load(workspace, w, lanes), x) for w, x in zip(homes, xs)]
 
         def keep(t: Block) -> tuple[()]:
-            for w, x in zip(where, xs):
-                t.store(workspace, w, x)
+            for home, sums in zip(homes, xs):
+                t.store(workspace, home, sums)
             return ()
 
         xs = list(b.branch(b.let("gt", place.first_k, b.index(0)), joined, lambda t: xs))
@@ -372,7 +373,7 @@ class Tiles(Nest):
 def across(
     b: Block, tiles: Sequence[tuple[Tile, bool]], width: Value
 ) -> Iterator[tuple[LoopBlock, Tile, Value | None]]:
-    """Loops over `width` columns, one for each of `tiles`, a vector at a time: (body, tile, mask)."""
+    """Loops over `width` columns by vectors, one loop for each tile: yields (body, tile, mask)."""
     begin: Value = b.index(0)
     for tile, masked in tiles:
         end = width if masked or tile.lanes == 1 else round_down(b, width, tile.lanes)

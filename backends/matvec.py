@@ -11,6 +11,7 @@ from .microkernel import Stream, Tile, inner_product, offset, row_sums
 
 STREAMS = 4  # rows of B added at a time
 DOTS = 8  # vector sums, over all dot products at hand, that hide the latency of an addition
+ELEMENT = ((Tile(1, 1, 1), False),)
 
 
 class Streams(Nest):
@@ -33,17 +34,29 @@ class Streams(Nest):
                 "add", times(c, rows.item, self.left.batch), times(c, r.var, self.left.along)
             )
             at_b = c.let("add", times(c, rows.item, self.right.batch), c.var)
+            rest = self._masked_only()
             with c.loop(0, many, STREAMS, hint="k") as step:
-                self._add(step, at_a, at_b, width, scratch, STREAMS)
+                self._add(step, at_a, at_b, width, scratch, STREAMS, self.blocking.edges)
             with c.loop(many, k, hint="k") as step:
-                self._add(step, at_a, at_b, width, scratch, 1)
-            tiles = ((Tile(1, 1, 1), False),) if self.blocking.turned else self.blocking.edges
-            for e, tile, mask in across(c, tiles, width):
+                self._add(step, at_a, at_b, width, scratch, 1, rest)
+            for e, tile, mask in across(c, ELEMENT if self.blocking.turned else rest, width):
                 x = e.load(scratch, e.var, tile.lanes)
                 self.store(e, rows.item, r.var, e.let("add", c.var, e.var), x, mask)
 
+    def _masked_only(self) -> tuple[tuple[Tile, bool], ...]:
+        """For code that is run once: masked vectors alone, where the target has them."""
+        edges = self.blocking.edges
+        return edges[-1:] if edges[-1][1] else edges
+
     def _add(
-        self, k: LoopBlock, at_a: Value, at_b: Value, width: Value, scratch: Buffer, many: int
+        self,
+        k: LoopBlock,
+        at_a: Value,
+        at_b: Value,
+        width: Value,
+        scratch: Buffer,
+        many: int,
+        tiles: tuple[tuple[Tile, bool], ...],
     ) -> None:
         """Add `many` rows of B, each times its element of A, to the piece of C."""
         arith = self.arithmetic
@@ -54,7 +67,7 @@ class Streams(Nest):
             x = k.load(self.left.buffer, k.let("add", at_a, times(k, step, self.left.depth)))
             factors.append(k.cast(x, arith.accumulate))
             starts.append(k.let("add", at_b, times(k, step, self.right.depth)))
-        for e, tile, mask in across(k, self.blocking.edges, width):
+        for e, tile, mask in across(k, tiles, width):
             here = tuple(e.let("add", start, e.var) for start in starts)
             rows = Stream(self.right.buffer, here, e.index(1))
             total = row_sums(e, arith, tile.lanes, factors, rows, mask)

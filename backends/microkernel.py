@@ -1,8 +1,8 @@
 """The innermost loops of a contraction, in registers, and the shapes of tiles that fit there.
 
 `outer_product` holds rows x vectors sums while k advances; each step loads a row of the B panel as
-vectors and splats one scalar of A for each row. `inner_product` runs vectors along k. `row_sums` adds
-a few rows of B, each times a scalar.
+vectors and splats one scalar of A for each row. `inner_product` runs vectors along k. `row_sums`
+adds a few rows of B, each times a scalar.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from .loops import INDEX, Block, Buffer, Const, Ty, Value
 from .targets import Target
 
-# dtype in memory -> dtype of the sums. Small integers wrap when they are stored: arithmetic modulo 2**32
-# covers modulo 2**8. A bool product is "any of all": an `or` of 0s and 1s.
+# dtype in memory -> dtype of the sums. Small integers wrap when they are stored: arithmetic modulo
+# 2**32 covers modulo 2**8. A bool product is "any of all": an `or` of 0s and 1s.
 ACCUMULATE = {
     "bool": "int32",
     "int8": "int32",
@@ -48,7 +48,7 @@ class Arithmetic(NamedTuple):
 
 
 def arithmetic(dtype: str, fused: bool) -> Arithmetic:
-    """The arithmetic of matmul for operands of `dtype`; fused: the target multiplies and adds in one."""
+    """The arithmetic of matmul for operands of `dtype`; fused: the target has multiply-add."""
     accumulate = ACCUMULATE[dtype]
     if dtype == "bool":
         return Arithmetic(accumulate, _and_or, lambda b, x, y: b.let("or", x, y), "hor")

@@ -1,8 +1,9 @@
-"""The modes without a net: reference (NumPy on the graph as written), check_nan, and debug (every stage compared).
+"""The modes beside native: reference (NumPy), check_nan, and debug (every stage compared).
 
-    reference   each op's own meaning, node by node; needs no compiler
-    check_nan   the same, and the first expression that turns finite numbers into NaN or infinity is an error
-    debug       the native function, with every call also evaluated as written, as rewritten, and (if small) as loops
+reference   each op's own meaning, node by node; needs no compiler
+check_nan   the same, and the first expression that turns finite numbers into NaN or infinity is an
+error debug       the native function, with every call also evaluated as written, as rewritten, and
+(if small) as loops
 """
 
 from __future__ import annotations
@@ -28,14 +29,25 @@ from .stages import Stages
 
 SIMULATED_WORK = 100_000  # element-operations up to which debug mode also interprets the loops
 NOISE = 64.0  # how far results may lie apart, in changes that one rounding of the inputs makes
-TOLERANCE = {"float16": 2e-2, "bfloat16": 1e-1, "float32": 2e-4, "float64": 1e-11, "complex64": 2e-4, "complex128": 1e-11}
+TOLERANCE = {
+    "float16": 2e-2,
+    "bfloat16": 1e-1,
+    "float32": 2e-4,
+    "float64": 1e-11,
+    "complex64": 2e-4,
+    "complex128": 1e-11,
+}
 
 
-def in_mode(mode: str, request: Request, signature: Signature, options: Options, stages: Stages, *rest: Any) -> Function:
+def in_mode(
+    mode: str, request: Request, signature: Signature, options: Options, stages: Stages, *rest: Any
+) -> Function:
     """The Function of a request in another mode than native."""
     if mode == "debug":
         return DebugFunction(request, signature, options, stages, *rest)
-    return {"reference": ReferenceFunction, "check_nan": CheckedFunction}[mode](request, signature, *rest)
+    return {"reference": ReferenceFunction, "check_nan": CheckedFunction}[mode](
+        request, signature, *rest
+    )
 
 
 class ReferenceFunction(Function):
@@ -53,7 +65,9 @@ class ReferenceFunction(Function):
 
     def _evaluate(self, arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Outputs and new values, all fresh arrays."""
-        return split(self.request, evaluated(self.request, self.request.roots, arrays, self._observe))
+        return split(
+            self.request, evaluated(self.request, self.request.roots, arrays, self._observe)
+        )
 
     _observe: Callable[[Expr, Any], None] | None = None
 
@@ -70,27 +84,35 @@ class CheckedFunction(ReferenceFunction):
                 at = tuple(int(i) for i in np.argwhere(~np.isfinite(part))[0])
                 bad = part[at]
                 where = f" at {list(at)}" if at else ""
+                count = np.count_nonzero(~np.isfinite(part))
                 raise NonFiniteError(
-                    f"{node.label}: {bad}{where}, of {np.count_nonzero(~np.isfinite(part))} non-finite elements in {node.type}",
+                    f"{node.label}: {bad}{where}, of {count} non-finite elements in {node.type}",
                     site=node.site,
                     operands=node.inputs,
                 )
 
 
-def evaluated(request: Request, roots: Sequence[Expr], arrays: Sequence[np.ndarray], observe: Any = None) -> list[np.ndarray]:
-    """Values of expressions for a call's arguments, each a fresh array.  Raises ShapeError for guards of the request."""
+def evaluated(
+    request: Request, roots: Sequence[Expr], arrays: Sequence[np.ndarray], observe: Any = None
+) -> list[np.ndarray]:
+    """Values of expressions for a call's arguments, each a fresh array.  Raises ShapeError."""
     given = dict(zip(request.inputs, arrays))
     state = {w: w.get_value(borrow=True) for w in request.shared}
     sizes = bind_sizes({**given, **state})
     for guard, node in request.guards:
         left, right = (dims.evaluate_dim(s, sizes) for s in (guard.left, guard.right))
         if left != right:
-            raise ShapeError(f"{guard.what}: expected {guard.left} == {guard.right}, got {left} and {right}", site=node.site)
+            raise ShapeError(
+                f"{guard.what}: expected {guard.left} == {guard.right}, got {left} and {right}",
+                site=node.site,
+            )
     values = evaluate(list(roots), {**given, **state}, observe=observe, sizes=sizes)
     return [np.array(v, order="C", copy=True, subok=False) for v in values]
 
 
-def split(request: Request, values: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def split(
+    request: Request, values: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Outputs, new values of shared variables."""
     n = len(request.outputs)
     return list(values[:n]), list(values[n:])
@@ -114,7 +136,8 @@ def locked(variables: Sequence[Shared]) -> Iterator[None]:
         yield
 
 
-# ------------------------------------------------------------------------------------------------ debug
+# ------------------------------------------------------------------------------------------------
+# debug
 
 
 class Difference(NamedTuple):
@@ -135,16 +158,19 @@ class DebugFunction(Function):
 
     mode = "debug"
 
-    def __init__(self, request: Request, signature: Signature, options: Options, stages: Stages, *rest: Any):
+    def __init__(
+        self, request: Request, signature: Signature, options: Options, stages: Stages, *rest: Any
+    ):
         super().__init__(request, signature, *rest)
         from .build import build
 
-        built = build(request, options, stages)
+        listed = request._replace(result="list")
+        built = build(listed, options, stages)
         stages.finish()
         self._options = options
         self._planned = built.planned
-        self.core = Core(built.code, built.code.contract.shared, request.keys)
-        self._native = native(self.core, request._replace(result="list"), signature, *rest)
+        self.core = Core(built.code, built.code.contract.shared, ())
+        self._native = native(self.core, listed, signature, *rest)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         arrays = self.signature.convert(self.signature.arrange(args, named))
@@ -163,7 +189,13 @@ class DebugFunction(Function):
                 raise VerifyError(f"rewrite changed {a.type} to {b.type}", site=a.site)
         return evaluated(self.request, self._planned.outputs, arrays)
 
-    def _simulate(self, arrays: Sequence[np.ndarray], old: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: _Noise) -> None:
+    def _simulate(
+        self,
+        arrays: Sequence[np.ndarray],
+        old: Sequence[np.ndarray],
+        expected: Sequence[np.ndarray],
+        noise: _Noise,
+    ) -> None:
         from .driver import total_work
         from .simulate import simulate
 
@@ -174,10 +206,17 @@ class DebugFunction(Function):
         values = dict(zip(self.shared, old))
         outputs, state = simulate(program, arrays, [values[w] for w in program.shared])
         new = dict(zip(program.shared, state))
-        self._check("loops", expected, [*outputs, *(new[w] for w, _ in self.request.updates)], noise)
+        self._check(
+            "loops", expected, [*outputs, *(new[w] for w, _ in self.request.updates)], noise
+        )
 
     def _run(
-        self, arrays: Sequence[np.ndarray], before: Sequence[np.ndarray], old: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: _Noise
+        self,
+        arrays: Sequence[np.ndarray],
+        before: Sequence[np.ndarray],
+        old: Sequence[np.ndarray],
+        expected: Sequence[np.ndarray],
+        noise: _Noise,
     ) -> Any:
         outputs = list(self._native(*arrays))
         try:
@@ -190,7 +229,12 @@ class DebugFunction(Function):
             raise
         return packed(self.request, outputs)
 
-    def _check_memory(self, arrays: Sequence[np.ndarray], before: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+    def _check_memory(
+        self,
+        arrays: Sequence[np.ndarray],
+        before: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+    ) -> None:
         for name, a, b in zip(self.signature.names, arrays, before):
             if a.tobytes() != b.tobytes():
                 raise VerifyError(f"{self.signature}: the call changed its argument {name}")
@@ -199,31 +243,49 @@ class DebugFunction(Function):
             if any(np.may_share_memory(out, o) for o in [*others, *outputs[:i]]):
                 raise VerifyError(f"{self.signature}: output {i} shares memory with something else")
 
-    def _check(self, stage: str, expected: Sequence[np.ndarray], got: Sequence[np.ndarray], noise: _Noise) -> None:
+    def _check(
+        self, stage: str, expected: Sequence[np.ndarray], got: Sequence[np.ndarray], noise: _Noise
+    ) -> None:
         n = len(self.request.outputs)
         for i, (e, g) in enumerate(zip(expected, got)):
-            which = f"output {i}" if i < n else f"new value of {self.request.updates[i - n][0].label}"
+            which = (
+                f"output {i}" if i < n else f"new value of {self.request.updates[i - n][0].label}"
+            )
             found = difference(which, e, g, lambda i=i: noise[i])
             if found is not None:
-                hint = self._blame() if stage == "rewrite" else "please report it with the program that shows it"
-                raise VerifyError(f"{self.signature}: {stage} changed {found}", site=self.request.roots[i].site, hint=hint)
+                hint = (
+                    self._blame()
+                    if stage == "rewrite"
+                    else "please report it with the program that shows it"
+                )
+                raise VerifyError(
+                    f"{self.signature}: {stage} changed {found}",
+                    site=self.request.roots[i].site,
+                    hint=hint,
+                )
 
     def _blame(self) -> str:
         return f"rules that fired: {self._planned.journal}; leave one out with exclude=[name]"
 
 
 class _Noise:
-    """How much the results move when the floating-point inputs change by one rounding; computed if asked."""
+    """How much the results move when float inputs change by one rounding; computed if asked."""
 
-    def __init__(self, request: Request, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray]):
+    def __init__(
+        self, request: Request, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray]
+    ):
         self._request, self._arrays, self._expected = request, arrays, expected
         self._moved: list[np.ndarray] | None = None
 
     def __getitem__(self, i: int) -> np.ndarray:
         if self._moved is None:
-            self._moved = evaluated(self._request, self._request.roots, [_nudged(a) for a in self._arrays])
+            self._moved = evaluated(
+                self._request, self._request.roots, [_nudged(a) for a in self._arrays]
+            )
         with np.errstate(all="ignore"):
-            moved = np.abs(self._moved[i].astype(np.complex128) - self._expected[i].astype(np.complex128))
+            moved = np.abs(
+                self._moved[i].astype(np.complex128) - self._expected[i].astype(np.complex128)
+            )
         return np.where(np.isfinite(moved), moved, np.inf)
 
 
@@ -235,14 +297,18 @@ def _nudged(array: np.ndarray) -> np.ndarray:
     return (array * (1 + signs * np.finfo(array.dtype).eps)).astype(array.dtype)
 
 
-def difference(which: str, expected: np.ndarray, got: np.ndarray, noise: Callable[[], np.ndarray]) -> Difference | None:
+def difference(
+    which: str, expected: np.ndarray, got: np.ndarray, noise: Callable[[], np.ndarray]
+) -> Difference | None:
     """The worst element where two arrays part by more than rounding explains, or None.
 
-    Integers and booleans must be equal, floats within TOLERANCE of the largest magnitude; beyond that an element may
-    differ by NOISE times what a rounding of the inputs does to it.
+    Integers and booleans must be equal, floats within TOLERANCE of the largest magnitude; beyond
+    that an element may differ by NOISE times what a rounding of the inputs does to it.
     """
     if expected.dtype != got.dtype or expected.shape != got.shape:
-        return Difference(which, (), f"{expected.dtype}{list(expected.shape)}", f"{got.dtype}{list(got.shape)}")
+        return Difference(
+            which, (), f"{expected.dtype}{list(expected.shape)}", f"{got.dtype}{list(got.shape)}"
+        )
     bad = _bad(expected, got, 0.0)
     if bad.any():
         bad &= _bad(expected, got, NOISE * noise())
@@ -254,7 +320,13 @@ def difference(which: str, expected: np.ndarray, got: np.ndarray, noise: Callabl
 
 def _bad(expected: np.ndarray, got: np.ndarray, allowed: Any) -> np.ndarray:
     """Elements that differ by more than tolerance and `allowed`."""
-    wide = np.complex128 if expected.dtype.kind == "c" else np.float64 if expected.dtype.kind in "fV" else expected.dtype
+    wide = (
+        np.complex128
+        if expected.dtype.kind == "c"
+        else np.float64
+        if expected.dtype.kind in "fV"
+        else expected.dtype
+    )
     e, g = expected.astype(wide), got.astype(wide)
     if e.dtype.kind not in "fc":
         return (e != g) & ~(np.asarray(allowed) > 0)
@@ -265,4 +337,3 @@ def _bad(expected: np.ndarray, got: np.ndarray, allowed: Any) -> np.ndarray:
         close = np.abs(e - g) <= limit
     same = (e == g) | (np.isnan(e) & np.isnan(g))
     return ~(same | (finite & np.isfinite(g) & close) | np.isinf(np.broadcast_to(allowed, e.shape)))
-

@@ -1,7 +1,8 @@
-"""`Native`: the base type of compiled functions, called by CPython's vectorcall protocol without a Python frame.
+"""`Native`: the base type of compiled functions, called by vectorcall without a Python frame.
 
-An instance begins with two words that only native code reads: the address of its entry and the address of its state
-block. Its type is made with PyType_FromSpec, the documented way to a `__vectorcalloffset__`.
+An instance begins with two words that only native code reads: the address of its entry and the
+address of its state block. Its type is made with PyType_FromSpec, the documented way to a
+`__vectorcalloffset__`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def _make() -> tuple[type, Any]:
         (_TP_MEMBERS, ctypes.cast(members, ctypes.c_void_p)),
         (0, None),
     )
-    spec = _Spec(b"symgraph.backends.native_type.Native", HEADER + 16, 0, _BASETYPE | _HAVE_VECTORCALL, slots)
+    spec = _Spec(
+        b"symgraph.backends.native_type.Native", HEADER + 16, 0, _BASETYPE | _HAVE_VECTORCALL, slots
+    )
     prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.POINTER(_Spec))
     make = prototype(python_symbol("PyType_FromSpec"))
     return make(ctypes.byref(spec)), (spec, slots, members, doc)
@@ -65,8 +68,8 @@ Native, _kept = _make()
 def direct(cls: type) -> type:
     """Let calls of `cls`'s instances go straight to their entry (a class decorator).
 
-    Before Python 3.12 a class written in Python does not inherit the flag that says so; calls work without it, through
-    a tuple of arguments.
+    Before Python 3.12 a class written in Python does not inherit the flag that says so; calls work
+    without it, through a tuple of arguments.
     """
     flags = ctypes.c_ulong.from_address(id(cls) + _TP_FLAGS)
     if sys.version_info < (3, 12) and flags.value == cls.__flags__:

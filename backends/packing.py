@@ -1,4 +1,4 @@
-"""Copies a panel of B into the order in which a register tile reads it: row k of the panel, then row k + 1.
+"""Copies a panel of B into the order in which a register tile reads it: row by row of the panel.
 
     target[start + k * columns + n] = B (k, n) as the dtype of the sums, for k < steps, n < columns
 
@@ -13,16 +13,16 @@ from typing import NamedTuple
 from .loops import INDEX, Block, Buffer, Ty, Value
 from .microkernel import Tile, offset
 
-# Side of the blocks that are transposed in registers. With 8 a product of 512 x 512 is 3 % faster, but the
-# kernel takes LLVM 13 ms longer: it is slow at long shuffles.
+# Side of the blocks that are transposed in registers. With 8 a product of 512 x 512 is 3 % faster,
+# but LLVM, slow at long shuffles, takes 13 ms longer over the kernel.
 SQUARE = 4
 
 
 class Source(NamedTuple):
     """Where the panel is: element (k, n) at `buffer[start + k * row + n * column]`.
 
-    unit: the axis that is known to be contiguous, "n", "k" or None; left: columns from `start` to the
-    end of B; masks: whether masked loads are cheap.
+    unit: the axis that is known to be contiguous, "n", "k" or None; left: columns from `start` to
+    the end of B; masks: whether masked loads are cheap.
     """
 
     buffer: Buffer
@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """Where it goes: `buffer` from `start` on, `steps` rows; index_dtype: the integer of an index."""
+    """Where it goes: `steps` rows, from `start` on; index_dtype: the integer dtype of an index."""
 
     buffer: Buffer
     start: Value
@@ -49,7 +49,7 @@ def pack(b: Block, tile: Tile, source: Source, target: Destination) -> None:
 
 
 def _rows(b: Block, tile: Tile, source: Source, target: Destination) -> None:
-    """Columns are contiguous: vector copies. Without masks a narrow panel goes element by element."""
+    """Columns are contiguous: vector copies; without masks a narrow panel goes by elements."""
     if source.masks:
         _copy(b, tile, source, target, masked=True)
         return
@@ -123,8 +123,8 @@ def _columns(b: Block, tile: Tile, source: Source, target: Destination) -> None:
 def transposed(b: Block, rows: list[Value]) -> list[Value]:
     """The transpose of a square of vectors, by log2(lanes) rounds of interleaving.
 
-    A round interleaves vector i with vector i + lanes / 2, which turns the bits of an element's flat
-    index by one place; after log2(lanes) rounds row and lane have changed places.
+    A round interleaves vector i with vector i + lanes / 2, which turns the bits of an element's
+    flat index by one place; after log2(lanes) rounds row and lane have changed places.
     """
     half = len(rows) // 2
     for _ in range(half.bit_length()):

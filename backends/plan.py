@@ -563,10 +563,9 @@ def _batches(batch: Sequence[SizeLike], addresses: Sequence[Strided]) -> tuple[l
 
 
 def _unit_axis(strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str) -> str | None:
-    """The axis of an operand along which elements are neighbours."""
-    if strides[preferred] == 1:
-        return preferred
-    return next((axis for axis, s in strides.items() if s == 1), None)
+    """The axis of an operand along which elements are neighbours; of several, one longer than 1."""
+    unit = [axis for axis in (preferred, *strides) if strides[axis] == 1]
+    return next((axis for axis in unit if sizes[axis] != 1), unit[0] if unit else None)
 
 
 def _dtype(name: str) -> Any:

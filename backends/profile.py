@@ -1,4 +1,4 @@
-"""What a function's calls cost so far: counts always, time and traffic for each kernel if it was compiled to count them."""
+"""What a function's calls cost so far: counts, and time for each kernel compiled to tell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import runtime
 
 
 class Row(NamedTuple):
-    """One kernel launch. seconds and calls are totals; work and bytes are for one call, None if sizes are unknown."""
+    """One launch: seconds and calls in total; work and bytes of one call, if known."""
 
     kernel: str
     what: str
@@ -25,12 +25,17 @@ class Row(NamedTuple):
     @property
     def gigabytes_per_second(self) -> float | None:
         """Traffic over time, as far as every buffer is read or written once."""
-        return None if self.bytes is None or not self.seconds else 1e-9 * self.bytes * self.calls / self.seconds
+        return (
+            None
+            if self.bytes is None or not self.seconds
+            else 1e-9 * self.bytes * self.calls / self.seconds
+        )
 
 
 class Profile:
-    """A snapshot. calls: native calls; copies: arguments that had to be converted; host_entries: how often native code
-    of this process entered Python (host calls and polls); rows: one for each launch, where profile=True was given."""
+    """A snapshot. calls: native calls; copies: arguments that had to be converted; host_entries:
+    how often native code of this process entered Python (host calls and polls); rows: one for each
+    launch, where profile=True was given."""
 
     def __init__(self, function: Any, sizes: Mapping[Atom, int] | None = None):
         core = function.core
@@ -53,7 +58,8 @@ class Profile:
         lines = [f"{'share':>6} {'total ms':>9} {'calls':>7}  kernel"]
         for row in sorted(self.rows, key=lambda r: -r.seconds):
             where = f"   {show_site(row.site)}" if row.site else ""
-            lines.append(f"{row.seconds / total:6.1%} {1e3 * row.seconds:9.3f} {row.calls:7}  {row.kernel} {row.what}{where}")
+            numbers = f"{row.seconds / total:6.1%} {1e3 * row.seconds:9.3f} {row.calls:7}"
+            lines.append(f"{numbers}  {row.kernel} {row.what}{where}")
         return "\n".join([head, *lines])
 
     __repr__ = __str__
@@ -62,7 +68,15 @@ class Profile:
 def _rows(core: Any, sizes: Mapping[Atom, int]) -> list[Row]:
     counted = core.state.profile
     return [
-        Row(i.kernel, i.what, i.site, counted[2 * n + 1], 1e-9 * counted[2 * n], _known(i.work, sizes), _known(i.bytes, sizes))
+        Row(
+            i.kernel,
+            i.what,
+            i.site,
+            counted[2 * n + 1],
+            1e-9 * counted[2 * n],
+            _known(i.work, sizes),
+            _known(i.bytes, sizes),
+        )
         for n, i in enumerate(core.code.launches)
     ]
 

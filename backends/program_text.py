@@ -10,11 +10,18 @@ from .program import Branch, Copy, Host, Launch, Program, Ref, Repeat, Slot, Ste
 def program_text(program: Program) -> str:
     """Signature, slots, sizes, steps and updates, as text."""
     names = [_slot_name(i, s) for i, s in enumerate(program.slots)]
-    lines = [f"{n}: {s.type}{_slot_note(program, s)}" for n, s in zip(names, program.slots) if s.kind != "unused"]
+    lines = [
+        f"{n}: {s.type}{_slot_note(program, s)}"
+        for n, s in zip(names, program.slots)
+        if s.kind != "unused"
+    ]
     lines += [f"size {b.atom} = {_bound(program, b.kind, b.index, b.axis)}" for b in program.binds]
     lines += [f"require {g.left} {g.relation} {g.right}   {g.what}" for g, _ in program.guards]
     lines += [f"arena: {program.arena} bytes", *_steps(program.steps, names, "")]
-    lines += [f"update {program.shared[u.shared].label}: {u.mode} {names[u.slot]}" for u in program.updates]
+    lines += [
+        f"update {program.shared[u.shared].label}: {u.mode} {names[u.slot]}"
+        for u in program.updates
+    ]
     return "\n".join(lines)
 
 
@@ -26,7 +33,9 @@ def _slot_note(program: Program, slot: Slot) -> str:
     if slot.kind == "temp":
         return f" at {slot.offset}"
     if slot.kind in ("input", "shared"):
-        return f" = {(program.inputs if slot.kind == 'input' else program.shared)[slot.index].label}"
+        return (
+            f" = {(program.inputs if slot.kind == 'input' else program.shared)[slot.index].label}"
+        )
     return ""
 
 
@@ -38,10 +47,12 @@ def _bound(program: Program, kind: str, index: int, axis: int | None) -> str:
 def _steps(steps: Sequence[Step], names: Sequence[str], indent: str) -> Iterator[str]:
     for step in steps:
         if isinstance(step, Launch):
-            given = [_ref(r, names) for r in step.args] + [str(d) for d in step.dims]
-            yield f"{indent}{step.kernel.name}({', '.join(given)})   {step.node.label}, work {step.work}"
+            given = ", ".join([_ref(r, names) for r in step.args] + [str(d) for d in step.dims])
+            note = f"{step.node.label}, work {step.work}"
+            yield f"{indent}{step.kernel.name}({given})   {note}"
         elif isinstance(step, Copy):
-            yield f"{indent}{_ref(step.target, names)} = copy of {step.count} {step.dtype} at {_ref(step.source, names)}"
+            source = f"{step.count} {step.dtype} at {_ref(step.source, names)}"
+            yield f"{indent}{_ref(step.target, names)} = copy of {source}"
         elif isinstance(step, Host):
             given = [_ref(r, names) for r in step.args]
             results = ", ".join(_ref(r, names) for r in step.results)

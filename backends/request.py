@@ -1,13 +1,14 @@
-"""What a user asks `function` for, checked and put in order: arguments, outputs, updates, all as one closed graph.
+"""What a user asks `function` for, checked and put in order as one closed graph.
 
-Everything Theano's `function` decides about inputs, givens, default updates and unused or missing inputs is decided
-here; the result needs nothing but its inputs and its shared variables. Nothing is compiled here.
+Everything Theano's `function` decides about inputs, givens, default updates and unused or missing
+inputs is decided here; the result needs nothing but its inputs and its shared variables. Nothing is
+compiled here.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symgraph import dims
@@ -20,7 +21,6 @@ from symgraph.errors import (
     ShapeError,
     UnusedInputError,
     describe,
-    show_site,
 )
 from symgraph.expr import Expr, substitute, toposort, user_site
 from symgraph.leaves import Constant, Input, Shared, array, as_dim_any, lift
@@ -31,9 +31,10 @@ from .resize import atoms_of, resize_graph
 class In:
     """An argument of a function, with what is special about it.
 
-    variable: the input; name: its keyword (the variable's name); value: its default (none: it must be given); strict:
-    refuse whatever needs a conversion; allow_downcast: overrides the function's allow_input_downcast. borrow and
-    mutable are accepted as in Theano; arguments are never written, whatever they say.
+    variable: the input; name: its keyword (the variable's name); value: its default (none: it must
+    be given); strict: refuse whatever needs a conversion; allow_downcast: overrides the function's
+    allow_input_downcast. borrow and mutable are accepted as in Theano; arguments are never written,
+    whatever they say.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Out:
 class Request(NamedTuple):
     """A closed graph with its signature.
 
-    result: "single", "list", "tuple" or "dict" with its keys; shared: every shared variable, updated ones first; guards:
-    size relations that follow from updates and givens, beside those of the graph itself.
+    result: "single", "list", "tuple" or "dict" with its keys; shared: every shared variable,
+    updated ones first; guards: size relations that follow from updates and givens, beside those of
+    the graph itself.
     """
 
     arguments: tuple[In, ...]
@@ -87,12 +89,18 @@ class Request(NamedTuple):
         pairs = [(old, w) for old, w in new.items() if old is not w]
         roots = substitute(self.roots, pairs) if pairs else list(self.roots)
         split = len(self.outputs)
-        updates = () if delete_updates else tuple((new.get(w, w), v) for (w, _), v in zip(self.updates, roots[split:]))
+        updates = (
+            ()
+            if delete_updates
+            else tuple((new.get(w, w), v) for (w, _), v in zip(self.updates, roots[split:]))
+        )
         kept = roots[:split] if delete_updates else roots
         used = [x for x in toposort(kept) if isinstance(x, Shared)]
         shared = tuple(dict.fromkeys([*(w for w, _ in updates), *used]))
         guards = () if delete_updates else self.guards
-        return self._replace(outputs=tuple(roots[:split]), updates=updates, shared=shared, guards=guards)
+        return self._replace(
+            outputs=tuple(roots[:split]), updates=updates, shared=shared, guards=guards
+        )
 
 
 def make_request(
@@ -105,10 +113,14 @@ def make_request(
 ) -> Request:
     """Check and close what was asked for.
 
-    Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, each with the user's lines.
+    Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, each with the
+    user's lines.
     """
     if on_unused_input not in ("raise", "warn", "ignore"):
-        raise GraphError(f"on_unused_input={on_unused_input!r}: expected 'raise', 'warn' or 'ignore'", site=user_site())
+        raise GraphError(
+            f"on_unused_input={on_unused_input!r}: expected 'raise', 'warn' or 'ignore'",
+            site=user_site(),
+        )
     arguments = _arguments(inputs)
     result, keys, wanted = _outputs(outputs)
     new = _updates(updates)
@@ -117,7 +129,9 @@ def make_request(
     pairs = [(w, _fitting(w, value, guards)) for w, value in new.items()]
     roots = [*wanted, *(value for _, value in pairs)]
     leaves = [_as_leaf(a.variable) for a in arguments]
-    roots = substitute(roots, [(a.variable, x) for a, x in zip(arguments, leaves) if a.variable is not x])
+    roots = substitute(
+        roots, [(a.variable, x) for a, x in zip(arguments, leaves) if a.variable is not x]
+    )
     if givens:
         roots = _replace(roots, _givens(givens), leaves, guards)
     order = toposort(roots)
@@ -125,24 +139,36 @@ def make_request(
     values = tuple(zip(new, roots[len(wanted) :]))
     shared = dict.fromkeys([*new, *(x for x in order if isinstance(x, Shared))])
     return Request(
-        tuple(arguments), tuple(leaves), tuple(roots[: len(wanted)]), result, keys, values, tuple(shared), tuple(guards)
+        tuple(arguments),
+        tuple(leaves),
+        tuple(roots[: len(wanted)]),
+        result,
+        keys,
+        values,
+        tuple(shared),
+        tuple(guards),
     )
 
 
-# ------------------------------------------------------------------------------------------------ arguments, outputs
+# ------------------------------------------------------------------------------------------------
+# arguments, outputs
 
 
 def _arguments(inputs: Any) -> list[In]:
     if isinstance(inputs, (Expr, In)):
         inputs = [inputs]
     if not isinstance(inputs, (list, tuple)):
-        raise GraphError(f"function: inputs must be a list, got {type(inputs).__name__}", site=user_site())
+        raise GraphError(
+            f"function: inputs must be a list, got {type(inputs).__name__}", site=user_site()
+        )
     found = [x if isinstance(x, In) else In(x) for x in inputs]
     seen: dict[int, int] = {}
     for position, a in enumerate(found):
         x = a.variable
         if not isinstance(x, Expr):
-            raise GraphError(f"function: input {position} is not an expression but {x!r}", site=user_site())
+            raise GraphError(
+                f"function: input {position} is not an expression but {x!r}", site=user_site()
+            )
         if isinstance(x, Shared):
             raise GraphError(
                 f"function: {x.label} is a shared variable, not an input",
@@ -150,9 +176,15 @@ def _arguments(inputs: Any) -> list[In]:
                 hint=f"give it another value with givens={{{x.label}: x}}",
             )
         if isinstance(x.op, Constant) or not isinstance(x.type, Array):
-            raise GraphError(f"function: input {position} cannot be given: it is {describe(x)}", site=user_site())
+            raise GraphError(
+                f"function: input {position} cannot be given: it is {describe(x)}", site=user_site()
+            )
         if id(x) in seen:
-            raise GraphError(f"function: input {x.label} is listed twice (positions {seen[id(x)]} and {position})", site=user_site())
+            raise GraphError(
+                f"function: input {x.label} is listed twice "
+                f"(positions {seen[id(x)]} and {position})",
+                site=user_site(),
+            )
         seen[id(x)] = position
     return found
 
@@ -182,12 +214,15 @@ def _output(value: Any, what: str) -> Expr:
     try:
         node = lift(value)
     except (DTypeError, TypeError) as error:
-        raise GraphError(f"function: {what} is not an expression: {error}", site=user_site()) from None
+        raise GraphError(
+            f"function: {what} is not an expression: {error}", site=user_site()
+        ) from None
     node.array_type  # noqa: B018  a tuple-typed node is refused here
     return node
 
 
-# ------------------------------------------------------------------------------------------------ updates
+# ------------------------------------------------------------------------------------------------
+# updates
 
 
 def _updates(updates: Any) -> dict[Shared, Expr]:
@@ -195,13 +230,20 @@ def _updates(updates: Any) -> dict[Shared, Expr]:
     found: dict[Shared, Expr] = {}
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise GraphError(f"function: updates must be pairs (variable, new value), got {pair!r}", site=user_site())
+            raise GraphError(
+                f"function: updates must be pairs (variable, new value), got {pair!r}",
+                site=user_site(),
+            )
         w, value = pair
         if not isinstance(w, Shared):
             what = w.label if isinstance(w, Expr) else repr(w)
-            raise GraphError(f"function: updates: {what} is not a shared variable", site=user_site())
+            raise GraphError(
+                f"function: updates: {what} is not a shared variable", site=user_site()
+            )
         if w in found:
-            raise GraphError(f"function: {w.label} is updated twice", site=user_site(), operands=[w])
+            raise GraphError(
+                f"function: {w.label} is updated twice", site=user_site(), operands=[w]
+            )
         found[w] = lift(value, w.array_type.dtype)
     return found
 
@@ -215,7 +257,12 @@ def _default_updates(outputs: Sequence[Expr], new: dict[Shared, Expr], refused: 
     while waiting:
         order, waiting = toposort(waiting), []
         for x in order:
-            if isinstance(x, Shared) and x.default_update is not None and x not in new and id(x) not in without:
+            if (
+                isinstance(x, Shared)
+                and x.default_update is not None
+                and x not in new
+                and id(x) not in without
+            ):
                 new[x] = x.default_update
                 waiting.append(x.default_update)
 
@@ -233,24 +280,35 @@ def _check_type(what: str, old: Expr, new: Expr) -> None:
     want, have = old.array_type, new.array_type
     if want.dtype is not have.dtype:
         hint = f'write {new.name or "new"}.astype("{want.dtype}")'
-        raise DTypeError(f"{what}: expected {want}, got {have}", site=user_site(), hint=hint, operands=[old, new])
+        raise DTypeError(
+            f"{what}: expected {want}, got {have}", site=user_site(), hint=hint, operands=[old, new]
+        )
     if want.ndim != have.ndim:
-        raise ShapeError(f"{what}: expected rank {want.ndim} ({want}), got rank {have.ndim} ({have})", site=user_site(), operands=[old, new])
+        raise ShapeError(
+            f"{what}: expected rank {want.ndim} ({want}), got rank {have.ndim} ({have})",
+            site=user_site(),
+            operands=[old, new],
+        )
 
 
-def _require_equal(want: SizeLike, have: SizeLike, what: str, node: Expr, guards: list[tuple[Guard, Expr]]) -> None:
+def _require_equal(
+    want: SizeLike, have: SizeLike, what: str, node: Expr, guards: list[tuple[Guard, Expr]]
+) -> None:
     known = dims.known_equal(want, have)
     if known is False:
-        raise ShapeError(f"{what}: expected size {want}, got {have}", site=user_site(), operands=[node])
+        raise ShapeError(
+            f"{what}: expected size {want}, got {have}", site=user_site(), operands=[node]
+        )
     if known is None:
         guards.append((Guard(want, have, "==", what), node))
 
 
-# ------------------------------------------------------------------------------------------------ givens
+# ------------------------------------------------------------------------------------------------
+# givens
 
 
 def _givens(givens: Any) -> list[tuple[Expr, Expr]]:
-    """Pairs (old, new) of matching types; a replacement that needs something replaced is refused."""
+    """Pairs (old, new) of matching types; none may need what another replaces."""
     pairs: list[tuple[Expr, Expr]] = []
     for old, value in givens.items() if isinstance(givens, Mapping) else givens:
         if not isinstance(old, Expr):
@@ -265,28 +323,44 @@ def _givens(givens: Any) -> list[tuple[Expr, Expr]]:
         for x in toposort([new]):
             if id(x) in replaced:
                 raise GraphError(
-                    f"function: givens: the replacement of {old.label} depends on {x.label}, which is replaced too",
+                    f"function: givens: the replacement of {old.label} depends on {x.label}, "
+                    "which is replaced too",
                     site=user_site(),
-                    hint="all givens are put in at once; substitute one after the other with symgraph.clone",
+                    hint="all givens are put in at once: put one into the other first",
                 )
     return pairs
 
 
-def _replace(roots: list[Expr], pairs: list[tuple[Expr, Expr]], leaves: Sequence[Expr], guards: list[tuple[Guard, Expr]]) -> list[Expr]:
-    """The graph with givens put in. Sizes that only a replaced input showed become those of its replacement."""
+def _replace(
+    roots: list[Expr],
+    pairs: list[tuple[Expr, Expr]],
+    leaves: Sequence[Expr],
+    guards: list[tuple[Guard, Expr]],
+) -> list[Expr]:
+    """The graph with givens put in; sizes only a replaced input showed become its value's."""
     roots = substitute(roots, pairs)
     replaced = {id(old) for old, _ in pairs}
     shown = {a for x in [*leaves, *toposort(roots)] if id(x) not in replaced for a in _shown(x)}
     sizes: dict[Atom, SizeLike] = {}
     for old, new in pairs:
-        if isinstance(old.op, Input) and not old.array_type.shape and old.array_type.dtype.is_integer:
+        if (
+            isinstance(old.op, Input)
+            and not old.array_type.shape
+            and old.array_type.dtype.is_integer
+        ):
             _value_given(old, new, sizes)
         for axis, (have, got) in enumerate(zip(old.array_type.shape, new.array_type.shape)):
             atom = plain_atom(have)
             if atom is not None and atom not in shown and atom not in sizes:
                 sizes[atom] = got
             else:
-                _require_equal(dims.substitute(have, sizes), got, f"givens: axis {axis} of {old.label}", new, guards)
+                _require_equal(
+                    dims.substitute(have, sizes),
+                    got,
+                    f"givens: axis {axis} of {old.label}",
+                    new,
+                    guards,
+                )
     return resize_graph(roots, sizes) if sizes else roots
 
 
@@ -319,36 +393,49 @@ def plain_atom(size: SizeLike) -> Atom | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------ missing and unused
+# ------------------------------------------------------------------------------------------------
+# missing and unused
 
 
 def _check_inputs(
-    arguments: Sequence[In], leaves: Sequence[Expr], order: Sequence[Expr], guards: Sequence[tuple[Guard, Expr]], on_unused: str
+    arguments: Sequence[In],
+    leaves: Sequence[Expr],
+    order: Sequence[Expr],
+    guards: Sequence[tuple[Guard, Expr]],
+    on_unused: str,
 ) -> None:
     given = set(map(id, leaves))
     missing = [x for x in order if isinstance(x.op, Input) and id(x) not in given]
     if missing:
         lines = "".join(f"\n  {describe(x)}" for x in missing)
-        raise MissingInputError(f"function: {_count(len(missing), 'input')} of the graph not given:{lines}", site=user_site())
+        raise MissingInputError(
+            f"function: {_inputs(missing, ' of the graph')} not given:{lines}", site=user_site()
+        )
     needed = {a for x in order for a in atoms_of(x)}
     needed |= {a for g, _ in guards for size in (g.left, g.right) for a in dims.atoms(size)}
     shown = {a for x in [*leaves, *order] for a in _shown(x)}
     unknown = sorted(str(a) for a in needed - shown)
     if unknown:
         raise MissingInputError(
-            f"function: no input shows the size {', '.join(unknown)}", site=user_site(), hint="list an input that has it in its shape"
+            f"function: no input shows the size {', '.join(unknown)}",
+            site=user_site(),
+            hint="list an input that has it in its shape",
         )
     used = set(map(id, order))
-    idle = [a for a, x in zip(arguments, leaves) if id(x) not in used and not needed.intersection(_shown(x))]
+    idle = [
+        a
+        for a, x in zip(arguments, leaves)
+        if id(x) not in used and not needed.intersection(_shown(x))
+    ]
     if idle and on_unused != "ignore":
         names = "".join(f"\n  {describe(a.variable)}" for a in idle)
-        message = f"function: {_count(len(idle), 'input')} not used by the outputs or updates:{names}"
+        message = f"function: {_inputs(idle)} not used by the outputs or updates:{names}"
         if on_unused == "raise":
-            raise UnusedInputError(message, site=user_site(), hint='drop it, or on_unused_input="ignore"')
+            raise UnusedInputError(
+                message, site=user_site(), hint='drop it, or on_unused_input="ignore"'
+            )
         warnings.warn(message, stacklevel=4)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what} {'is' if n == 1 else 's are'}".replace(f"{what} s are", f"{what}s are")
-
-
+def _inputs(found: Sequence[Any], of: str = "") -> str:
+    return f"1 input{of} is" if len(found) == 1 else f"{len(found)} inputs{of} are"

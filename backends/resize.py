@@ -1,4 +1,4 @@
-"""Symbolic sizes inside a graph: which ones its ops name, and the same graph with sizes replaced by other sizes."""
+"""Symbolic sizes inside a graph: which ones its ops name, and the same graph with others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from symgraph.region import Region
 
 
 def atoms_of(node: Expr) -> Iterator[Atom]:
-    """The named sizes and input values that a node's own fields mention (those of leaves' types not counted)."""
+    """The named sizes and input values that an op's fields mention (none for leaves)."""
     if isinstance(node.op, Leaf):
         return
     stack: list[Any] = list(node.op._values)
@@ -36,7 +36,7 @@ def _free_atoms(region: Region) -> set[Atom]:
 
 
 def resize_graph(outputs: Sequence[Expr], sizes: Mapping[Atom, SizeLike]) -> list[Expr]:
-    """The outputs with named sizes replaced wherever an op mentions them. Inputs and shared variables stay."""
+    """The outputs with named sizes replaced in every op; inputs and shared variables stay."""
     done: dict[int, Expr] = {}
     for node in toposort(outputs):
         inputs = [done[id(x)] for x in node.inputs]

@@ -1,8 +1,9 @@
-"""The Python half of the runtime: the runtime library's addresses, the poll callback, and what a call needs to know.
+"""The Python half of the runtime: addresses of symbols, the poll callback, the nesting of calls.
 
-`local.depth` counts, for each thread, the native calls that wait while Python code of ours runs (a signal handler, a
-host call); code that would wait for a lock asks it, since the lock may be held by its own thread further down.
-`host_entries` counts how often native code entered Python: between the kernels of an ordinary call it does not move.
+`local.depth` counts, for each thread, the native calls that wait while Python code of ours runs (a
+signal handler, a host call); code that would wait for a lock asks it, since the lock may be held by
+its own thread further down. `host_entries` counts how often native code entered Python: between the
+kernels of an ordinary call it does not move.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _NAMES = {name: "_" + name for name in ("slow", "contended", "fault", "host")}
 
 @functools.cache
 def objects() -> dict[str, int]:
-    """Addresses of the Python objects that generated code names; all live as long as the process."""
+    """Addresses of the Python objects that generated code names; they live for ever."""
     found = {f"symgraph.name_{name}": id(method) for name, method in _NAMES.items()}
     return found | {"symgraph.poll_object": id(poll), "PyArray_Type": id(np.ndarray)}
 
@@ -107,7 +108,10 @@ def library() -> Any:
     here, at = targets.host(), _layout()
     text = runtime_text(here.triple, at.data, at.dims, at.nd)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
-    imports |= {name: objects()[name] for name in ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")}
+    imports |= {
+        name: objects()[name]
+        for name in ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")
+    }
     return jit.load([compiled(text, here)], EXPORTS, imports)
 
 

@@ -1,7 +1,8 @@
-"""The native part of the runtime, as one LLVM module for each process: locks, arenas, polls, host calls, delegation.
+"""The native half of the runtime, one LLVM module: locks, arenas, polls, host calls, delegation.
 
-It is compiled once (and cached on disk); every function's entry imports it by name. All addresses of Python functions
-and objects are imported symbols, so that the object does not depend on the process.
+It is compiled once (and cached on disk); every function's entry imports it by name. All addresses
+of Python functions and objects are imported symbols, so that the object does not depend on the
+process.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ CELL = {"lock": 0, "waiting": 8, "data": 16, "spare_data": 24, "array": 32, "spa
 
 # Byte offsets in a Function's state block; see state.State.
 ARENAS = 8  # idle arenas a function keeps at most
-STATE = {"calls": 0, "locks": 8, "lock_table": 16, "cells": 24, "constants": 32, "profile": 40, "keys": 48, "arenas": 56}
+STATE = {
+    "calls": 0,
+    "locks": 8,
+    "lock_table": 16,
+    "cells": 24,
+    "constants": 32,
+    "profile": 40,
+    "keys": 48,
+    "arenas": 56,
+}
 STATE_BYTES = STATE["arenas"] + 8 * ARENAS
 ARENA_HEADER = 64  # before the first byte: the raw pointer, then the capacity
 
-# How a row of the lock table is taken. A call that also writes must not stand back for a writer that waits: two such
-# calls could wait for each other.
+# How a row of the lock table is taken. A call that also writes must not stand back for a writer
+# that waits: two such calls could wait for each other.
 POLITE_READ, WRITE, FIRM_READ = 0, 1, 2
 
 POLL_BUDGET = 1 << 24  # element-operations between two polls: about 20 ms
@@ -43,8 +53,8 @@ FUNCTIONS = (
 OBJECTS = ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")
 EXPORTS = tuple(
     "symgraph." + name
-    for name in "lock unlock try_exclusive try_shared release_exclusive release_shared swap rebind arena_take arena_give "
-    "poll host delegate fault drop clock".split()
+    for name in "lock unlock try_exclusive try_shared release_exclusive release_shared swap rebind "
+    "arena_take arena_give poll host delegate fault drop clock".split()
 )
 
 
@@ -238,7 +248,7 @@ done:
 """
 
 _ARENA = """
-; An arena of at least %bytes: an idle one of this function, or a new one; null if there is no memory.
+; An arena of at least %bytes: an idle one of this function, or a new one, or null.
 define ptr @symgraph.arena_take(ptr %state, i64 %bytes) nounwind {
 entry:
   %slots = getelementptr i8, ptr %state, i64 $S_arenas

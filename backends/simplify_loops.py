@@ -1,8 +1,8 @@
-"""Cheap exact simplification of a kernel: constants folded, common values shared, invariants hoisted, dead code gone.
+"""Cheap exact simplification of a kernel: folding, sharing, hoisting, removal of dead code.
 
-No LLVM pass runs after this, so what a kernel repeats it pays for. One walk forward folds, shares and hoists; one walk
-backward removes what nothing uses. Both are linear. Floating-point operations are never reassociated and loads never
-move: buffers may alias.
+No LLVM pass runs after this, so what a kernel repeats it pays for. One walk forward folds, shares
+and hoists; one walk backward removes what nothing uses. Both are linear. Floating-point operations
+are never reassociated, and loads never move: buffers may alias.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ from .loops import (
 def simplify(kernel: Kernel) -> Kernel:
     """The same function of the same buffers and dims in fewer operations.
 
-    Rewrite: integer operations on constants --> their value; an operation already done in this scope or one around it
-    --> its value; an operation on loop invariants --> in front of the loop (never out of an If, and never a division
-    that might trap); If on a constant --> the arm; For of no or one iteration --> nothing or its body; what has no
-    effect and no use --> nothing.
+    Rewrite:
+        integer operation on constants --> its value
+        operation already done in this body or one around it --> its value
+        operation on loop invariants --> in front of the loop; never out of an If, and never a
+            division that might trap
+        If on a constant --> the arm; For of no or one iteration --> nothing, or its body
+        what has no effect and no use --> nothing
     """
     forward = _Forward()
     body = forward.scope(kernel.body, loop=False)[0]
@@ -57,7 +60,7 @@ class _Scope:
 
 
 class _Forward:
-    """Folds, shares and hoists. A value's level is the index, in `scopes`, of the body that defines it."""
+    """Folds, shares and hoists. A value's level is the index in `scopes` of the defining body."""
 
     def __init__(self) -> None:
         self.scopes: list[_Scope] = []
@@ -215,7 +218,7 @@ _FORWARD: dict[type, Callable[[_Forward, Any], None]] = {
 
 
 def _key(value: Value) -> Any:
-    """An atom as part of a key: equal only if the bits are (0.0 == -0.0, and a NaN differs from itself)."""
+    """An atom as part of a key, equal only if the bits are: 0.0 == -0.0, but not here."""
     if isinstance(value, Const) and isinstance(value.value, float):
         return (value.value.hex(), value.type)
     return value
@@ -310,7 +313,7 @@ def _fits(value: int, dtype: str) -> bool:
 
 
 class _Backward:
-    """Removes what has no effect and no use; `used` grows from the end of the kernel to its beginning."""
+    """Removes what has no effect and no use; `used` grows from the end of the kernel backward."""
 
     def __init__(self) -> None:
         self.used: set[Value] = set()

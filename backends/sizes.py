@@ -1,7 +1,8 @@
-"""The symbolic sizes of a program, each computed once at a call: a table, and the code that fills it.
+"""The symbolic sizes of a program, each computed once at a call, and the code that does it.
 
-Every distinct polynomial that a step, a shape or the arena needs has one entry. All arithmetic is checked: a product
-that leaves the index type, a negative shape entry or a division by zero stops the call before anything is allocated.
+Every distinct polynomial that a step, a shape or the arena needs has one entry. All arithmetic is
+checked: a product that leaves the index type, a negative shape entry or a division by zero stops
+the call before anything is allocated.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ class SizeTable:
         return self.entries[size]
 
 
-def emit_sizes(name: str, table: SizeTable, guards: Iterable[tuple[Guard, int]], work: SizeLike, size_code: int, bits: int) -> Text:
+def emit_sizes(
+    name: str,
+    table: SizeTable,
+    guards: Iterable[tuple[Guard, int]],
+    work: SizeLike,
+    size_code: int,
+    bits: int,
+) -> Text:
     """The body of `i32 @NAME(ptr context, ptr atoms, ptr table)`: fill the table, then check.
 
-    atoms: i64 values in the table's order. Returns 0, `size_code` for a size that is negative or too large, or the
-    code that comes with the guard that does not hold, its two sides as payloads in the context.
+    atoms: i64 values in the table's order. Returns 0, `size_code` for a size that is negative or
+    too large, or the code that comes with the guard that does not hold, its two sides as payloads
+    in the context.
     """
     text = Text()
     index = f"i{bits}"
@@ -66,7 +75,11 @@ def emit_sizes(name: str, table: SizeTable, guards: Iterable[tuple[Guard, int]],
     _leave_if(text, checked.bad, [f"ret i32 {size_code}"])
     for left, right, relation, code in sides:
         broken = text.value(f"icmp {_BROKEN[relation]} {index} {left}, {right}")
-        _leave_if(text, broken, [*_payload(text, left, 16, bits), *_payload(text, right, 24, bits), f"ret i32 {code}"])
+        _leave_if(
+            text,
+            broken,
+            [*_payload(text, left, 16, bits), *_payload(text, right, 24, bits), f"ret i32 {code}"],
+        )
     text.do("ret i32 0")
     return text
 
@@ -119,7 +132,9 @@ class _Arithmetic:
         for monomial, k in size.terms:
             term = self._product(monomial) if monomial else self.literal(1)
             if k != 1:
-                term = self.literal(k) if not monomial else self.combine("mul", term, self.literal(k))
+                term = (
+                    self.literal(k) if not monomial else self.combine("mul", term, self.literal(k))
+                )
             total = term if total is None else self.combine("add", total, term)
         assert total is not None
         return total
@@ -181,7 +196,9 @@ class _Checked(_Arithmetic):
 
     def function(self, fn: str, a: str, b: str) -> str:
         if fn in ("max", "min"):
-            return self.text.call(self.type, f"llvm.s{fn}.{self.type}", (self.type, a), (self.type, b))
+            return self.text.call(
+                self.type, f"llvm.s{fn}.{self.type}", (self.type, a), (self.type, b)
+            )
         if fn != "floordiv":
             raise InternalError(f"size function {fn} has no code")
         return self._floordiv(a, b)

@@ -1,7 +1,7 @@
 """Watching a compilation: which stages are shown or dumped, and how long each took.
 
-    SYMGRAPH_SHOW=graph,rewrites,plan,loops,llvm,asm,times    print these stages to standard error
-    SYMGRAPH_DUMP=folder                                      write each stage to a numbered file there
+SYMGRAPH_SHOW=graph,rewrites,plan,loops,llvm,asm,times    print these stages to standard error
+SYMGRAPH_DUMP=folder                                      write each stage to a numbered file there
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Stages:
         if self._folder is not None:
             self._number += 1
             os.makedirs(self._folder, exist_ok=True)
-            path = os.path.join(self._folder, f"{_file_name(self.label)}-{self._number:02}-{stage}.txt")
+            path = os.path.join(
+                self._folder, f"{_file_name(self.label)}-{self._number:02}-{stage}.txt"
+            )
             with open(path, "w") as file:
                 file.write(content)
 
@@ -70,13 +72,15 @@ class Stages:
 
 
 def wanted(show: str | Iterable[str] | None) -> frozenset[str]:
-    """The stages that SYMGRAPH_SHOW and `show` name.  Raises GraphError for a stage that does not exist."""
+    """The stages that SYMGRAPH_SHOW and `show` name.  Raises GraphError for unknown ones."""
     given = show.split(",") if isinstance(show, str) else list(show or ())
     named = [*os.environ.get("SYMGRAPH_SHOW", "").split(","), *given]
     found = frozenset(n.strip() for n in named if n.strip())
     unknown = sorted(found - set(STAGES))
     if unknown:
-        raise GraphError(f"show: no stage is called {', '.join(unknown)}", hint="stages: " + ", ".join(STAGES))
+        raise GraphError(
+            f"show: no stage is called {', '.join(unknown)}", hint="stages: " + ", ".join(STAGES)
+        )
     return found
 
 

@@ -1,17 +1,19 @@
-"""What compiled functions keep between calls: the cells of shared variables, and each Function's state block.
+"""What functions keep between calls: cells of shared variables, and each Function's state block.
 
-A cell is a small block of memory that native code reads and updates without Python: lock word, data pointer, spare
-buffer, sizes, and the ndarrays that own both buffers (offsets in runtime_ir.CELL). It is `Shared.runtime` and
-`Shared.lock` of its variable from the first function on.
+A cell is a small block of memory that native code reads and updates without Python: lock word, data
+pointer, spare buffer, sizes, and the ndarrays that own both buffers (offsets in runtime_ir.CELL).
+It is `Shared.runtime` and `Shared.lock` of its variable from the first function on.
 
-The lock has one writer or several readers. Native code only tries it; whoever does not get it waits here, in Python,
-with the GIL released between tries. A thread that is inside a native call (in a signal handler, a host call) may read
-what the call below it holds, since updates become visible only when that call ends; it cannot write.
+The lock has one writer or several readers. Native code only tries it; whoever does not get it waits
+here, in Python, with the GIL released between tries. A thread that is inside a native call (in a
+signal handler, a host call) may read what the call below it holds, since updates become visible
+only when that call ends; it cannot write.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +40,7 @@ class Cell:
         self.address = ctypes.addressof(self._memory)
         self._depth = 0  # of Python-level locks held by the owning thread
         self._modes: list[str] = []
-        self._set_array(_own(owner.storage))
+        self._set_array(_own(owner.storage, 1))
 
     def __del__(self) -> None:
         for field in ("array", "spare"):
@@ -84,12 +86,14 @@ class Cell:
         return self._object("spare")
 
     def replace(self, array: np.ndarray) -> None:
-        """Make `array` the value; the caller holds the lock.  Raises GraphError inside a call that uses the variable."""
+        """Make `array` the value; the caller holds the lock.  Raises GraphError inside a call."""
         if self.word("lock").value != -threading.get_ident() or self._modes[-1:] != ["exclusive"]:
-            raise GraphError(f"{self.label}: cannot be set inside a call of a function that uses it")
+            raise GraphError(
+                f"{self.label}: cannot be set inside a call of a function that uses it"
+            )
         if self.current().shape != array.shape:
             self._set_spare(None)
-        self._set_array(_own(array))
+        self._set_array(_own(array, 2))
 
     def ensure_spare(self) -> None:
         """Have a spare buffer of the value's shape. The caller holds the lock."""
@@ -147,19 +151,24 @@ BUSY = object()  # what an attempt returns that did not get its locks
 
 
 def retry(attempt: Callable[[], Any], cells: Sequence[tuple[Cell, bool]], label: str) -> Any:
-    """Call `attempt` until it gets the locks of `cells` (each with: does it write?); what it returned.
+    """What `attempt` returns once it gets the locks of `cells` (each with: does it write?).
 
-    Raises: GraphError where waiting could not end: this thread is inside a call that holds one of them.
+    Raises: GraphError where waiting could not end: this thread is inside a call that holds one of
+    them.
     """
     mine = [c for c, _ in cells if c.is_mine()]
     if mine:
-        raise GraphError(f"{label}: cannot run inside a call, of the same thread, that updates {mine[0].label}")
+        raise GraphError(
+            f"{label}: cannot run inside a call, of the same thread, that updates {mine[0].label}"
+        )
     patience = NESTED_PATIENCE if runtime.local.depth else None
     return _wait(attempt, [c for c, write in cells if write], patience, label)
 
 
-def _wait(attempt: Callable[[], Any], queue: Sequence[Cell], patience: float | None, label: str) -> Any:
-    """Try until it works, with the GIL released between tries. Cells in `queue` hold new readers back meanwhile."""
+def _wait(
+    attempt: Callable[[], Any], queue: Sequence[Cell], patience: float | None, label: str
+) -> Any:
+    """Try until it works, the GIL released in between; cells in `queue` hold readers back."""
     for cell in queue:
         cell.word("waiting").value += 1
     try:
@@ -175,17 +184,33 @@ def _wait(attempt: Callable[[], Any], queue: Sequence[Cell], patience: float | N
             cell.word("waiting").value -= 1
 
 
-def _own(array: np.ndarray) -> np.ndarray:
-    """An array that native code may write: exact ndarray, writable, with memory that no other array has."""
-    if type(array) is np.ndarray and array.flags.writeable and array.flags.owndata:
+def _own(array: np.ndarray, holders: int) -> np.ndarray:
+    """An array that native code may write: exact, writable, held by `holders` known places.
+
+    A borrowed array that its user still holds, or gave to two variables, is copied once, here.
+    """
+    known = holders + 2  # and our own parameter, and getrefcount's
+    if (
+        type(array) is np.ndarray
+        and array.flags.writeable
+        and array.flags.owndata
+        and sys.getrefcount(array) <= known
+    ):
         return array
     return np.array(array, order="C", copy=True, subok=False)
 
 
 class State:
-    """The block of memory that the entry finds in its Function: what differs between copies of one compiled function."""
+    """The block of memory that the entry finds in its Function: what copies do not share."""
 
-    def __init__(self, cells: Sequence[Cell], writes: Sequence[bool], constants: Sequence[np.ndarray], keys: Sequence[str], launches: int):
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        writes: Sequence[bool],
+        constants: Sequence[np.ndarray],
+        keys: Sequence[str],
+        launches: int,
+    ):
         self._memory = ctypes.create_string_buffer(STATE_BYTES)
         self.address = ctypes.addressof(self._memory)
         self._kept = (tuple(cells), tuple(constants), tuple(keys))

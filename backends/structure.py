@@ -1,7 +1,8 @@
-"""The structural key of a graph: equal for graphs that compile to the same code, in any process and on any day.
+"""The structural key of a graph: equal, in any process, for graphs with the same code.
 
-Inputs, shared variables and anonymous sizes count by order of first use, constants by value, user names only where they
-name sizes. A value in an op's fields that has no canonical text makes the graph unkeyed (None): it is then compiled anew.
+Inputs, shared variables and anonymous sizes count by order of first use, constants by value, user
+names only where they name sizes. A value in an op's fields that has no canonical text makes the
+graph unkeyed (None): it is then compiled anew.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ class _Unkeyed(Exception):
     """A field has no canonical text."""
 
 
-def graph_key(inputs: Sequence[Expr], roots: Sequence[Expr], shared: Sequence[Expr], guards: Sequence[Guard]) -> str | None:
-    """SHA-256 over the structure of `roots` as a function of inputs and shared variables, or None."""
+def graph_key(
+    inputs: Sequence[Expr], roots: Sequence[Expr], shared: Sequence[Expr], guards: Sequence[Guard]
+) -> str | None:
+    """SHA-256 over `roots` as a function of inputs and shared variables, or None."""
     writer = _Writer()
     try:
         for kind, nodes in (("in", inputs), ("shared", shared)):
@@ -33,7 +36,9 @@ def graph_key(inputs: Sequence[Expr], roots: Sequence[Expr], shared: Sequence[Ex
                 writer.leaf(kind, x)
         writer.graph(roots)
         for guard in guards:
-            writer.line(guard.relation, writer.text(guard.left), writer.text(guard.right), guard.what)
+            writer.line(
+                guard.relation, writer.text(guard.left), writer.text(guard.right), guard.what
+            )
     except _Unkeyed:
         return None
     return writer.digest.hexdigest()
@@ -80,27 +85,20 @@ class _Writer:
 
     def text(self, value: Any) -> str:
         """A canonical text of a field's value."""
-        if value is None or isinstance(value, (bool, int)):
-            return repr(value)
-        if isinstance(value, float):
-            return value.hex()
-        if isinstance(value, DType):
-            return str.__repr__(value)
-        if isinstance(value, (str, bytes, complex)):
-            return repr(value)
-        if isinstance(value, Dim):
-            return "dim " + "+".join(sorted(f"{k}*{'*'.join(sorted(map(self._atom, m)))}" for m, k in value.terms))
-        if isinstance(value, Array):
-            return f"{str.__str__(value.dtype)}[{', '.join(map(self.text, value.shape))}]"
-        if isinstance(value, tuple):
-            return f"{type(value).__name__}({', '.join(map(self.text, value))})"
-        if isinstance(value, Op):
-            return self._op(value)
-        if isinstance(value, Spec):
-            return value.name
-        if isinstance(value, Region):
-            return self._region(value)
+        for kinds, write in _TEXTS:
+            if isinstance(value, kinds):
+                return write(self, value)
         return _function_text(value)
+
+    def _dim(self, value: Dim) -> str:
+        terms = (f"{k}*{'*'.join(sorted(map(self._atom, m)))}" for m, k in value.terms)
+        return f"dim {'+'.join(sorted(terms))}"
+
+    def _array(self, value: Array) -> str:
+        return f"{str.__str__(value.dtype)}[{', '.join(map(self.text, value.shape))}]"
+
+    def _tuple(self, value: tuple[Any, ...]) -> str:
+        return f"{type(value).__name__}({', '.join(map(self.text, value))})"
 
     def _atom(self, atom: Any) -> str:
         if isinstance(atom, Fn):
@@ -121,8 +119,22 @@ class _Writer:
         return f"region {inner.digest.hexdigest()}"
 
 
+# Tried in order: a DType is a str, an Array a tuple, a bool an int.
+_TEXTS: tuple[tuple[Any, Any], ...] = (
+    (DType, lambda w, v: str.__repr__(v)),
+    ((type(None), int, str, bytes, complex), lambda w, v: repr(v)),
+    (float, lambda w, v: v.hex()),
+    (Dim, _Writer._dim),
+    (Array, _Writer._array),
+    (tuple, _Writer._tuple),
+    (Op, _Writer._op),
+    (Spec, lambda w, v: v.name),
+    (Region, _Writer._region),
+)
+
+
 def _function_text(value: Any) -> str:
-    """A module-level function or class by name; nothing else has a text that is the same in every process."""
+    """A module-level function or class by name; nothing else has a lasting text."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if module is None or name is None or "<" in name:
         raise _Unkeyed

@@ -7,7 +7,6 @@ checked here, against the tables below, before LLVM sees them.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Iterable
@@ -285,6 +284,8 @@ def _all_features() -> list[str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib  # here: only for a message
+
     close = difflib.get_close_matches(name, list(known), 3, 0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"

@@ -1,9 +1,12 @@
-"""Saving and loading the values of shared variables: NumPy's .npz and the safetensors format. Nothing is ever unpickled.
+"""Saving and loading the values of shared variables: NumPy's .npz and the safetensors format.
+Nothing is ever unpickled.
 
-A file is a mapping of names to arrays. `load` checks every name, dtype and shape before it changes the first variable.
+A file is a mapping of names to arrays. `load` checks every name, dtype and shape before it changes
+the first variable.
 
-safetensors: 8 bytes little-endian length of a JSON header {name: {"dtype", "shape", "data_offsets": [begin, end]}}, then
-the data, C-order, little-endian. Source: the format's specification, github.com/huggingface/safetensors.
+safetensors: 8 bytes little-endian length of a JSON header {name: {"dtype", "shape", "data_offsets":
+[begin, end]}}, then the data, C-order, little-endian. Source: the format's specification,
+github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import struct
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,10 +49,13 @@ _TAG_OF = {name: tag for tag, name in _TAGS.items()}
 Variables = Mapping[str, Shared] | Iterable[Shared]
 
 
-def save(path: str | os.PathLike[str], variables: Variables, metadata: Mapping[str, str] | None = None) -> None:
-    """Write the values of variables to `path`, atomically; ".safetensors" or ".npz" decides the format.
+def save(
+    path: str | os.PathLike[str], variables: Variables, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the values of variables to `path` (.safetensors or .npz), atomically.
 
-    variables: shared variables with distinct names, or {name: variable}. metadata: strings (safetensors only).
+    variables: shared variables with distinct names, or {name: variable}. metadata: strings
+    (safetensors only).
     """
     arrays = {name: w.get_value() for name, w in _named(variables).items()}
     save_arrays(path, arrays, metadata)
@@ -57,27 +64,41 @@ def save(path: str | os.PathLike[str], variables: Variables, metadata: Mapping[s
 def load(path: str | os.PathLike[str], variables: Variables, strict: bool = True) -> list[str]:
     """Give variables the values of a file; the names in the file that no variable took.
 
-    Raises: ArgumentError naming what does not fit (a name that is missing, a dtype, a shape), before anything is set;
-    with strict also for names in the file that are not asked for.
+    Raises: ArgumentError naming what does not fit (a name that is missing, a dtype, a shape),
+    before anything is set; with strict also for names in the file that are not asked for.
     """
     named, arrays = _named(variables), load_arrays(path)
     missing = sorted(set(named) - set(arrays))
     if missing:
-        raise ArgumentError(f"{os.fspath(path)}: no value for {', '.join(missing)}", hint=f"it has: {', '.join(sorted(arrays))}")
+        raise ArgumentError(
+            f"{os.fspath(path)}: no value for {', '.join(missing)}",
+            hint=f"it has: {', '.join(sorted(arrays))}",
+        )
     extra = sorted(set(arrays) - set(named))
     if strict and extra:
-        raise ArgumentError(f"{os.fspath(path)}: values that nothing takes: {', '.join(extra)}", hint="strict=False passes over them")
-    checked = {name: _exact(arrays[name], w, f"{os.fspath(path)}: {name}") for name, w in named.items()}
+        raise ArgumentError(
+            f"{os.fspath(path)}: values that nothing takes: {', '.join(extra)}",
+            hint="strict=False passes over them",
+        )
+    checked = {
+        name: _exact(arrays[name], w, f"{os.fspath(path)}: {name}") for name, w in named.items()
+    }
     for name, w in named.items():
         w.set_value(checked[name], borrow=True)
     return extra
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def save_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write named arrays to `path`, atomically."""
     kind = _kind(path)
     if kind == ".npz" and metadata:
-        raise GraphError(f"save({os.fspath(path)!r}): .npz has no place for metadata; use .safetensors")
+        raise GraphError(
+            f"save({os.fspath(path)!r}): .npz has no place for metadata; use .safetensors"
+        )
     folder = os.path.dirname(os.fspath(path)) or "."
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=kind)
     try:
@@ -96,7 +117,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], 
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Named arrays of a file.  Raises ArgumentError for a file that is damaged or not of its format."""
+    """Named arrays of a file.  Raises ArgumentError for one that is damaged."""
     if _kind(path) == ".npz":
         return _read_npz(path)
     with open(path, "rb") as file:
@@ -122,9 +143,16 @@ def _named(variables: Variables) -> dict[str, Shared]:
     found: dict[str, Shared] = {}
     for w in variables:
         if not w.name:
-            raise GraphError("save/load: a shared variable has no name", hint="give it one, or pass {name: variable}", operands=[w])
+            raise GraphError(
+                "save/load: a shared variable has no name",
+                hint="give it one, or pass {name: variable}",
+                operands=[w],
+            )
         if w.name in found:
-            raise GraphError(f"save/load: two shared variables are called {w.name!r}", hint="pass {name: variable}")
+            raise GraphError(
+                f"save/load: two shared variables are called {w.name!r}",
+                hint="pass {name: variable}",
+            )
         found[w.name] = w
     return found
 
@@ -137,7 +165,8 @@ def _exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:
     return as_argument(array, want, what)
 
 
-# ------------------------------------------------------------------------------------------------ npz
+# ------------------------------------------------------------------------------------------------
+# npz
 
 
 def _write_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -149,25 +178,29 @@ def _write_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _storable(array: np.ndarray) -> np.ndarray:
     """bfloat16, which the format does not know, as a structured dtype with its name."""
-    if array.dtype == _numpy("bfloat16", array):
+    if array.dtype.kind == "V" and array.dtype == dtype("bfloat16").np:
         return array.view(np.uint16).view([("bfloat16", "<u2")])
     return array
 
 
-def _numpy(name: str, array: np.ndarray) -> Any:
-    """The NumPy dtype of bfloat16, without loading it for arrays that cannot be of it."""
-    return dtype(name).np if array.dtype.kind == "V" else None
-
-
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    found = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        with zipfile.ZipFile(path) as box:
+            for name in box.namelist():
+                with box.open(name) as entry:
+                    array = np.lib.format.read_array(entry, allow_pickle=False)
+                found[name.removesuffix(".npy")] = _restored(array)
+    except (
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise ArgumentError(f"{os.fspath(path)}: not a readable .npz file: {error}") from None
-    return {name: _restored(a) for name, a in found.items()}
+    return found
 
 
 def _restored(array: np.ndarray) -> np.ndarray:
@@ -176,16 +209,23 @@ def _restored(array: np.ndarray) -> np.ndarray:
     return array
 
 
-# ------------------------------------------------------------------------------------------------ safetensors
+# ------------------------------------------------------------------------------------------------
+# safetensors
 
 
-def _write_safetensors(file: Any, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+def _write_safetensors(
+    file: Any, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     position, parts = 0, []
     # widest elements first, so that every array is aligned in the file
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         data = _little_endian(array)
-        header[name] = {"dtype": _tag(name, array), "shape": list(array.shape), "data_offsets": [position, position + data.nbytes]}
+        header[name] = {
+            "dtype": _tag(name, array),
+            "shape": list(array.shape),
+            "data_offsets": [position, position + data.nbytes],
+        }
         position += data.nbytes
         parts.append(data)
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -234,7 +274,9 @@ def _read_safetensors(file: Any, path: str) -> dict[str, np.ndarray]:
     header, size = _header(file, path)
     data = file.read()
     header.pop("__metadata__", None)
-    entries = sorted((_entry(path, name, e, size) for name, e in header.items()), key=lambda e: e[3:])
+    entries = sorted(
+        (_entry(path, name, e, size) for name, e in header.items()), key=lambda e: e[3:]
+    )
     position = 0
     for name, _, _, begin, end in entries:
         if begin != position:
@@ -245,7 +287,9 @@ def _read_safetensors(file: Any, path: str) -> dict[str, np.ndarray]:
     return {name: _array(data[begin:end], d, shape) for name, d, shape, begin, end in entries}
 
 
-def _entry(path: str, name: str, entry: Any, size: int) -> tuple[str, DType, tuple[int, ...], int, int]:
+def _entry(
+    path: str, name: str, entry: Any, size: int
+) -> tuple[str, DType, tuple[int, ...], int, int]:
     """One array's name, dtype, shape and place, checked."""
     try:
         d = dtype(_TAGS[entry["dtype"]])

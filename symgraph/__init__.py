@@ -60,6 +60,7 @@ from .errors import (
 )
 from .evaluate import evaluate
 from .expr import Expr
+from .from_sympy import from_sympy
 from .grad import Lop, grad
 from .leaves import (
     Shared,
@@ -106,6 +107,7 @@ _LAZY_MODULES = {
     ".ops.loop": "loop",
     ".ops.scan": "scan until map reduce foldl foldr",
     ".ops.effects": "Print assert_ specify_shape",
+    ".ops.random": "RandomStream",
     ".backends.function": "function In Out",
     ".typed_inputs": " ".join(
         [
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape
     from .ops.loop import loop
+    from .ops.random import RandomStream
     from .ops.scan import foldl, foldr, map, reduce, scan, until
     from .verify import verify_grad
 

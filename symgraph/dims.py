@@ -67,7 +67,9 @@ class Dim:
         self._hash = hash(terms)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Dim) and self._hash == other._hash and self.terms == other.terms)
+        return self is other or (
+            isinstance(other, Dim) and self._hash == other._hash and self.terms == other.terms
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -189,7 +191,7 @@ def floordiv(a: SizeLike, b: SizeLike) -> SizeLike:
         return a
     if isinstance(b, Dim) and len(b.terms) > 1:
         return 1 if a == b else _atom(Fn("floordiv", (a, b)))
-    (divisor, k), = _terms(b)
+    ((divisor, k),) = _terms(b)
     quotient: dict[Monomial, int] = {}
     rest: dict[Monomial, int] = {}
     for m, c in _terms(a):
@@ -325,10 +327,12 @@ def _at_least_zero(d: SizeLike, depth: int = 8) -> bool:
 def _samples(d: Dim) -> Iterable[int]:
     """Values of d for a fixed spread of values of its atoms (each of which a call could bring)."""
     names = sorted(atoms(d), key=_order)
-    for t in range(24):
+    edges = (0, 1, 2, 3, 40, 1000, 10**6, 10**9)
+    for t in range(28):
         values: dict[Atom, SizeLike] = {}
         for j, atom in enumerate(names):
-            v = (0, 1, 2, 40)[t] if t < 4 else (t * t * (j + 3) + 5 * j) % (7 + t)
+            scale = (1, 1, 1000, 10**6)[(t + j) % 4]
+            v = edges[t] if t < len(edges) else (t * t * (j + 3) + 5 * j) % (7 + t) * scale
             values[atom] = v if isinstance(atom, Size) else v - 3
         try:
             yield evaluate_dim(d, values)
@@ -346,8 +350,14 @@ def _prove(question: str, difference: Dim) -> bool | None:
             return False
     elif _at_least_zero(difference) and _at_least_zero(-difference):
         return True
-    verdicts = {v == 0 if question == "eq" else v >= 0 for v in _samples(difference)}
-    return None if len(verdicts) > 1 else _prove_by_sympy(question, difference)
+    first: bool | None = None
+    for v in _samples(difference):
+        verdict = v == 0 if question == "eq" else v >= 0
+        if first is None:
+            first = verdict
+        elif verdict is not first:
+            return None
+    return _prove_by_sympy(question, difference)
 
 
 def _prove_by_sympy(question: str, difference: Dim) -> bool | None:

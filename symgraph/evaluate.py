@@ -9,6 +9,7 @@ import numpy as np
 
 from . import dims
 from .arraytype import Array, Tuple
+from .checks import as_argument
 from .dims import Atom
 from .errors import MissingInputError, ShapeError, SymgraphError
 from .expr import Expr, graph_guards, toposort
@@ -32,7 +33,7 @@ def evaluate(
     """
     single = isinstance(outputs, Expr)
     wanted = [outputs] if isinstance(outputs, Expr) else list(outputs)
-    given = dict(values or {})
+    given = {x: _as_array(v, x) for x, v in (values or {}).items()}
     env = bind_sizes(given, sizes)
     order = toposort(wanted, blockers=given)
     for node in order:
@@ -42,6 +43,13 @@ def evaluate(
     check_guards(wanted, env)
     results = _run(order, wanted, given, env, observe)
     return results[0] if single else results
+
+
+def _as_array(value: Any, node: Expr) -> Any:
+    """A given value; numbers and lists are converted as a function converts its arguments."""
+    if isinstance(value, (np.ndarray, np.generic)) or not isinstance(node.type, Array):
+        return value
+    return as_argument(value, node.type, node.label)
 
 
 def _run(order: list[Expr], wanted: list[Expr], given: dict[Expr, Any], env: dict[Atom, Any], observe: Observer | None) -> list[Any]:

@@ -41,8 +41,10 @@ def backpropagate(
     """Cotangents of the `wrt` nodes when each (node, cotangent) in `seeds` is given.
 
     constant: nodes that nothing flows to or through. known: nodes whose cotangent is this, whatever
-    flows to them.
-    blockers: nodes that are not entered (they may be targets).
+    flows to them. blockers: nodes that are not entered (they may be targets).
+
+    Beside vjp an op may give `vjp_partial(inputs, output, cotangent, wanted)`, to spare work for
+    inputs that nobody asks for.
     """
     known = known or {}
     order = toposort([*(y for y, _ in seeds), *known], blockers=[*constant, *blockers])

@@ -37,7 +37,7 @@ def listing(outputs: Expr | Sequence[Expr], *, sites: bool = False, limit: int =
     shown = [x for x in order if id(x) in names or id(x) in wanted]
     lines = [_line(x, names, sites) for x in shown[-limit:]]
     hidden = len(shown) - len(lines)
-    head = [f"... {hidden} more above"] if hidden else []
+    head = [f"... {hidden:,} more above"] if hidden else []
     return "\n".join(head + lines)
 
 
@@ -116,7 +116,7 @@ def draw(outputs: Expr | Sequence[Expr], path: str | os.PathLike[str] | None = N
         '  node [fontname="monospace", shape=box, style=filled, fillcolor=white];',
     ]
     for x in order:
-        text = _quoted(f"{x.name or x.op!r}\n{x.type}")
+        text = _quoted(f"{x.name or repr(x.op)}\n{x.type}")
         color = "" if x.inputs else ", fillcolor=lightgray"
         border = ", penwidth=2" if id(x) in wanted else ""
         tip = f", tooltip={_quoted(_place(x.site))}" if x.site else ""

@@ -1,4 +1,4 @@
-"""What tests draw and how they compare: shapes, arrays, and a function of expressions against one of NumPy."""
+"""What tests draw (shapes, arrays) and how they compare a function with one of NumPy."""
 
 from __future__ import annotations
 
@@ -91,14 +91,18 @@ def assert_close(got: np.ndarray, want: np.ndarray, tolerance: float = 0.0) -> N
         np.testing.assert_array_equal(got, want)
         return
     finite = np.abs(want[np.isfinite(want)])
-    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(finite.max(initial=0), 1e-30))
+    np.testing.assert_allclose(
+        got, want, rtol=0, atol=tolerance * max(finite.max(initial=0), 1e-30)
+    )
 
 
 def _plain(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) if x.dtype.kind in "fV" or x.dtype.name == "bfloat16" else x
 
 
-def gradients(fun: Callable[..., sg.Expr], arrays: Sequence[Any], symbolic: bool) -> list[np.ndarray]:
+def gradients(
+    fun: Callable[..., sg.Expr], arrays: Sequence[Any], symbolic: bool
+) -> list[np.ndarray]:
     """Gradients of a fixed weighted sum of fun's result."""
     inputs = inputs_like(arrays, symbolic)
     result = fun(*inputs)
@@ -109,7 +113,7 @@ def gradients(fun: Callable[..., sg.Expr], arrays: Sequence[Any], symbolic: bool
 
 
 def check_gradient(fun: Callable[..., sg.Expr], *arrays: Any, symbolic: bool = True) -> None:
-    """The gradient of `fun` is that of finite differences, and the same where sizes are symbolic."""
+    """The gradient is that of finite differences, and the same where sizes are symbolic."""
     sg.verify_grad(fun, list(arrays))
     if symbolic:
         doubles = [np.asarray(a, np.float64) for a in arrays]

@@ -127,13 +127,19 @@ class _Emitter:
     def run(self) -> Built:
         self.phases = self._phases()
         self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in self.entries))
-        self._kept(0)
+        if not self._is_empty():
+            self._kept(0)
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = tuple(f"check of {r.node.label}" for r in self.nest.roots if r.check)
         kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults)
         work = product(self.nest.space) * self.ops
         return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
+
+    def _is_empty(self) -> bool:
+        """Nothing is stored, so nothing runs (strides of an empty array say nothing about its axes)."""
+        stored = [s for s, reduced in zip(self.space.sizes, self.space.reduced) if self.nest.cumulative or not reduced]
+        return any(s == 0 for s in stored)
 
     def _phases(self) -> list[list[tuple[Expr, int]]]:
         """Reductions grouped so that each needs only those of earlier groups."""

@@ -1,4 +1,4 @@
-"""Numbers as unevaluated sums of two: error-free sums and products, with or without a fused multiply-add."""
+"""Numbers as unevaluated sums of two: error-free sums and products, with or without an FMA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Double(NamedTuple):
 
 
 def halves(x: Num) -> Double:
-    """x as the sum of two numbers of half the digits (Veltkamp); overflows close to the largest number."""
+    """x as the sum of two numbers of half the digits (Veltkamp); overflows near the largest."""
     scaled = x * (2.0 ** ((x.format.mant + 2) // 2) + 1.0)
     high = scaled - (scaled - x)
     return Double(high, x - high)

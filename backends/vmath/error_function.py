@@ -19,7 +19,7 @@ def erf_small(x: Num) -> Num:
 
 @function("erf", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def erf(x: Num) -> Num:
-    """An odd polynomial up to 1; 1 - exp(log(erfc|x|)) above, with the logarithm as a polynomial in |x| - 2."""
+    """An odd polynomial up to 1; 1 - exp(L) above, L = log(erfc|x|) a polynomial in |x| - 2."""
     dtype = x.format.dtype
     a = abs(x)
     t = at_most(a, ERF_SATURATION[dtype]) - 2.0
@@ -29,7 +29,7 @@ def erf(x: Num) -> Num:
 
 @function("erfc", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def erfc(x: Num) -> Num:
-    """1 - erf(x) for |x| <= 1/2; exp(-a*a) g(a) / (1 + 2a) with a = |x| above, and 2 minus that for negative x.
+    """1 - erf(x) for |x| <= 1/2; above, exp(-a*a) g(a) / (1 + 2a) with a = |x|, or 2 minus that.
 
     g is a polynomial in (a - 4)/(a + 4); what the rounding of a*a lost goes into the exponential.
     """

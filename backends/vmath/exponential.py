@@ -1,7 +1,8 @@
 """exp, exp2, expm1 and what is built on them: sigmoid, sinh, cosh, tanh.
 
-x = n ln(2) + r with |r| <= ln(2)/2; exp(r) = 1 + r + r**2 EXPM1(r); the result is scaled by 2**n through the exponent
-bits. n comes from adding a magic number, which leaves n (plus a multiple of the bias) in the low bits of the sum.
+x = n ln(2) + r with |r| <= ln(2)/2; exp(r) = 1 + r + r**2 EXPM1(r); the result is scaled by 2**n
+through the exponent bits. n comes from adding a magic number, which leaves n (plus a multiple of
+the bias) in the low bits of the sum.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LIMITS = {"float32": Limits(89.0, -104.5, 9.5), "float64": Limits(710.0, -746.0,
 
 
 class Reduced(NamedTuple):
-    """x = n ln(2) + r: `code` holds n + offset in its low bits (what is above falls off when it is shifted)."""
+    """x = n ln(2) + r: `code` holds n + offset in its low bits; the rest falls off when shifted."""
 
     n: Num
     coarse: Num  # x - n times the high part of ln(2), exact
@@ -54,7 +55,7 @@ def power_of_two(code: Num, like: Num) -> Num:
 
 
 def scale(x: Num, code: Num) -> Num:
-    """x * 2**(code - 2 bias) in two steps, so that results round once into the subnormals and overflow only at the end."""
+    """x * 2**(code - 2 bias) in two steps: one rounding into the subnormals, no early overflow."""
     half = code >> 1
     return x * power_of_two(half, x) * power_of_two(code - half, x)
 
@@ -116,7 +117,7 @@ def exp2(x: Num) -> Num:
 
 
 def expm1_scaled(reduced: Reduced, power: Num, one: float = 1.0) -> Num:
-    """power * exp(r) - one, for power = one * 2**n: the rounding of r * power is the only large one but the last."""
+    """power * exp(r) - one, for power = one * 2**n, with two large roundings."""
     return fma(expm1_tail(reduced), power, fma(reduced.r, power, power - one))
 
 
@@ -134,7 +135,7 @@ def expm1(x: Num) -> Num:
 
 @function("sigmoid", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def sigmoid(x: Num) -> Num:
-    """1 / (1 + exp(-x)), from exp(-|x|) so that the small side keeps its digits down to the subnormals."""
+    """1 / (1 + exp(-x)), from exp(-|x|): the small side keeps its digits down to the subnormals."""
     away = at_least(-abs(x), LIMITS[x.format.dtype].underflow)
     if x.format.dtype == "float32":
         e = exp_between(away)
@@ -163,7 +164,7 @@ def tanh(x: Num) -> Num:
 
 
 def _tanh_careful(reduced: Reduced, power: Num) -> Num:
-    """The same with what the roundings of e and of e + 2 lost put back; 1 / (e + 2) = (1 - t) / 2."""
+    """The same; what the roundings of e and e + 2 lost is put back, 1 / (e + 2) = (1 - t) / 2."""
     tail = expm1_tail(reduced)
     head = fma(reduced.r, power, power - 1.0)
     e = fma(tail, power, head)

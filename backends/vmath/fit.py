@@ -1,8 +1,10 @@
-"""Fits the polynomials of `tables` with mpmath; never imported at run time.
+"""Writes `tables`: fits its polynomials and splits its constants with mpmath.
 
-Run `python backends/vmath/fit.py` and write what it prints to backends/vmath/tables.py. Each polynomial is the
-Chebyshev interpolant of a smooth remainder on its interval (close to minimax: within a factor of two of the best error),
-so the leading terms of every function stay exact.
+    python backends/vmath/fit.py > tables.py
+
+Each polynomial is the Chebyshev interpolant of a smooth remainder on its interval (its error is
+close to the least possible), so the leading terms of every function stay exact. Nothing imports
+this at run time.
 """
 
 from __future__ import annotations
@@ -17,97 +19,227 @@ mp.mp.dps = 60
 
 LN2 = mp.log(2)
 PI = mp.pi
+ROOT2 = mp.sqrt(2)
+
+Pair = tuple[Any, Any]  # for float32, for float64
+Interval = tuple[Any, Any]
 
 
 class Fit(NamedTuple):
-    """One table: what the polynomial stands for, the function, its interval and the coefficients for each dtype."""
+    """One polynomial: its name and meaning, the function, intervals and numbers of coefficients.
+
+    split: the coefficients follow what the rounding of the constant term lost.
+    """
 
     name: str
     meaning: str
     function: Callable[[Any], Any]
-    low: dict[str, Any]
-    high: dict[str, Any]
-    count: dict[str, int]
-    split: bool = False  # precede the coefficients by what the rounding of the constant term lost
+    intervals: tuple[Interval, Interval]
+    counts: Pair  # None where a dtype has no use for it
+    split: bool = False
 
 
-def both(value: Any) -> dict[str, Any]:
-    return {"float32": value, "float64": value}
-
-
-def remainder(function: Callable, terms: int, power: int, squared: bool = False) -> Callable:
-    """(function(x) - its Taylor terms below x**power) / x**power, and the limit at 0; of z = x*x if squared."""
+def remainder(function: Callable, power: int) -> Callable:
+    """(function(x) - its Taylor terms below x**power) / x**power, whose limit at 0 is finite."""
     series = mp.taylor(function, 0, power + 40)
 
-    def value(argument: Any) -> Any:
-        x = mp.sqrt(argument) if squared else argument
+    def value(x: Any) -> Any:
         if abs(x) < mp.mpf("0.05"):
             return mp.fsum(c * x**k for k, c in enumerate(series[power:]))
-        return (function(x) - mp.fsum(series[k] * x**k for k in range(terms))) / x**power
+        return (function(x) - mp.fsum(series[k] * x**k for k in range(power))) / x**power
 
     return value
 
 
+def of_square(function: Callable, power: int) -> Callable:
+    """The same remainder as a function of z = x*x."""
+    plain = remainder(function, power)
+    return lambda z: plain(mp.sqrt(z))
+
+
+def less_one(function: Callable) -> Callable:
+    return lambda z: function(z) - 1
+
+
 def scaled_erfc(t: Any) -> Any:
-    """(1 + 2a) exp(a*a) erfc(a) at a = 4 (1 + t) / (1 - t) (Shepherd and Laframboise, Math. Comp. 36, 1981)."""
+    """(1 + 2a) exp(a*a) erfc(a) at a = 4 (1 + t) / (1 - t).
+
+    Source: Shepherd and Laframboise, Math. Comp. 36 (1981).
+    """
     a = 4 * (1 + t) / (1 - t)
     return (1 + 2 * a) * mp.exp(a * a) * mp.erfc(a)
 
 
-def counts(float32: int, float64: int) -> dict[str, int]:
-    return {"float32": float32, "float64": float64}
+def within(low: Any, high: Any, high64: Any = None) -> tuple[Interval, Interval]:
+    """The interval for float32 and for float64."""
+    return (low, high), (low, high if high64 is None else high64)
 
 
-def ends(float32: Any, float64: Any) -> dict[str, Any]:
-    return {"float32": float32, "float64": float64}
+def squares(high: Any, high64: Any = None) -> tuple[Interval, Interval]:
+    """z = x*x for |x| up to `high`, and a hair more than reductions give."""
+    wider = mp.mpf("1.01")
+    return within(0, high**2 * wider, None if high64 is None else high64**2 * wider)
 
 
 HALF_LN2 = LN2 / 2 * mp.mpf("1.01")
-SQUARE = mp.mpf("1.01")  # intervals are a hair wider than what the reductions give
-ROOT2 = mp.sqrt(2)
+S_MAX = 3 - mp.sqrt(8)  # f / (2 + f) at 1 + f = sqrt(2)
+
+
+def twice_atanh(s: Any) -> Any:
+    return 2 * mp.atanh(s)
+
 
 FITS = [
-    Fit("EXPM1", "(exp(r) - 1 - r) / r**2, |r| <= ln(2)/2", remainder(mp.expm1, 2, 2),
-        both(-HALF_LN2), both(HALF_LN2), counts(5, 10)),
-    Fit("EXP2M1", "(2**r - 1) / r, |r| <= 1/2", remainder(lambda r: mp.expm1(r * LN2), 1, 1),
-        both(mp.mpf("-0.505")), both(mp.mpf("0.505")), counts(6, 12)),
-    Fit("LOG1P", "(log(1 + f) - f + f**2/2) / f**3, sqrt(1/2) <= 1 + f <= sqrt(2)", remainder(mp.log1p, 3, 3),
-        both(1 / ROOT2 - 1), both(ROOT2 - 1), {"float32": 9}),
-    Fit("ATANH", "(2 atanh(s) - 2 s) / s**3 in s**2, |s| <= 3 - sqrt(8)", remainder(lambda s: 2 * mp.atanh(s), 3, 3, True),
-        both(0), both((3 - mp.sqrt(8)) ** 2 * SQUARE), counts(3, 7)),
-    Fit("ATANH_5", "(2 atanh(s) - 2 s - 2 s**3/3) / s**5, the same way", remainder(lambda s: 2 * mp.atanh(s), 5, 5, True),
-        both(0), both((3 - mp.sqrt(8)) ** 2 * SQUARE), counts(4, 8)),
-    Fit("CBRT_START", "w**(-1/3), 1/2 <= w <= 4, roughly", lambda w: w ** (-mp.mpf(1) / 3),
-        both(mp.mpf(1) / 2), both(4), counts(5, 5)),
-    Fit("SIN", "(sin(r) - r) / r**3 in r**2, |r| <= pi/4", remainder(mp.sin, 3, 3, True),
-        both(0), both((PI / 4) ** 2 * SQUARE), counts(3, 6)),
-    Fit("COS", "(cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4", remainder(mp.cos, 4, 4, True),
-        both(0), both((PI / 4) ** 2 * SQUARE), counts(3, 6)),
-    Fit("TAN", "(tan(r) - r) / r**3 in r**2, |r| <= pi/4", remainder(mp.tan, 3, 3, True),
-        both(0), both((PI / 4) ** 2 * SQUARE), counts(7, 15)),
-    Fit("ASIN", "(asin(x) - x) / x**3 in x**2, |x| <= 1/2", remainder(mp.asin, 3, 3, True),
-        both(0), both(SQUARE / 4), counts(5, 13)),
-    Fit("ATAN", "(atan(x) - x) / x**3 in x**2, |x| <= 1 (float32), sqrt(2) - 1 (float64)", remainder(mp.atan, 3, 3, True),
-        both(0), ends(SQUARE, (ROOT2 - 1) ** 2 * SQUARE), counts(10, 11)),
-    Fit("SINH", "(sinh(x) - x) / x**3 in x**2, |x| <= 1", remainder(mp.sinh, 3, 3, True),
-        both(0), both(SQUARE), counts(4, 7)),
-    Fit("ERF", "erf(x)/x - 1 in x**2, |x| <= 1", remainder(mp.erf, 1, 1, True),
-        both(0), both(SQUARE), counts(7, 12)),
-    Fit("LOG_ERFC", "log(erfc(2 + t)), 1 <= 2 + t <= 4 (float32), 6 (float64)", lambda t: mp.log(mp.erfc(2 + t)),
-        both(-1), ends(mp.mpf("2.02"), mp.mpf("4.02")), counts(9, 24)),
-    Fit("ERFCX", "(1 + 2a) exp(a*a) erfc(a) in (a - 4)/(a + 4), 1/2 <= a <= 10.1 (float32), 27.3 (float64)", scaled_erfc,
-        both(mp.mpf("-0.78")), ends(mp.mpf("6.1") / mp.mpf("14.1"), mp.mpf("23.3") / mp.mpf("31.3")), counts(11, 22), True),
-]  # fmt: skip
+    Fit(
+        "EXPM1",
+        "(exp(r) - 1 - r) / r**2, |r| <= ln(2)/2",
+        remainder(mp.expm1, 2),
+        within(-HALF_LN2, HALF_LN2),
+        (5, 10),
+    ),
+    Fit(
+        "EXP2M1",
+        "(2**r - 1) / r, |r| <= 1/2",
+        remainder(lambda r: mp.expm1(r * LN2), 1),
+        within(mp.mpf("-0.505"), mp.mpf("0.505")),
+        (6, 12),
+    ),
+    Fit(
+        "LOG1P",
+        "(log(1 + f) - f + f**2/2) / f**3, sqrt(1/2) <= 1 + f <= sqrt(2)",
+        remainder(mp.log1p, 3),
+        within(1 / ROOT2 - 1, ROOT2 - 1),
+        (9, None),
+    ),
+    Fit(
+        "ATANH",
+        "(2 atanh(s) - 2 s) / s**3 in s**2, |s| <= 3 - sqrt(8)",
+        of_square(twice_atanh, 3),
+        squares(S_MAX),
+        (None, 7),
+    ),
+    Fit(
+        "ATANH_5",
+        "(2 atanh(s) - 2 s - 2 s**3/3) / s**5, the same way",
+        of_square(twice_atanh, 5),
+        squares(S_MAX),
+        (4, 8),
+    ),
+    Fit(
+        "CBRT_START",
+        "w**(-1/3), 1/2 <= w <= 4, roughly",
+        lambda w: w ** (-mp.mpf(1) / 3),
+        within(mp.mpf(1) / 2, 4),
+        (5, 5),
+    ),
+    Fit(
+        "SIN",
+        "(sin(r) - r) / r**3 in r**2, |r| <= pi/4",
+        of_square(mp.sin, 3),
+        squares(PI / 4),
+        (3, 6),
+    ),
+    Fit(
+        "COS",
+        "(cos(r) - 1 + r**2/2) / r**4 in r**2, |r| <= pi/4",
+        of_square(mp.cos, 4),
+        squares(PI / 4),
+        (3, 6),
+    ),
+    Fit(
+        "TAN",
+        "(tan(r) - r) / r**3 in r**2, |r| <= pi/4",
+        of_square(mp.tan, 3),
+        squares(PI / 4),
+        (7, 15),
+    ),
+    Fit(
+        "ASIN",
+        "(asin(x) - x) / x**3 in x**2, |x| <= 1/2",
+        of_square(mp.asin, 3),
+        squares(mp.mpf(1) / 2),
+        (5, 13),
+    ),
+    Fit(
+        "ATAN",
+        "(atan(x) - x) / x**3 in x**2, |x| <= 1 (float32), sqrt(2) - 1 (float64)",
+        of_square(mp.atan, 3),
+        squares(mp.mpf(1), ROOT2 - 1),
+        (10, 11),
+    ),
+    Fit(
+        "SINH",
+        "(sinh(x) - x) / x**3 in x**2, |x| <= 1",
+        of_square(mp.sinh, 3),
+        squares(mp.mpf(1)),
+        (4, 7),
+    ),
+    Fit(
+        "ERF",
+        "erf(x)/x - 1 in x**2, |x| <= 1",
+        less_one(of_square(mp.erf, 1)),
+        squares(mp.mpf(1)),
+        (7, 12),
+    ),
+    Fit(
+        "LOG_ERFC",
+        "log(erfc(2 + t)), 1 <= 2 + t <= 4 (float32), 6 (float64)",
+        lambda t: mp.log(mp.erfc(2 + t)),
+        within(-1, mp.mpf("2.02"), mp.mpf("4.02")),
+        (9, 24),
+    ),
+    Fit(
+        "ERFCX",
+        "(1 + 2a) exp(a*a) erfc(a) in (a - 4)/(a + 4), 1/2 <= a <= 10.1 (float32), 27.3 (float64)",
+        scaled_erfc,
+        within(mp.mpf("-0.78"), mp.mpf("6.1") / mp.mpf("14.1"), mp.mpf("23.3") / mp.mpf("31.3")),
+        (11, 22),
+        split=True,
+    ),
+]
 
 
-def coefficients(fit: Fit, dtype: str) -> tuple[list[float], Any]:
+class Split(NamedTuple):
+    """A constant as a sum of floats: how many significant bits each may have."""
+
+    name: str
+    meaning: str
+    value: Any
+    widths: tuple[list[int], list[int]]
+
+
+FULL = ([24, 24], [53, 53])
+SHORT = ([15, 24], [41, 53])  # so short that an exponent times the high part is exact
+
+SPLITS = [
+    Split(
+        "HALF_PI",
+        "pi/2 for reductions with a fused multiply-add",
+        PI / 2,
+        ([24, 24, 24], [53, 53, 53]),
+    ),
+    Split(
+        "HALF_PI_SHORT",
+        "pi/2 for reductions without: n times a short part is exact",
+        PI / 2,
+        ([12, 12, 12, 12, 24], [33, 33, 33, 53]),
+    ),
+    Split("PI", "pi in two parts", PI, FULL),
+    Split("LN2", "ln(2) in two parts, the high one short", LN2, SHORT),
+    Split("LOG10_2", "log10(2) in two parts, the high one short", LN2 / mp.log(10), SHORT),
+    Split("LOG2_E", "1 / ln(2) in two parts", 1 / LN2, FULL),
+    Split("LOG10_E", "1 / ln(10) in two parts", 1 / mp.log(10), FULL),
+    Split("TWO_THIRDS", "2/3 in two parts", mp.mpf(2) / 3, FULL),
+]
+DTYPES = ("float32", "float64")
+
+
+def coefficients(fit: Fit, index: int) -> tuple[list[float], Any]:
     """Lowest first, rounded to the dtype, and the largest error of the fit before that rounding."""
-    interval = [fit.low[dtype], fit.high[dtype]]
-    highest_first, error = mp.chebyfit(fit.function, interval, fit.count[dtype], error=True)
+    interval = list(fit.intervals[index])
+    highest_first, error = mp.chebyfit(fit.function, interval, fit.counts[index], error=True)
     values = [float(c) for c in reversed(highest_first)]
-    if fit.name == "ERF":
-        values[0] = float(highest_first[-1] - 1)
-    if dtype == "float32":
+    if DTYPES[index] == "float32":
         values = [struct.unpack("<f", struct.pack("<f", v))[0] for v in values]
     if fit.split:
         values.insert(0, float(highest_first[-1] - mp.mpf(values[0])))
@@ -115,7 +247,7 @@ def coefficients(fit: Fit, dtype: str) -> tuple[list[float], Any]:
 
 
 def parts(value: Any, widths: list[int]) -> list[float]:
-    """Floats that sum to the value, each with at most so many significant bits, each nearest to what is left."""
+    """Floats that sum to the value, each the nearest of its width to what is left."""
     found = []
     for width in widths:
         exponent = int(mp.floor(mp.log(abs(value), 2)))
@@ -126,43 +258,6 @@ def parts(value: Any, widths: list[int]) -> list[float]:
     return found
 
 
-# name: (meaning, value, widths of the parts for each dtype)
-SPLITS: dict[str, tuple[str, Any, dict[str, list[int]]]] = {
-    "HALF_PI": (
-        "pi/2 for reductions with a fused multiply-add",
-        PI / 2,
-        {"float32": [24, 24, 24], "float64": [53, 53, 53]},
-    ),
-    "HALF_PI_SHORT": (
-        "pi/2 for reductions without: n times a short part is exact",
-        PI / 2,
-        {"float32": [12, 12, 12, 12, 24], "float64": [33, 33, 33, 53]},
-    ),
-    "PI": ("pi in two parts", PI, {"float32": [24, 24], "float64": [53, 53]}),
-    "LN2": (
-        "ln(2) in two parts, the high part so short that an exponent times it is exact",
-        LN2,
-        {"float32": [15, 24], "float64": [41, 53]},
-    ),
-    "TWO_THIRDS": (
-        "2/3 in two parts",
-        mp.mpf(2) / 3,
-        {"float32": [24, 24], "float64": [53, 53]},
-    ),
-    "LOG10_2": (
-        "log10(2) in two parts, the same way",
-        LN2 / mp.log(10),
-        {"float32": [15, 24], "float64": [41, 53]},
-    ),
-    "LOG2_E": ("1 / ln(2) in two parts", 1 / LN2, {"float32": [24, 24], "float64": [53, 53]}),
-    "LOG10_E": (
-        "1 / ln(10) in two parts",
-        1 / mp.log(10),
-        {"float32": [24, 24], "float64": [53, 53]},
-    ),
-}
-
-
 def two_over_pi_words() -> list[int]:
     """64 zero bits and the first 1216 bits of 2/pi, as 64-bit words."""
     with mp.workdps(400):
@@ -170,37 +265,33 @@ def two_over_pi_words() -> list[int]:
     return [0] + [(bits >> (64 * k)) & (2**64 - 1) for k in reversed(range(19))]
 
 
-def print_splits() -> None:
-    for name, (meaning, value, widths) in SPLITS.items():
-        print(f"# {meaning}")
-        print(f"{name} = {{")
-        for dtype, bits in widths.items():
-            print(f'    "{dtype}": (')
-            for part in parts(value, bits):
-                print(f"        {part!r},")
-            print("    ),")
-        print("}")
+def table(name: str, meaning: str, rows: dict[str, tuple[list[float], str]]) -> list[str]:
+    """The lines of one dictionary: dtype -> numbers, with a note for each dtype."""
+    lines = [f"# {meaning}", f"{name} = {{"]
+    for dtype, (values, note) in rows.items():
+        lines.append(f'    "{dtype}": ({note}')
+        lines += [f"        {v!r}," for v in values]
+        lines.append("    ),")
+    return [*lines, "}"]
 
 
-def main() -> None:
-    print('"""Polynomial coefficients, lowest first; written by `fit`, do not edit."""\n')
+def module() -> str:
+    """The text of tables.py."""
+    lines = ['"""Coefficients, lowest first, and constants; written by `fit`, do not edit."""', ""]
     for fit in FITS:
-        print(f"# {fit.meaning}")
-        print(f"{fit.name} = {{")
-        for dtype in fit.count:
-            values, error = coefficients(fit, dtype)
-            print(f'    "{dtype}": (  # |error| < {mp.nstr(error, 2)}')
-            for value in values:
-                print(f"        {value!r},")
-            print("    ),")
-        print("}")
-    print_splits()
-    print("# 64 zero bits, then the bits of 2/pi, highest first")
-    print("TWO_OVER_PI = (")
-    for word in two_over_pi_words():
-        print(f"    0x{word:016X},")
-    print(")")
+        rows = {}
+        for index, dtype in enumerate(DTYPES):
+            if fit.counts[index] is not None:
+                values, error = coefficients(fit, index)
+                rows[dtype] = (values, f"  # |error| < {mp.nstr(error, 2)}")
+        lines += table(fit.name, fit.meaning, rows)
+    for split in SPLITS:
+        rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths)}
+        lines += table(split.name, split.meaning, rows)
+    lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
+    lines += [f"    0x{word:016X}," for word in two_over_pi_words()]
+    return "\n".join([*lines, ")", ""])
 
 
 if __name__ == "__main__":
-    main()
+    print(module(), end="")

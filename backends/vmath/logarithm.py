@@ -1,7 +1,8 @@
 """log, log2, log10, log1p and what is built on them: softplus, logaddexp, asinh, acosh, atanh.
 
-x = 2**k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f + tail(f), where float32 takes the tail from one
-polynomial in f and float64 from one in s = f / (2 + f) (fdlibm's e_log.c: half the degree for one division).
+x = 2**k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); log(1 + f) = f + tail(f), where float32 takes
+the tail from one polynomial in f and float64 from one in s = f / (2 + f) (fdlibm's e_log.c: half
+the degree for one division).
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def log_sigmoid(x: Num) -> Num:
 
 @function("logaddexp", float32=(2.5, 2.5), float64=(2.0, 2.0), arity=2)
 def logaddexp(x: Num, y: Num) -> Num:
-    """log(exp(x) + exp(y)); the bound is in units of the larger argument or of the result, if that is larger."""
+    """log(exp(x) + exp(y)); its bound is in units of the larger argument, or result if larger."""
     swap = x < y
     high, low = where(swap, y, x), where(swap, x, y)
     gap = where(x.eq(y), x.const(0.0), low - high)  # equal infinities: no inf - inf
@@ -139,7 +140,7 @@ def logaddexp(x: Num, y: Num) -> Num:
 
 @function("asinh", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def asinh(x: Num) -> Num:
-    """log1p(a + a**2 / (1 + sqrt(1 + a**2))) with a = |x|; log(a) + log(2) where the square would overflow."""
+    """log1p(a + a**2 / (1 + sqrt(1 + a**2))), a = |x|; log(a) + log(2) where a is huge."""
     a = abs(x)
     huge = a >= 2.0 ** (x.format.mant + 5)
     inside = where(huge, a.const(1.0), a)
@@ -153,7 +154,7 @@ def asinh(x: Num) -> Num:
 
 @function("acosh", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def acosh(x: Num) -> Num:
-    """log1p(t + sqrt(2t + t**2)) with t = x - 1; log(x) + log(2) where the square would overflow."""
+    """log1p(t + sqrt(2t + t**2)) with t = x - 1; log(x) + log(2) where x is huge."""
     huge = x >= 2.0 ** (x.format.mant + 5)
     t = where(huge, x.const(1.0), x) - 1.0
     root = sqrt(fma(t, t, t + t))

@@ -1,4 +1,4 @@
-"""Numbers under construction: loop IR values with Python's operators, so that formulas read as formulas."""
+"""Loop IR values with Python's operators, so that formulas read as formulas."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def at_least(x: Num, limit: float) -> Num:
 
 
 def polynomial(x: Num, coefficients: Sequence[float]) -> Num:
-    """Horner's scheme, lowest coefficient first: the fewest instructions; throughput hides its latency."""
+    """Horner's scheme, lowest coefficient first: the fewest instructions there are."""
     result = x.const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         result = fma(result, x, c)

@@ -29,7 +29,7 @@ def product(a: Double, b: Double) -> Double:
 def log_double(parts: Split) -> Double:
     """k ln(2) + log(1 + f) with a relative error of about 2**-66 (float64) or 2**-36 (float32).
 
-    log(1 + f) = 2 s + s**3 (2/3 + s**2 P(s**2)) with s = f / (2 + f), all but P in double precision.
+    log(1 + f) = 2 s + s**3 (2/3 + s**2 P(s**2)) with s = f / (2 + f), all but P in two parts.
     """
     k, f = parts
     dtype = f.format.dtype
@@ -91,7 +91,9 @@ def pow(x: Num, y: Num) -> Num:
 
 @function("cbrt", float32=(1.5, 1.5), float64=(1.5, 1.5))
 def cbrt(x: Num) -> Num:
-    """x = w 8**n with 1/2 <= w < 4; two steps of fourth order towards w**(-1/3), then one of Newton towards w**(1/3)."""
+    """x = w 8**n with 1/2 <= w < 4; two steps of third order towards w**(-1/3), one of Newton's
+    towards w**(1/3).
+    """
     form = x.format
     a = abs(x)
     subnormal = a < form.tiny
@@ -115,7 +117,7 @@ def cbrt(x: Num) -> Num:
     return where((a > 0.0) & (a < INF), root, x)
 
 
-# Scaling of hypot: (above, factor) and (below, factor), so that squares neither overflow nor vanish.
+# Scaling of hypot, (above, factor) and (below, factor): squares neither overflow nor vanish.
 HYPOT = {
     "float32": ((2.0**60, 2.0**-70), (2.0**-40, 2.0**90)),
     "float64": ((2.0**500, 2.0**-600), (2.0**-400, 2.0**700)),

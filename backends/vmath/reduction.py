@@ -1,8 +1,8 @@
 """Argument reduction of the circular functions: x = n pi/2 + r, right for every finite x.
 
-Moderate arguments take Cody and Waite's way: pi/2 in parts, subtracted one after the other. Large ones take Payne and
-Hanek's: the product of the significand with just those bits of 2/pi that matter, in integers, float32 as float64. That
-way is a branch, taken if any lane is large.
+Moderate arguments take Cody and Waite's way: pi/2 in parts, subtracted one after the other. Large
+ones take Payne and Hanek's: the product of the significand with just those bits of 2/pi that
+matter, in integers, float32 as float64. That way is a branch, taken if any lane is large.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def reduce(a: Num, careful: bool) -> Reduced:
 
 
 def moderate(a: Num, careful: bool) -> Reduced:
-    """Cody and Waite: n times each of the first parts is exact, and so is the difference while it is large."""
+    """Cody and Waite: n times each of the first parts is exact, and so are the differences."""
     dtype, has_fma = a.format.dtype, a.at.has_fma
     shifted = fma(a, 2.0 / tables.PI[dtype][0], a.format.magic)
     n = shifted - a.format.magic
@@ -71,7 +71,7 @@ def any_size(a: Num) -> Reduced:
 
 
 def _payne_hanek(a: Num) -> Reduced:
-    """a = m 2**e with a 53-bit integer m: 4 frac(m frac(2**(e - 2) 2/pi)) is what matters of 2 a / pi."""
+    """a = m 2**e with a 53-bit integer m: 2 a / pi is 4 frac(m frac(2**(e - 2) 2/pi)) modulo 4."""
     bits = a.bits()
     mantissa = (bits & ((1 << 52) - 1)) | (1 << 52)
     start = (bits >> 52) - 1013  # of the window, among the bits of TWO_OVER_PI
@@ -94,7 +94,7 @@ def _payne_hanek(a: Num) -> Reduced:
 
 
 def _window(start: Num) -> list[Num]:
-    """192 bits of TWO_OVER_PI from bit `start`, as three words, highest first: a barrel shifter of selects, no gather."""
+    """192 bits of TWO_OVER_PI from bit `start`, as three words, highest first: a barrel shifter."""
     words = [start.const(w) for w in tables.TWO_OVER_PI]
     for step in (16, 8, 4, 2, 1):
         taken = (start & (64 * step)).ne(0)
@@ -108,7 +108,7 @@ def _window(start: Num) -> list[Num]:
 
 
 def _top_of_product(mantissa: Num, window: list[Num]) -> tuple[Num, Num]:
-    """The upper 128 of the lower 192 bits of mantissa * window, by 32-bit digits; no sum exceeds 64 bits."""
+    """The upper 128 of the lower 192 bits of mantissa * window, by 32-bit digits in 64 bits."""
     mask = (1 << 32) - 1
     m0, m1 = mantissa & mask, mantissa >> 32
     digits = [d for word in reversed(window) for d in (word & mask, word >> 32)]

@@ -16,7 +16,7 @@ class Bound(NamedTuple):
 
 
 class MathFunction(NamedTuple):
-    """One elementary function: how many arguments, its formula over numbers, its error bound for each dtype."""
+    """One elementary function: number of arguments, formula over numbers, error bound by dtype."""
 
     name: str
     arity: int
@@ -30,7 +30,7 @@ FUNCTIONS: dict[str, MathFunction] = {}
 def function(
     name: str, float32: tuple[float, float], float64: tuple[float, float], arity: int = 1
 ) -> Callable[[Callable[..., Num]], Callable[..., Num]]:
-    """Enter a formula into FUNCTIONS; float32 and float64 are (bound with FMA, bound without) in ulp."""
+    """Enter a formula into FUNCTIONS; bounds in ulp are (with FMA, without)."""
 
     def enter(build: Callable[..., Num]) -> Callable[..., Num]:
         ulp = {"float32": Bound(*float32), "float64": Bound(*float64)}

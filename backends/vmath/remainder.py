@@ -12,8 +12,8 @@ from .registry import function
 def fmod(x: Num, y: Num) -> Num:
     """x - trunc(x / y) y, exactly, with the sign of x (C fmod).
 
-    A quotient of few bits takes one division; if any lane has a larger one, the digits of its quotient are taken from
-    the integer significands, mant - 2 at a time.
+    A quotient of few bits takes one division; if any lane has a larger one, the lanes divide their
+    significands digit by digit, mant - 3 bits at a time.
     """
     form = x.format
     ax, ay = abs(x), abs(y)
@@ -30,7 +30,7 @@ def fmod(x: Num, y: Num) -> Num:
 
 
 def reduce_once(a: Num, b: Num) -> Num:
-    """a mod b for 0 <= a and a quotient below 2**(mant - 2): the nearest multiple is taken off, and b added if that was too much."""
+    """a mod b for a >= 0 and a / b below 2**(mant - 2), by the nearest multiple of b."""
     whole = 2.0**a.format.mant
     multiple = (a / b + whole) - whole
     product = two_product(multiple, b)
@@ -43,7 +43,8 @@ def _long(ax: Num, ay: Num) -> Num:
     form = ax.format
     x_exponent, x_digits = _significand(ax)
     y_exponent, divisor = _significand(ay)
-    gap = where(ax < ay, x_exponent.const(0), x_exponent - y_exponent)
+    # not "ax < ay": a NaN must not make a gap that takes billions of turns
+    gap = where(ax >= ay, x_exponent - y_exponent, x_exponent.const(0))
     most = form.mant - 3
 
     def step(rest: Num, gap: Num) -> tuple[Num, list[Num]]:
@@ -58,7 +59,7 @@ def _long(ax: Num, ay: Num) -> Num:
 
 
 def _significand(a: Num) -> tuple[Num, Num]:
-    """(biased exponent, which wraps below zero for subnormals; significand in [2**mant, 2**(mant + 1)))."""
+    """(biased exponent, wrapping below 0 for subnormals; significand from 2**mant, a float)."""
     form = a.format
     subnormal = a < form.tiny
     up = form.mant + 1

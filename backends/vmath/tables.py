@@ -1,4 +1,4 @@
-"""Polynomial coefficients, lowest first; written by `fit`, do not edit."""
+"""Coefficients, lowest first, and constants; written by `fit`, do not edit."""
 
 # (exp(r) - 1 - r) / r**2, |r| <= ln(2)/2
 EXPM1 = {
@@ -63,11 +63,6 @@ LOG1P = {
 }
 # (2 atanh(s) - 2 s) / s**3 in s**2, |s| <= 3 - sqrt(8)
 ATANH = {
-    "float32": (  # |error| < 1.9e-7
-        0.6666668653488159,
-        0.39988550543785095,
-        0.29590317606925964,
-    ),
     "float64": (  # |error| < 3.3e-16
         0.666666666666667,
         0.3999999999989322,
@@ -394,7 +389,7 @@ PI = {
         1.2246467991473532e-16,
     ),
 }
-# ln(2) in two parts, the high part so short that an exponent times it is exact
+# ln(2) in two parts, the high one short
 LN2 = {
     "float32": (
         0.693145751953125,
@@ -405,18 +400,7 @@ LN2 = {
         -1.7239444525614835e-13,
     ),
 }
-# 2/3 in two parts
-TWO_THIRDS = {
-    "float32": (
-        0.6666666865348816,
-        -1.9868215517249155e-08,
-    ),
-    "float64": (
-        0.6666666666666666,
-        3.700743415417188e-17,
-    ),
-}
-# log10(2) in two parts, the same way
+# log10(2) in two parts, the high one short
 LOG10_2 = {
     "float32": (
         0.301025390625,
@@ -447,6 +431,17 @@ LOG10_E = {
     "float64": (
         0.4342944819032518,
         1.098319650216765e-17,
+    ),
+}
+# 2/3 in two parts
+TWO_THIRDS = {
+    "float32": (
+        0.6666666865348816,
+        -1.9868215517249155e-08,
+    ),
+    "float64": (
+        0.6666666666666666,
+        3.700743415417188e-17,
     ),
 }
 # 64 zero bits, then the bits of 2/pi, highest first

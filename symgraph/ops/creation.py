@@ -176,13 +176,19 @@ def _row(m: SizeLike) -> Expr:
 def tril(x: Any, k: int = 0) -> Expr:
     """The last two axes' triangle on and below the k-th diagonal; zeros above it."""
     node = _at_least_matrix("tril", x)
-    return where(tri(*node.array_type.shape[-2:], k, bool_), node, 0)
+    return where(_below(node, k), node, 0)
 
 
 def triu(x: Any, k: int = 0) -> Expr:
     """The last two axes' triangle on and above the k-th diagonal; zeros below it."""
     node = _at_least_matrix("triu", x)
-    return where(tri(*node.array_type.shape[-2:], k - 1, bool_), 0, node)
+    return where(_below(node, k - 1), 0, node)
+
+
+def _below(x: Expr, k: int) -> Expr:
+    """bool: on or below the k-th diagonal of the last two axes."""
+    rows, columns = x.array_type.shape[-2:]
+    return tri(rows, columns, k, bool_)
 
 
 def _at_least_matrix(what: str, x: Any) -> Expr:

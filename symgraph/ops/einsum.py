@@ -46,7 +46,7 @@ def einsum(subscripts: str, *values: Any) -> Expr:
         terms = [t for i, t in enumerate(terms) if i not in pair]
         kept = set(result).union(*[t.labels for t in terms])
         chosen = [_sum_unused(t, kept, chosen) for t in chosen]
-        terms.append(_multiply(*chosen, kept) if len(chosen) == 2 else chosen[0])
+        terms.append(_multiply(chosen[0], chosen[1], kept) if len(chosen) == 2 else chosen[0])
     (last,) = terms
     return _arrange(_sum_unused(last, set(result), [last]), result, sizes)
 

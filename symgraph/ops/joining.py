@@ -155,7 +155,7 @@ def tile(x: Any, reps: Any) -> Expr:
         as_dim(r, "tile: reps") for r in (reps if isinstance(reps, (tuple, list)) else (reps,))
     ]
     rank = max(node.ndim, len(counts))
-    counts = [1] * (rank - len(counts)) + counts
+    counts = [*[1] * (rank - len(counts)), *counts]
     shape = (1,) * (rank - node.ndim) + node.array_type.shape
     pairs = [p for count, size in zip(counts, shape) for p in (count, size)]
     apart = reshape_to(node, tuple(p for size in shape for p in (1, size)))

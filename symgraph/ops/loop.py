@@ -20,7 +20,7 @@ import numpy as np
 from .. import dims
 from ..arraytype import Array, Tuple
 from ..dims import Atom, SizeLike, dim_min, evaluate_dim
-from ..dtypes import DType, dtype, promote, scalar_dtype, weak
+from ..dtypes import DType, promote, scalar_dtype, weak
 from ..errors import DTypeError, GraphError, InternalError, ShapeError, SymgraphError
 from ..expr import Expr, apply, substitute, toposort, user_site
 from ..grad import backpropagate, zeros_like_type
@@ -34,7 +34,6 @@ from ..region import (
     note_draw,
     placeholder,
     recording_draws,
-    substitute_type,
 )
 from .define import _is_weak as is_number
 from .define import cast
@@ -95,8 +94,9 @@ class Scan(Op):
         n = int(arrays[0].shape[0]) if self.sequences else evaluate_dim(self.n_steps, self.sizes)
         if n < 0:
             raise ShapeError(f"scan: number of steps is {n}")
-        types = self._inner([Array(dtype(a.dtype), a.shape) for a in arrays])
-        runner = Runner(self.region, [t.shape for t in types], self.sizes)
+        shapes = [a.shape for a in arrays]
+        shapes[: self.sequences] = [s[1:] for s in shapes[: self.sequences]]
+        runner = Runner(self.region, shapes, self.sizes)
         stacked = [self._room(n, r, runner.sizes) for r in self.region.results]
         sequences = arrays[: self.sequences]
         states = list(arrays[self.sequences : self.sequences + self.states])
@@ -110,8 +110,8 @@ class Scan(Op):
 
     def _room(self, n: int, result: Expr, sizes: Mapping[Atom, Any]) -> np.ndarray:
         """An array for n values of a result of the region."""
-        type = substitute_type(result.array_type, sizes)
-        return np.empty((n, *(evaluate_dim(s, sizes) for s in type.shape)), type.dtype.np)
+        shape = [evaluate_dim(s, sizes) for s in result.array_type.shape]
+        return np.empty((n, *shape), result.dtype.np)
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Any) -> list[Expr | None]:
         return self.vjp_partial(inputs, output, cotangent, [x.dtype.is_inexact for x in inputs])

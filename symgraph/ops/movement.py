@@ -270,9 +270,10 @@ def slice_axis(x: Expr, axis: int, start: SizeLike, size: SizeLike, step: int = 
     shape = x.array_type.shape
     if step == 1 and start == 0 and size == shape[axis]:
         return x
-    starts, sizes, steps = [0] * len(shape), list(shape), [1] * len(shape)
-    starts[axis], sizes[axis], steps[axis] = start, size, step  # type: ignore[call-overload]
-    return apply(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
+    axes = range(len(shape))
+    starts = tuple(start if a == axis else 0 for a in axes)
+    sizes = tuple(size if a == axis else shape[a] for a in axes)
+    return apply(Slice(starts, sizes, tuple(step if a == axis else 1 for a in axes)), x)
 
 
 def place_axis(x: Expr, axis: int, start: SizeLike, total: SizeLike, fill: Any = 0) -> Expr:

@@ -1,13 +1,16 @@
 """Normal numbers from random bits, the same to the last bit on every target.
 
-One formula, written over the operations that IEEE 754 rounds correctly (+ - * / sqrt, conversions, no fused multiply-add,
-no library function), serves compiled code (`lower`) and the reference (`evaluate`, through `NumpyBuilder`).
+One formula, written over the operations that IEEE 754 rounds correctly (+ - * / sqrt, conversions,
+no fused multiply-add, no library function), serves compiled code (`lower`) and the reference
+(`evaluate`, through `NumpyBuilder`).
 
-The top bit is the sign; the others are the tail probability p = (m + 1/2) / 2**n in (0, 1/2], whose normal quantile is
+The top bit is the sign; the others are the tail probability p = (m + 1/2) / 2**n in (0, 1/2], whose
+normal quantile is
 taken by rational approximations: the range near 1/2, and the tail in r = sqrt(-log(p)).
 
-Source: M. J. Wichura, Algorithm AS 241: the percentage points of the normal distribution, Applied Statistics 37 (1988):
-PPND7 for float32 (1 part in 1e7, up to 6.2), PPND16 for float64 (1 part in 1e16, up to 9.1).
+Source: M. J. Wichura, Algorithm AS 241: the percentage points of the normal distribution, Applied
+Statistics 37 (1988): PPND7 for float32 (1 part in 1e7, up to 6.2), PPND16 for float64 (1 part in
+1e16, up to 9.1).
 """
 
 from __future__ import annotations
@@ -201,8 +204,8 @@ class Number:
 def normal_quantile(b: ScalarBuilder, bits: Any, method: Method) -> Any:
     """The normal number that the bits stand for."""
     word = Number(b, bits)
-    top = 1 << (method.bits - 1)
-    p = ((word & (top - 1)).cast(method.dtype) + 0.5) * 2.0**-method.bits
+    top = method.bits - 1
+    p = ((word & ((1 << top) - 1)).cast(method.dtype) + 0.5) * 2.0**-method.bits
     q = p.const(0.5) - p
     near = q * _rational(p.const(0.180625) - q * q, method.centre)
     r = _minus_log(p, method).sqrt()
@@ -210,7 +213,7 @@ def normal_quantile(b: ScalarBuilder, bits: Any, method: Method) -> Any:
     if method.far is not None:
         tail = (r <= 5.0).choose(tail, _rational(r, method.far))
     size = (q <= 0.425).choose(near, tail)
-    return (word >= top).choose(size.neg(), size).value
+    return ((word >> top) >= 1).choose(size.neg(), size).value
 
 
 def _rational(x: Number, f: Rational) -> Number:
@@ -226,14 +229,15 @@ def _polynomial(x: Number, coefficients: Sequence[float]) -> Number:
 
 
 def _minus_log(p: Number, method: Method) -> Number:
-    """-log(p) of a normal number: p = f * 2**e with f in [1, 2), log(f) by the series of atanh around sqrt(2)."""
+    """-log(p): p = f * 2**e with f in [1, 2), log(f) by the series of atanh around sqrt(2)."""
     integer = f"int{method.bits}"
     bias = (1 << (method.bits - method.mantissa - 2)) - 1
     raw = p.bitcast(integer)
     exponent = ((raw >> method.mantissa) - bias).cast(method.dtype)
-    fraction = ((raw & ((1 << method.mantissa) - 1)) | (bias << method.mantissa)).bitcast(method.dtype)
+    ones = bias << method.mantissa
+    f = ((raw & ((1 << method.mantissa) - 1)) | ones).bitcast(method.dtype)
     root = math.sqrt(2.0)
-    s = (fraction - root) / (fraction + root)
+    s = (f - root) / (f + root)
     series = _polynomial(s * s, [2.0 / (2 * k + 1) for k in range(method.log_terms)])
     return ((exponent + 0.5) * math.log(2.0) + s * series).neg()
 

@@ -1,11 +1,13 @@
-"""Random numbers: counter-based draws (Philox4x32-10), so that they depend on nothing but seed, stream, call and index.
+"""Random numbers: counter-based draws that depend on seed, stream, call and index alone.
 
 A draw's numbers are the words of Philox blocks:
     key      the low and high halves of state[0], the seed
-    counter  (block number low, block number high, low half of state[1] = the call, the draw's stream number)
-The four words of block b are words 4b .. 4b + 3 of the draw. An element of `RandomBits` takes `words` of them in C order
-(two make a uint64, the low half first). Every distribution is made of bits by elementwise expressions, so one kernel is
-all a backend needs, and every target and `evaluate` give the same bits.
+    counter  (block number low, block number high, low half of state[1] = the call, the draw's
+    stream number)
+The four words of block b are words 4b .. 4b + 3 of the draw. An element of `RandomBits` takes
+`words` of them in C order (two make a uint64, the low half first). Every distribution is made of
+bits by elementwise expressions, so one kernel is all a backend needs, and every target and
+`evaluate` give the same bits.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ from ..errors import DTypeError, InternalError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import Shared, constant, lift, shared
 from ..op import Op
+from ..philox import philox4x32
 from ..region import note_draw
 from . import elementwise as ew
 from .define import broadcast_shapes, cast
 from .movement import broadcast_by
+from .normal import normal_from_bits
 from .reduce import cumsum
 from .shaping import sizes as as_sizes
 
@@ -69,7 +73,7 @@ class RandomBits(Draw):
         return Array(uint32 if self.words == 1 else uint64, self.shape)
 
     def evaluate(self, state: np.ndarray) -> np.ndarray:
-        count = int(product(self.shape))  # type: ignore[arg-type]
+        count = int(product(self.shape))
         words = random_words(state, self.stream, count * self.words)
         return (words if self.words == 1 else pair(words)).reshape(self.shape)
 
@@ -81,8 +85,8 @@ class RandomBits(Draw):
 class Permutation(Draw):
     """0 .. size - 1 shuffled (Fisher and Yates), int64, once for each element of `batch`.
 
-    Shuffle number b goes down from i = size - 1 to 1 and exchanges places i and j, j being the high half of the product
-    of (i + 1) with the 64-bit number b * size + i of the draw.
+    Shuffle number b goes down from i = size - 1 to 1 and exchanges places i and j, j being the high
+    half of the product of (i + 1) with the 64-bit number b * size + i of the draw.
     """
 
     name = "permutation"
@@ -95,7 +99,7 @@ class Permutation(Draw):
         return Array(int64, (*self.batch, self.size))
 
     def evaluate(self, state: np.ndarray) -> np.ndarray:
-        shuffles = int(product(self.batch))  # type: ignore[arg-type]
+        shuffles = int(product(self.batch))
         words = random_words(state, self.stream, 2 * shuffles * self.size)
         numbers = pair(words).reshape(shuffles, self.size)
         partners = multiply_high(numbers, np.arange(1, self.size + 1, dtype=np.uint64))
@@ -109,8 +113,6 @@ class Permutation(Draw):
 
 def random_words(state: np.ndarray, stream: int, count: int) -> np.ndarray:
     """The first `count` words of a draw, uint32."""
-    from ..philox import philox4x32
-
     blocks = np.arange(-(-count // BLOCK), dtype=np.uint64)
     key, call = int(state[0]), int(state[1])
     low, high = (blocks & _LOW).astype(np.uint32), (blocks >> _HALF).astype(np.uint32)
@@ -129,7 +131,7 @@ def pair(words: np.ndarray) -> np.ndarray:
 
 
 def multiply_high(a: Any, b: Any) -> Any:
-    """The high 64 bits of a product of uint64: b numbers 0 .. b - 1 from random a. Arrays or expressions."""
+    """The high 64 bits of a product of uint64: 0 .. b - 1 from random a. Arrays or expressions."""
     a_low, a_high, b_low, b_high = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
     first = a_high * b_low + ((a_low * b_low) >> _HALF)
     second = a_low * b_high + (first & _LOW)
@@ -145,7 +147,7 @@ def shuffled(partners: Sequence[int]) -> list[int]:
     return order
 
 
-# ------------------------------------------------------------------------------------------- streams
+# -------------------------------------------------------------------------------------- streams
 
 #: how many random bits make a number in [0, 1) that the dtype holds exactly
 _PRECISION: dict[DType, int] = {float16: 11, bfloat16: 8, float32: 24, float64: 53}
@@ -154,11 +156,12 @@ _PRECISION: dict[DType, int] = {float16: 11, bfloat16: 8, float32: 24, float64: 
 class RandomStream:
     """A source of random expressions, each with a stream of its own.
 
-    Every call to a method makes a new draw; using its result twice uses the same numbers. Each call of a compiled
-    function draws anew (the state is a shared variable that the function updates). Equal seeds give equal numbers, on
-    every machine. Inside a loop each step has its own numbers.
+    Every call to a method makes a new draw; using its result twice uses the same numbers. Each call
+    of a compiled function draws anew (the state is a shared variable that the function updates).
+    Equal seeds give equal numbers, on every machine. Inside a loop each step has its own numbers.
 
-    Shapes: an int or a tuple of sizes; by default that of the parameters. Parameters may be expressions.
+    Shapes: an int or a tuple of sizes; by default that of the parameters. Parameters may be
+    expressions.
     dtype: the default float, unless given.
 
     Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
@@ -207,8 +210,10 @@ class RandomStream:
 
     # --- floats
 
-    def uniform(self, shape: Any = None, low: Any = 0.0, high: Any = 1.0, dtype: Any = None) -> Expr:
-        """Numbers in [low, high); as everywhere in floating point, low + (high - low) * u may round to high."""
+    def uniform(
+        self, shape: Any = None, low: Any = 0.0, high: Any = 1.0, dtype: Any = None
+    ) -> Expr:
+        """Numbers in [low, high); low + (high - low) * u may round to high, as in NumPy."""
         d = self._float(dtype, low, high)
         size = _shape("uniform", shape, low, high)
         u = self._unit(size, d)
@@ -222,16 +227,14 @@ class RandomStream:
         p = _PRECISION[d]
         words = 2 if p > 32 else 1
         wide = d if p >= 24 else float32
-        kept = self._bits(shape, words) >> (32 * words - p)
+        kept = ew.right_shift(self._bits(shape, words), 32 * words - p)
         return cast(cast(kept, wide) * 2.0**-p, d)
 
     def normal(self, shape: Any = None, mean: Any = 0.0, std: Any = 1.0, dtype: Any = None) -> Expr:
         """Normally distributed numbers."""
-        from .normal import normal_from_bits
-
         d = self._float(dtype, mean, std)
         size = _shape("normal", shape, mean, std)
-        z = normal_from_bits(self._bits(size, 2), d)
+        z = normal_from_bits(self._bits(size, 2 if d is float64 else 1), d)
         if not _is(std, 1):
             z = z * cast(lift(std, d), d)
         return z if _is(mean, 0) else z + cast(lift(mean, d), d)
@@ -242,11 +245,15 @@ class RandomStream:
         u = self._unit(_shape("exponential", shape, scale), d)
         return ew.neg(ew.log1p(ew.neg(u))) * cast(lift(scale, d), d)
 
-    def gumbel(self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None) -> Expr:
+    def gumbel(
+        self, shape: Any = None, loc: Any = 0.0, scale: Any = 1.0, dtype: Any = None
+    ) -> Expr:
         """Gumbel distributed numbers: the largest of many."""
         d = self._float(dtype, loc, scale)
         e = self.exponential(_shape("gumbel", shape, loc, scale), dtype=d)
-        floor = constant(2.0 ** -_PRECISION[d], d)  # an exponential draw may be 0, whose log is not finite
+        floor = constant(
+            2.0 ** -_PRECISION[d], d
+        )  # an exponential draw may be 0, whose log is not finite
         return cast(lift(loc, d), d) - cast(lift(scale, d), d) * ew.log(ew.maximum(e, floor))
 
     def _float(self, dtype: Any, *parameters: Any) -> DType:
@@ -254,7 +261,10 @@ class RandomStream:
         if dtype is not None:
             d = as_dtype(dtype)
         else:
-            d = next((x.dtype for x in parameters if isinstance(x, Expr) and x.dtype.is_float), default_float())
+            d = next(
+                (x.dtype for x in parameters if isinstance(x, Expr) and x.dtype.is_float),
+                default_float(),
+            )
         if d not in _PRECISION:
             raise DTypeError(f"random: expected a float dtype, got {d}", site=user_site())
         return d
@@ -262,7 +272,7 @@ class RandomStream:
     # --- discrete
 
     def bernoulli(self, shape: Any = None, p: Any = 0.5, dtype: Any = bool_) -> Expr:
-        """True (or 1) with probability p, which is resolved to 2**-24 (2**-53 for a float64 expression)."""
+        """True (or 1) with probability p, resolved to 2**-24 (2**-53 for a float64 expression)."""
         wide = isinstance(p, Expr) and p.dtype is float64
         d = float64 if wide else float32
         u = self._unit(_shape("bernoulli", shape, p), d)
@@ -280,11 +290,15 @@ class RandomStream:
     def integers(self, low: Any, high: Any = None, shape: Any = None, dtype: Any = int64) -> Expr:
         """Integers in [low, high), or [0, low) if high is not given.
 
-        Each is the high half of a random 64-bit number times (high - low): the probabilities differ by at most
-        2**-64 from each other. An empty range gives low.
+        Each is the high half of a random 64-bit number times (high - low): the probabilities differ
+        by at most 2**-64 from each other. An empty range gives low.
         """
         start, stop = (0, low) if high is None else (low, high)
-        if not isinstance(start, Expr) and not isinstance(stop, Expr) and np.any(np.asarray(start) >= np.asarray(stop)):
+        if (
+            not isinstance(start, Expr)
+            and not isinstance(stop, Expr)
+            and np.any(np.asarray(start) >= np.asarray(stop))
+        ):
             raise ShapeError(f"integers: the range [{start}, {stop}) is empty", site=user_site())
         bottom, top = (_whole("integers", x) for x in (start, stop))
         size = _shape("integers", shape, bottom, top)
@@ -299,7 +313,10 @@ class RandomStream:
         """
         weights = lift(p)
         if not weights.ndim or not weights.dtype.is_float:
-            raise ShapeError(f"categorical: expected floats of rank 1 or more, got {weights.type}", site=user_site())
+            raise ShapeError(
+                f"categorical: expected floats of rank 1 or more, got {weights.type}",
+                site=user_site(),
+            )
         sums = cumsum(weights, axis=-1)
         size = (*as_sizes(shape, "categorical"), *weights.array_type.shape[:-1])
         u = self._unit(size, weights.dtype)[..., None]
@@ -324,7 +341,7 @@ def _is(x: Any, value: float) -> bool:
 
 
 def _shape(what: str, shape: Any, *parameters: Any) -> Shape:
-    """The result's shape: the parameters' common one, or the given one, to which they must broadcast."""
+    """The result's shape: the parameters', or the given one, to which they must broadcast."""
     natural = broadcast_shapes(what, *[lift(p).array_type.shape for p in parameters])
     if shape is None:
         return natural

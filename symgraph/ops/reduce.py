@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arraytype import Array
 from ..dims import Shape, SizeLike, product, require_le
-from ..dtypes import DType, bool_, int64, uint64
+from ..dtypes import DType, bool_, float32, int64, uint64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
@@ -107,7 +107,8 @@ def _spread(y: Expr, x: Expr, axes: Sequence[int]) -> Expr:
 
 def _extreme_vjp(x: Expr, axes: tuple[int, ...], y: Expr, dy: Expr) -> Expr:
     ties = eq(x, _spread(y, x, axes))
-    share = dy / apply(Reduce("sum", axes), cast(ties, x.dtype))
+    exact = computed_in(x.dtype)  # a half cannot count far
+    share = cast(cast(dy, exact) / apply(Reduce("sum", axes), cast(ties, exact)), dy.dtype)
     return where(ties, _spread(share, x, axes), 0)
 
 
@@ -305,7 +306,7 @@ def kept_shape(shape: Shape, axes: Sequence[int]) -> Shape:
 def reduce_by(kind: str, x: Expr, axis: Any, keepdims: bool) -> Expr:
     """A Reduce over user-given axes, with the reduced axes kept as 1 if asked."""
     axes = normalize_axes(axis, x.ndim, kind)
-    result = apply(Reduce(kind, axes), x)
+    result = apply(Reduce(kind, axes), x) if axes else x
     return reshape_to(result, kept_shape(x.array_type.shape, axes)) if keepdims else result
 
 
@@ -317,6 +318,11 @@ def widened(d: DType) -> DType:
     if d.kind == "u":
         return uint64
     return int64 if d.kind in "bi" else d
+
+
+def computed_in(d: DType) -> DType:
+    """What means and counts are computed in: halves in float32, as their sums may overflow."""
+    return float32 if d.is_float and d.bits == 16 else d
 
 
 def _total(kind: str, x: Any, axis: Any, dtype: Any, keepdims: bool, acc_dtype: Any) -> Expr:

@@ -90,11 +90,13 @@ def scan(
     built = build(what, step, slices, [o.initial for _, o in recurring], n, truncate=truncate)
     states = {i: y for (i, _), y in zip(recurring, built.stacked)}
     outputs = iter(built.outputs)
-    count, bare = form
-    found = [states[i] if i in plain else next(outputs) for i in range(count)]
-    if not found:
-        return None, built.updates
-    return (found[0] if bare and not return_list else found), built.updates
+    found = [states[i] if i in plain else next(outputs) for i in range(form[0])]
+    return _in_form(found, form[1] and not return_list), built.updates
+
+
+def _in_form(found: list[Expr], bare: bool) -> Any:
+    """Theano's forms of results: None for none, one bare, several as a list."""
+    return (found[0] if bare else found) if found else None
 
 
 def map(

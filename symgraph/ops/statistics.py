@@ -14,13 +14,8 @@ from ..leaves import constant, lift, size_value
 from .define import cast
 from .elementwise import abs as absolute
 from .elementwise import neq, pow, sqrt
-from .movement import reshape_to
-from .reduce import kept_shape, max, min, normalize_axes, sum
-
-
-def _computed_in(d: DType) -> DType:
-    """What means are computed in: halves in float32, as their sums may overflow."""
-    return float32 if d.is_float and d.bits == 16 else d
+from .reduce import computed_in, max, min, normalize_axes, sum
+from .shaping import squeeze
 
 
 def _mean_dtype(x: Expr, dtype: Any) -> DType:
@@ -44,7 +39,7 @@ def mean(
     """
     node = lift(x)
     result = _mean_dtype(node, dtype)
-    inner = _computed_in(result) if acc_dtype is None else as_dtype(acc_dtype)
+    inner = computed_in(result) if acc_dtype is None else as_dtype(acc_dtype)
     axes = normalize_axes(axis, node.ndim, "mean")
     total = sum(cast(node, inner), axes, keepdims=keepdims)
     return cast(total / count(_number(node, axes), inner), result)
@@ -61,7 +56,7 @@ def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bo
     """
     node = lift(x)
     result = _mean_dtype(node, dtype)
-    inner = _computed_in(result)
+    inner = computed_in(result)
     values = cast(node, inner)
     axes = normalize_axes(axis, node.ndim, "var")
     offsets = values - mean(values, axes, keepdims=True)
@@ -75,7 +70,7 @@ def std(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bo
     """Standard deviation: the square root of var."""
     node = lift(x)
     result = _mean_dtype(node, dtype)
-    spread = sqrt(var(node, axis, ddof, _computed_in(result), keepdims))
+    spread = sqrt(var(node, axis, ddof, computed_in(result), keepdims))
     return cast(spread, result) if result.is_float else spread
 
 
@@ -92,37 +87,35 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Expr:
-    """Norm of vectors over one axis, or of matrices over a pair.
+    """Norm of vectors over one axis, of matrices over two, or of all elements (no axis, no ord).
 
-    Of all elements if axis is None and ord is None.
-    ord: None or 2 (Euclidean; "fro" for matrices), 1, inf, -inf, 0 or any p for vectors; None,
-    "fro", 1, -1, inf,
-    -inf for matrices. With axis None and an ord, x must be a vector or a matrix.
+    ord: for vectors None or 2 (Euclidean), 1, inf, -inf, 0 or any p; for matrices None or "fro"
+    (Euclidean), 1, -1, inf, -inf. With an ord and no axis, x must be a vector or a matrix.
     Source: numpy.linalg.norm.
     """
     node = lift(x)
-    values = absolute(node if node.dtype.is_inexact else cast(node, default_float()))
+    node = node if node.dtype.is_inexact else cast(node, default_float())
+    values = absolute(cast(node, computed_in(node.dtype)))
+    result = node.dtype if node.dtype.is_float else values.dtype
     axes = normalize_axes(axis, node.ndim, "norm")
     if ord is None or (len(axes) == 1 and ord == 2) or (len(axes) == 2 and ord == "fro"):
-        return sqrt(sum(values * values, axes, keepdims=keepdims))
+        return cast(sqrt(sum(values * values, axes, keepdims=keepdims)), result)
     if len(axes) == 1:
-        return _vector_norm(values, ord, axes[0], keepdims)
-    order = tuple(axis) if isinstance(axis, (tuple, list)) else axes
+        return cast(_vector_norm(values, ord, axes[0], keepdims), result)
     if len(axes) != 2 or ord not in (1, -1, float("inf"), float("-inf")):
         raise GraphError(
             f"norm: ord={ord!r} over {len(axes)} axes is not supported", site=user_site()
         )
+    order = axis if isinstance(axis, (tuple, list)) else axes
     rows, columns = (a % node.ndim for a in order)
+    return cast(_matrix_norm(values, ord, rows, columns, keepdims), result)
+
+
+def _matrix_norm(x: Expr, ord: Any, rows: int, columns: int, keepdims: bool) -> Expr:
+    """The largest (ord > 0) or smallest sum over columns (ord 1) or rows (inf)."""
     summed, other = (rows, columns) if abs(ord) == 1 else (columns, rows)
-    sums = sum(values, summed, keepdims=True)
-    result = (max if ord > 0 else min)(sums, other, keepdims=True)
-    shape = node.array_type.shape
-    kept = kept_shape(shape, axes)
-    return (
-        result
-        if keepdims
-        else reshape_to(result, tuple(s for a, s in enumerate(kept) if a not in axes))
-    )
+    result = (max if ord > 0 else min)(sum(x, summed, keepdims=True), other, keepdims=True)
+    return result if keepdims else squeeze(result, (rows, columns))
 
 
 def _vector_norm(x: Expr, ord: Any, axis: int, keepdims: bool) -> Expr:

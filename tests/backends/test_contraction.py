@@ -1,4 +1,4 @@
-"""Matrix products in loop IR against NumPy: shapes, strides, dtypes, batches, targets, epilogues, long sums."""
+"""Matrix products in loop IR against NumPy: shapes, strides, dtypes, targets, epilogues."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from symgraph.backends.contraction import (
 )
 from symgraph.backends.emit import emit
 from symgraph.backends.interpret import Context, interpret, numpy_dtype
+from symgraph.backends.legalize import legalize
 from symgraph.backends.loops import INTERRUPTED, Block, Buffer, Const, Value
 from symgraph.backends.verify_loops import verify
 from tests.backends.loop_cases import EVERY, FLOATS, HALVES, INTEGERS, native
@@ -37,7 +38,7 @@ def runs(name: str) -> bool:
 def compiled(spec: ContractionSpec, name: str, epilogue=None, extra: tuple[Buffer, ...] = ()):
     """(arrays, dims) -> status of the kernel, verified, compiled for a target and loaded."""
     target = targets.target(name)
-    kernel = build_contraction(spec, target, epilogue, extra)
+    kernel = legalize(build_contraction(spec, target, epilogue, extra), target)
     verify(kernel)
     library = jit.load([jit.compile_object(emit(kernel, target), target)], [kernel.name])
     call = native(library.address(kernel.name), kernel, target)
@@ -50,11 +51,12 @@ def interpreted(spec: ContractionSpec, name: str, epilogue=None, extra: tuple[Bu
     """The same by the interpreter, which checks every address: for any target."""
     kernel = build_contraction(spec, targets.target(name), epilogue, extra)
     verify(kernel)
+    kernel = legalize(kernel, targets.target(name))
     return lambda arrays, dims, context=None: interpret(kernel, arrays, dims, context)
 
 
 def stored(x: np.ndarray, unit: str | None, axes: str) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """[batch, row, column] in memory so that axis `unit` has stride 1: flat memory and element strides."""
+    """[batch, row, column] laid out so that axis `unit` has stride 1: flat memory and strides."""
     rows_by_columns = unit == axes[1] or unit is None
     x = x if rows_by_columns else x.transpose(0, 2, 1)
     gap = 2 if unit is None else 1
@@ -88,7 +90,7 @@ def product(call, spec, name, a, b, extra=(), b_memory=None, c_gap=0, context=No
 
 
 def exact(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The product in float64 element by element, and the sum of magnitudes that its error is measured with."""
+    """The product in float64, element by element, and the same of magnitudes, to measure errors."""
     x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
         terms = x[:, :, :, None] * y[:, None, :, :]
@@ -172,7 +174,7 @@ def test_every_dtype(dtype: str, units: tuple[str | None, str | None]) -> None:
         check(product(call, spec, "host", a, b), a, b, dtype)
 
 
-# Across the limits of blocks of rows (480), blocks of k (1024) and pieces of a streamed row (4096 floats).
+# Across the limits of blocks of rows (480) and of k (1024), and pieces of a streamed row (4096).
 LARGE = [
     (1, 970, 70, 65),
     (1, 9, 2100, 97),
@@ -320,4 +322,5 @@ def test_code_stays_small(name: str) -> None:
         for b_unit in B_UNITS:
             kernel = build_contraction(ContractionSpec(dtype, b_unit=b_unit), target)
             verify(kernel)
+            kernel = legalize(kernel, target)
             assert len(emit(kernel, target).splitlines()) < 1400

@@ -56,8 +56,14 @@ def test_every_operation_selects_without_libraries(name: str, lanes: int) -> Non
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a7", "cortex-a9"])
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize(
+    "name, lanes",
+    [("cortex-a53", 4), ("cortex-a7", 4), ("cortex-a9", 1)]
+    + [
+        pytest.param(name, lanes, marks=pytest.mark.slow)
+        for name, lanes in (("cortex-a53", 1), ("cortex-a7", 1), ("cortex-a9", 4))
+    ],
+)
 def test_every_operation_under_the_emulator(name: str, lanes: int, tmp_path: Path) -> None:
     target = targets.target(name)
     emulator.require(target)

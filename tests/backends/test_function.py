@@ -72,7 +72,9 @@ def test_outputs_are_fresh_arrays() -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 0), (2, 3, 5), (1, 1, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int8", "uint64", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "bfloat16", "int8", "uint64", "bool"]
+)
 def test_a_copy_of_any_type(shape: tuple[int, ...], dtype: str) -> None:
     x = sg.array("x", [None] * len(shape), dtype)
     value = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(x.dtype.np)
@@ -85,8 +87,17 @@ def test_a_copy_of_any_type(shape: tuple[int, ...], dtype: str) -> None:
 
 def test_arguments_by_position_name_and_default() -> None:
     x, y = sg.scalar("x"), sg.scalar("y")
-    f = sg.function([x, In(y, value=10.0), In(sg.scalar("z"), name="k", value=1)], x + y, on_unused_input="ignore")
-    assert float(f(1)) == 11 and float(f(1, 2)) == 3 and float(f(y=5, x=2)) == 7 and float(f(1, k=3)) == 11
+    f = sg.function(
+        [x, In(y, value=10.0), In(sg.scalar("z"), name="k", value=1)],
+        x + y,
+        on_unused_input="ignore",
+    )
+    assert (
+        float(f(1)) == 11
+        and float(f(1, 2)) == 3
+        and float(f(y=5, x=2)) == 7
+        and float(f(1, k=3)) == 11
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,11 +110,24 @@ def test_arguments_by_position_name_and_default() -> None:
         np.arange(6, dtype=np.float32)[::2],
         np.arange(6, dtype=np.float32)[::-2],
         np.arange(3, dtype=">f4"),
-        np.frombuffer(b"\0" + np.arange(3, dtype=np.float32).tobytes(), np.uint8)[1:].view(np.float32),
+        np.frombuffer(b"\0" + np.arange(3, dtype=np.float32).tobytes(), np.uint8)[1:].view(
+            np.float32
+        ),
         np.arange(3, dtype=np.float32).view(np.recarray),
         np.ma.masked_array(np.arange(3, dtype=np.float32)),
     ],
-    ids=["list", "tuple", "int64", "int8", "strided", "reversed", "big-endian", "unaligned", "subclass", "masked"],
+    ids=[
+        "list",
+        "tuple",
+        "int64",
+        "int8",
+        "strided",
+        "reversed",
+        "big-endian",
+        "unaligned",
+        "subclass",
+        "masked",
+    ],
 )
 def test_what_is_not_exact_is_converted(value: object) -> None:
     x = sg.vector("x")
@@ -145,15 +169,18 @@ CALLS = {
     ),
     "float64": (
         lambda f: f(np.zeros(())),
-        "x: float64 does not go into float32 without loss\n  hint: pass an array of float32, or allow_downcast=True",
+        "x: float64 does not go into float32 without loss\n"
+        "  hint: pass an array of float32, or allow_downcast=True",
     ),
     "None": (
         lambda f: f(None),
-        "x: expected an array of float32[], got None\n  hint: pass a NumPy array, a list or a number",
+        "x: expected an array of float32[], got None\n"
+        "  hint: pass a NumPy array, a list or a number",
     ),
     "object": (
         lambda f: f("1"),
-        "x: expected an array of float32[], got an object of type str\n  hint: pass a NumPy array, a list or a number",
+        "x: expected an array of float32[], got an object of type str\n"
+        "  hint: pass a NumPy array, a list or a number",
     ),
     "complex": (
         lambda f: f(1j),
@@ -176,7 +203,10 @@ def test_wrong_arguments(case: str, mode: str) -> None:
 def test_casting_follows_the_options() -> None:
     x = sg.vector("x")
     wide = np.array([0.1, 0.2])
-    assert sg.function([x], x, allow_input_downcast=True)(wide).tolist() == wide.astype(np.float32).tolist()
+    assert (
+        sg.function([x], x, allow_input_downcast=True)(wide).tolist()
+        == wide.astype(np.float32).tolist()
+    )
     f = sg.function([In(x, allow_downcast=True)], x)
     assert f(wide).dtype == np.float32
     s = sg.scalar("s")
@@ -192,7 +222,10 @@ def test_strict_arguments_are_not_converted() -> None:
     assert f(f32(1)).tolist() == [1]
     with pytest.raises(sg.ArgumentError) as error:
         f([1.0])
-    assert message(error) == "x: strict: expected a C-contiguous array of float32[x.shape[0]], got a Python list"
+    assert (
+        message(error)
+        == "x: strict: expected a C-contiguous array of float32[x.shape[0]], got a Python list"
+    )
 
 
 # --- sizes ---
@@ -221,7 +254,11 @@ def test_a_guard_that_does_not_hold(mode: str) -> None:
     assert f(f32(1), f32(2)).tolist() == [3]
     with pytest.raises(sg.ShapeError) as error:
         f(f32(1, 2), f32(1, 2, 3))
-    assert re.fullmatch(r"add: axis 0: expected (n == m, got 2 and 3|m == n, got 3 and 2)", message(error))
+    n, m = ("2 (axis 0 of x)", "3 (axis 0 of y)") if mode == "native" else ("2", "3")
+    assert message(error) in (
+        f"add: axis 0: expected n == m, got {n} and {m}",
+        f"add: axis 0: expected m == n, got {m} and {n}",
+    )
 
 
 def test_compound_sizes() -> None:
@@ -240,7 +277,10 @@ def test_an_integer_input_gives_a_size() -> None:
     assert f(3).shape == (3, 2) and f(np.int32(0)).shape == (0, 2)
     with pytest.raises(sg.ShapeError) as error:
         f(-1)
-    assert message(error) == "a result of type float32[n, 2] would have the negative size n = -1"
+    assert (
+        message(error)
+        == "broadcast_to: size of axis 0: expected 0 <= n, got 0 and -1 (the value of n)"
+    )
 
 
 @pytest.mark.parametrize("n", [2**31 - 1, 2**62, 2**63 - 1])
@@ -264,7 +304,10 @@ def test_givens_replace_at_once() -> None:
     x, y = sg.vector("x"), sg.vector("y")
     f = sg.function([y], x * 2, givens={x: y + 1})
     assert f(f32(1, 2)).tolist() == [4, 6]
-    data, i = sg.shared(np.arange(12, dtype=np.float32).reshape(6, 2), "data"), sg.scalar("i", dtype="int64")
+    data, i = (
+        sg.shared(np.arange(12, dtype=np.float32).reshape(6, 2), "data"),
+        sg.scalar("i", dtype="int64"),
+    )
     m = sg.matrix("m")
     batch = sg.function([i], m.sum(axis=1), givens=[(m, data[i * 2 : i * 2 + 2])])
     assert batch(1).tolist() == [9, 13]
@@ -286,7 +329,8 @@ WRONG = {
     "shared": (
         lambda x, y, w: sg.function([w], w),
         sg.GraphError,
-        "function: w is a shared variable, not an input\n  hint: give it another value with givens={w: x}",
+        "function: w is a shared variable, not an input\n"
+        "  hint: give it another value with givens={w: x}",
     ),
     "no expression": (
         lambda x, y, w: sg.function([1], x),
@@ -301,12 +345,15 @@ WRONG = {
     "missing": (
         lambda x, y, w: sg.function([], x + y),
         sg.MissingInputError,
-        "function: 2 inputs of the graph are not given:\n  x: float32[n]  test_function.py:LINE\n  y: float32[n]  test_function.py:LINE",
+        "function: 2 inputs of the graph are not given:\n"
+        "  x: float32[n]  test_function.py:LINE\n"
+        "  y: float32[n]  test_function.py:LINE",
     ),
     "unused": (
         lambda x, y, w: sg.function([x, y], x),
         sg.UnusedInputError,
-        "function: 1 input is not used by the outputs or updates:\n  y: float32[n]  test_function.py:LINE\n"
+        "function: 1 input is not used by the outputs or updates:\n"
+        "  y: float32[n]  test_function.py:LINE\n"
         '  hint: drop it, or on_unused_input="ignore"',
     ),
     "update of an input": (
@@ -322,7 +369,8 @@ WRONG = {
     "update dtype": (
         lambda x, y, w: sg.function([], w, updates={w: sg.cast(w, "float64")}),
         sg.DTypeError,
-        'function: update of w: expected float32[2], got float64[2]\n  w: float32[2]  test_function.py:LINE\n'
+        "function: update of w: expected float32[2], got float64[2]\n"
+        "  w: float32[2]  test_function.py:LINE\n"
         '  cast: float64[2]  test_function.py:LINE\n  hint: write new.astype("float32")',
     ),
     "update rank": (
@@ -334,18 +382,20 @@ WRONG = {
     "update size": (
         lambda x, y, w: sg.function([], w, updates={w: sg.constant(f32(1, 2, 3))}),
         sg.ShapeError,
-        "update of w: axis 0: expected size 2, got 3\n  constant: float32[3]  test_function.py:LINE",
+        "update of w: axis 0: expected size 2, got 3\n"
+        "  constant: float32[3]  test_function.py:LINE",
     ),
     "givens depend": (
         lambda x, y, w: sg.function([x], x, givens={x: y, y: x}),
         sg.GraphError,
         "function: givens: the replacement of x depends on y, which is replaced too\n"
-        "  hint: all givens are put in at once; substitute one after the other with symgraph.clone",
+        "  hint: all givens are put in at once: put one into the other first",
     ),
     "givens dtype": (
         lambda x, y, w: sg.function([x], x, givens={y: sg.cast(x, "float64")}),
         sg.DTypeError,
-        'function: givens: replacement of y: expected float32[n], got float64[n]\n  y: float32[n]  test_function.py:LINE\n'
+        "function: givens: replacement of y: expected float32[n], got float64[n]\n"
+        "  y: float32[n]  test_function.py:LINE\n"
         '  cast: float64[n]  test_function.py:LINE\n  hint: write new.astype("float32")',
     ),
     "mode": (
@@ -356,7 +406,8 @@ WRONG = {
     "stage": (
         lambda x, y, w: sg.function([x], x, show="grapf"),
         sg.GraphError,
-        "show: no stage is called grapf\n  hint: stages: graph, rewrites, plan, loops, llvm, asm, times",
+        "show: no stage is called grapf\n"
+        "  hint: stages: graph, rewrites, plan, loops, llvm, asm, times",
     ),
 }
 
@@ -410,21 +461,35 @@ def test_explain_and_source() -> None:
     x = sg.vector("x")
     f = sg.function([x], sg.exp(x) + 1, name="f", optimize="none")
     text = f.explain()
-    assert text.startswith("f(x)\n") and "kernels: 1 launches" in text and "exp" in text and "arena: 0 bytes" in text
+    assert (
+        text.startswith("f(x)\n")
+        and "kernels: 1 launches" in text
+        and "exp" in text
+        and "arena: 0 bytes" in text
+    )
     assert "exp" in f.source("graph") and "output0" in f.source("plan")
-    assert "for " in f.source("loops") and "define i32 @" in f.source("llvm") and "ret" in f.source("asm")
+    assert (
+        "for " in f.source("loops")
+        and "define i32 @" in f.source("llvm")
+        and "ret" in f.source("asm")
+    )
     with pytest.raises(sg.GraphError):
         f.source("c")
 
 
-def test_shown_stages(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_shown_stages(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("SYMGRAPH_DUMP", str(tmp_path))
     x = sg.vector("x")
     sg.function([x], sg.exp(x) + 1, name="f", show="graph,times")
     shown = capfd.readouterr().err
     assert shown.startswith("--- f: graph\n") and "total" in shown
     names = sorted(p.name for p in tmp_path.iterdir())  # type: ignore[attr-defined]
-    assert names == [f"f-{i:02}-{s}.txt" for i, s in enumerate("graph rewrites plan loops llvm asm times".split(), 1)]
+    assert names == [
+        f"f-{i:02}-{s}.txt"
+        for i, s in enumerate("graph rewrites plan loops llvm asm times".split(), 1)
+    ]
 
 
 def test_a_warm_start_gives_the_same_function() -> None:
@@ -441,7 +506,8 @@ def test_a_warm_start_gives_the_same_function() -> None:
     for f in (first, second):
         with pytest.raises(sg.ArgumentError):
             f(np.ones((5, 4), np.float32))  # type: ignore[operator]
-    assert "warm start" in second.explain() and "plan" in first.source("plan") or True  # type: ignore[attr-defined]
+    times = [f.explain().partition("times:")[2] for f in (first, second)]  # type: ignore[attr-defined]
+    assert "compile" in times[0] and "compile" not in times[1]
 
 
 def test_warnings_do_not_come_from_compiling() -> None:

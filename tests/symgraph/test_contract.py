@@ -11,7 +11,7 @@ import symgraph as sg
 from symgraph.errors import AxisError, DTypeError, GraphError, ShapeError
 from symgraph.expr import apply
 from symgraph.ops.contract import MatMul
-from tests.strategies import COMPLEXES, EVERY, INTEGERS, check, check_gradient, seeds, values
+from tests.strategies import EVERY, check, check_gradient, seeds, values
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 1e-2, "float32": 1e-5, "complex64": 1e-5}
 SIDE = st.integers(0, 4)
@@ -202,7 +202,8 @@ def test_einsum_errors():
 
 
 @pytest.mark.parametrize(
-    "left, right", [((2, 3), (3, 4)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 2))]
+    "left, right",
+    [((2, 3), (3, 4)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 2))],
 )
 def test_gradients(left, right):
     a, b = values(left, "float64", 0), values(right, "float64", 1)

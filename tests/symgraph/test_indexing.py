@@ -116,7 +116,9 @@ def test_gradients():
 def test_guard_of_a_constant_index():
     x = sg.array("x", ("n",))
     assert x[2].eval({x: [1.0, 2.0, 3.0]}) == 3
-    with pytest.raises(ShapeError, match=r"slice: axis 0: last index \+ 1: expected 3 <= n, got 3 and 2"):
+    with pytest.raises(
+        ShapeError, match=r"slice: axis 0: last index \+ 1: expected 3 <= n, got 3 and 2"
+    ):
         x[2].eval({x: [1.0, 2.0]})
     with pytest.raises(ShapeError, match="expected 0 <= n - 3, got 0 and -1"):
         x[-3].eval({x: [1.0, 2.0]})

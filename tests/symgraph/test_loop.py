@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from symgraph.derivatives import Rop, hessian, jacobian
 from symgraph.errors import DTypeError, GraphError, ShapeError
 from symgraph.evaluate import evaluate
-from symgraph.expr import Expr, toposort
+from symgraph.expr import Expr, substitute, toposort
 from symgraph.grad import grad
 from symgraph.leaves import array, constant, scalar, shared
 from symgraph.ops import elementwise as ew
@@ -163,6 +163,19 @@ def test_sizes_inside_a_step_are_guarded() -> None:
     assert evaluate(ys, {a: np.ones((3, 2)), b: np.ones(2)}).tolist() == [2.0] * 3
     with pytest.raises(ShapeError):
         evaluate(ys, {a: np.ones((3, 2)), b: np.ones(4)})
+
+
+def test_more_static_operands_make_more_static_results() -> None:
+    xs = f64("xs", "n", "k")
+    final, ys = loop(lambda h, x: (h + x, h * x), f64("h0", "k"), xs)
+    static = f64("static", 4, 2)
+    h0 = next(x for x in toposort([final]) if x.name == "h0")
+    start = f64("start", 2)
+    new_final, new_ys = substitute([final, ys], [(xs, static), (h0, start)])
+    assert new_final.array_type.shape == (2,)
+    values = {static: np.ones((4, 2)), start: np.zeros(2)}
+    got = evaluate([new_final, new_ys], values)
+    assert got[0].tolist() == [4.0, 4.0] and got[1].shape == (4, 2)
 
 
 # --- scan: Theano's face ---

@@ -1,4 +1,4 @@
-"""The movement primitives and the NumPy-like functions of shape, order, joining, padding and creation."""
+"""The movement primitives and the functions of shape, order, joining, padding and creation."""
 
 from __future__ import annotations
 
@@ -294,7 +294,12 @@ def test_join_names():
 @given(st.integers(0, 12), st.integers(1, 5), seeds)
 def test_split(n, count, seed):
     x = values((2, n), "float32", seed)
-    check(lambda v: sg.array_split(v, count, 1), lambda v: np.array_split(v, count, 1), x, symbolic=False)
+    check(
+        lambda v: sg.array_split(v, count, 1),
+        lambda v: np.array_split(v, count, 1),
+        x,
+        symbolic=False,
+    )
     ends = sorted({1, count, n // 2})
     check(lambda v: sg.split(v, ends, 1), lambda v: np.split(v, ends, 1), x)
     if n % count == 0:

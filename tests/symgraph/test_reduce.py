@@ -1,4 +1,4 @@
-"""Reductions, running sums and statistics against NumPy, and their gradients where there are zeros and ties."""
+"""Reductions, running sums and statistics against NumPy; gradients at zeros and ties."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def test_positions(name, shape, data, dtype, seed):
     keepdims = data.draw(st.booleans())
     x = values(shape, dtype, seed, special=True)
     ours, numpys = getattr(sg, name), getattr(np, name)
-    check(
-        lambda v: ours(v, axis, keepdims), lambda v: numpys(exact(v), axis, keepdims=keepdims), x
-    )
+    check(lambda v: ours(v, axis, keepdims), lambda v: numpys(exact(v), axis, keepdims=keepdims), x)
 
 
 @pytest.mark.parametrize("name", ["cumsum", "cumprod"])
@@ -218,7 +216,9 @@ def test_statistics(case, name, seed, data):
     size = x.size // max(np.asarray(expected(x)).size, 1)
     if size <= options.get("ddof", 0):
         return
-    check(ours, expected, x, tolerance=max(tolerance(dtype), 1e-6 * (dtype in INTEGERS)) * 16 + 1e-6)
+    check(
+        ours, expected, x, tolerance=max(tolerance(dtype), 1e-6 * (dtype in INTEGERS)) * 16 + 1e-6
+    )
 
 
 def test_statistics_of_too_few():
@@ -296,5 +296,7 @@ def test_errors():
     with pytest.raises(DTypeError, match="max: dtype complex64 is not accepted"):
         sg.max(sg.vector("z", "complex64"))
     y = sg.vector("y")
-    with pytest.raises(ShapeError, match=r"min: axis 0 is empty: expected 1 <= y.shape\[0\], got 1"):
+    with pytest.raises(
+        ShapeError, match=r"min: axis 0 is empty: expected 1 <= y.shape\[0\], got 1"
+    ):
         y.min().eval({y: np.zeros(0, "f")})
