@@ -40,7 +40,7 @@ class Function:
     """
 
     mode = "native"
-    core: Core | None = None  # of functions with native code
+    core: Any = None  # the Core of functions with native code
 
     def __init__(
         self,
@@ -161,13 +161,13 @@ def _view(address: int, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     if not count:
         return np.empty(shape, dtype)
     memory = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    return np.ndarray(tuple(shape), dtype, memory)  # type: ignore[arg-type]
 
 
 class _Callbacks:
     """The methods that native code calls by name on the object it runs for."""
 
-    core: Core
+    core: Any
 
     def _host(self, number: int, addresses: int, atoms: int) -> None:
         self.core.host(number, addresses, atoms)
@@ -182,7 +182,7 @@ class _Again(Native, _Callbacks):
 
     def __init__(self, core: Core):
         self.core = core
-        attach(self, core.code.entry, core.state.address)
+        attach(self, core.code.entry or 0, core.state.address)
 
     def _slow(self, *args: Any, **named: Any) -> Any:
         return DECLINED
@@ -199,7 +199,7 @@ class NativeFunction(Native, Function, _Callbacks):
         Function.__init__(self, request, signature, *rest)
         self.core = core
         self._again = _Again(core)
-        attach(self, core.code.entry, core.state.address)
+        attach(self, core.code.entry or 0, core.state.address)
 
     def _slow(self, *args: Any, **named: Any) -> Any:
         """Convert and call again, or raise."""

@@ -280,7 +280,7 @@ class _Part:
 
     def steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            _EMIT[type(step)](self, step)
+            _EMIT[type(step)](self, step)  # type: ignore[operator]
 
     # -------------------------------------------------------------------------------------- sizes
     # and addresses

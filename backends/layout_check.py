@@ -72,7 +72,7 @@ def _agrees(found: Layout, probe: np.ndarray) -> bool:
 
 def _numpy_api() -> int:
     """Address of NumPy's C-API table."""
-    from numpy._core import _multiarray_umath
+    from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     get = prototype(python_symbol("PyCapsule_GetPointer"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ class CheckedFunction(ReferenceFunction):
 
     mode = "check_nan"
 
-    def _observe(self, node: Expr, value: Any) -> None:  # type: ignore[override]
+    def _observe(self, node: Expr, value: Any) -> None:
         parts = value if isinstance(value, tuple) else (value,)
         for part in parts:
             if part.dtype.kind in "fcV" and not np.isfinite(part).all():
@@ -96,8 +97,8 @@ def evaluated(
     request: Request, roots: Sequence[Expr], arrays: Sequence[np.ndarray], observe: Any = None
 ) -> list[np.ndarray]:
     """Values of expressions for a call's arguments, each a fresh array.  Raises ShapeError."""
-    given = dict(zip(request.inputs, arrays))
-    state = {w: w.get_value(borrow=True) for w in request.shared}
+    given: dict[Expr, Any] = dict(zip(request.inputs, arrays))
+    state: dict[Expr, Any] = {w: w.get_value(borrow=True) for w in request.shared}
     sizes = bind_sizes({**given, **state})
     for guard, node in request.guards:
         left, right = (dims.evaluate_dim(s, sizes) for s in (guard.left, guard.right))
@@ -144,13 +145,13 @@ class Difference(NamedTuple):
     """Where two stages part."""
 
     which: str  # "output 0", "new value of w"
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     expected: Any
     got: Any
 
     def __str__(self) -> str:
-        at = f" at {list(self.index)}" if self.index else ""
-        return f"{self.which}{at}: expected {self.expected}, got {self.got}"
+        where = f" at {list(self.at)}" if self.at else ""
+        return f"{self.which}{where}: expected {self.expected}, got {self.got}"
 
 
 class DebugFunction(Function):
@@ -203,7 +204,7 @@ class DebugFunction(Function):
         sizes = self.core.contract.sizes(arrays, old) if self.core is not None else {}
         if dims.evaluate_dim(total_work(program), sizes) > SIMULATED_WORK:
             return
-        values = dict(zip(self.shared, old))
+        values: dict[Expr, np.ndarray] = dict(zip(self.shared, old))
         outputs, state = simulate(program, arrays, [values[w] for w in program.shared])
         new = dict(zip(program.shared, state))
         self._check(
@@ -251,7 +252,7 @@ class DebugFunction(Function):
             which = (
                 f"output {i}" if i < n else f"new value of {self.request.updates[i - n][0].label}"
             )
-            found = difference(which, e, g, lambda i=i: noise[i])
+            found = difference(which, e, g, partial(noise.__getitem__, i))
             if found is not None:
                 hint = (
                     self._blame()

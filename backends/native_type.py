@@ -46,13 +46,14 @@ class _Spec(ctypes.Structure):
 
 def _make() -> tuple[type, Any]:
     """The type, and the C structures it refers to."""
-    members = (_Member * 2)((b"__vectorcalloffset__", _PYSSIZET, ENTRY, _READONLY, None), _Member())
+    offset = _Member(b"__vectorcalloffset__", _PYSSIZET, ENTRY, _READONLY, None)
+    members = (_Member * 2)(offset, _Member())
     doc = ctypes.c_char_p(b"A callable whose calls go straight to generated code.")
     slots = (_Slot * 4)(
-        (_TP_CALL, python_symbol("PyVectorcall_Call")),
-        (_TP_DOC, ctypes.cast(doc, ctypes.c_void_p)),
-        (_TP_MEMBERS, ctypes.cast(members, ctypes.c_void_p)),
-        (0, None),
+        _Slot(_TP_CALL, python_symbol("PyVectorcall_Call")),
+        _Slot(_TP_DOC, ctypes.cast(doc, ctypes.c_void_p)),
+        _Slot(_TP_MEMBERS, ctypes.cast(members, ctypes.c_void_p)),
+        _Slot(0, None),
     )
     spec = _Spec(
         b"symgraph.backends.native_type.Native", HEADER + 16, 0, _BASETYPE | _HAVE_VECTORCALL, slots

@@ -119,7 +119,7 @@ class FaultSpec(NamedTuple):
 
     exception: type
     message: str
-    node: Expr
+    node: Expr | None
 
 
 class Update(NamedTuple):

@@ -54,9 +54,9 @@ def _steps(steps: Sequence[Step], names: Sequence[str], indent: str) -> Iterator
             source = f"{step.count} {step.dtype} at {_ref(step.source, names)}"
             yield f"{indent}{_ref(step.target, names)} = copy of {source}"
         elif isinstance(step, Host):
-            given = [_ref(r, names) for r in step.args]
+            given = ", ".join(_ref(r, names) for r in step.args)
             results = ", ".join(_ref(r, names) for r in step.results)
-            yield f"{indent}{results} = host {step.node.label}({', '.join(given)})   {step.reason}"
+            yield f"{indent}{results} = host {step.node.label}({given})   {step.reason}"
         elif isinstance(step, Repeat):
             order = "downwards" if step.reverse else "upwards"
             yield f"{indent}repeat {step.count} times, {order}:"

@@ -18,6 +18,7 @@ from symgraph.checks import as_argument
 from symgraph.dims import MAX_SIZE, Atom, Dim, Guard, SizeLike
 from symgraph.errors import ArgumentError, ShapeError, Site, SizeError
 from symgraph.expr import Expr
+from symgraph.leaves import Shared
 
 from .program import Bind, FaultSpec, Program
 from .request import In, plain_atom
@@ -134,7 +135,7 @@ class Contract(NamedTuple):
     """What must hold between the sizes at a call, and what the native code's faults mean."""
 
     inputs: tuple[Expr, ...]
-    shared: tuple[Expr, ...]
+    shared: tuple[Shared, ...]
     binds: tuple[Bind, ...]
     guards: tuple[tuple[Guard, Site | None], ...]
     types: tuple[Array, ...]  # of everything that is allocated
@@ -226,7 +227,7 @@ def contract_of(program: Program, faults: Sequence[FaultSpec]) -> Contract:
     """The contract of a planned program."""
     return Contract(
         program.inputs,
-        program.shared,
+        tuple(w for w in program.shared if isinstance(w, Shared)),
         program.binds,
         tuple((g, node.site) for g, node in program.guards),
         tuple(

@@ -232,7 +232,7 @@ def _write_safetensors(
     text += b" " * (-len(text) % 8)
     file.write(struct.pack("<Q", len(text)) + text)
     for data in parts:
-        file.write(memoryview(data.reshape(-1).view(np.uint8)))
+        file.write(data.reshape(-1).view(np.uint8).data)
 
 
 def _tag(name: str, array: np.ndarray) -> str:

@@ -1,15 +1,20 @@
-"""Kernels that are no plain nest, by op: what `SPECIAL` maps to takes a node and a target and gives a `Special`."""
+"""Kernels that are no plain nest: random bits and permutations, from counters alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from symgraph.dims import SizeLike
+from symgraph.dims import SizeLike, product
 from symgraph.expr import Expr
+from symgraph.ops.random import BLOCK, Permutation, RandomBits
 
-from ..loops import Kernel
+from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value
 from ..targets import Target
+from ..vmath.philox import philox4x32
+from .nest import Dims
+
+PHILOX_COST = 100  # operations of one block of four words
 
 
 class Special(NamedTuple):
@@ -20,4 +25,128 @@ class Special(NamedTuple):
     work: SizeLike
 
 
-SPECIAL: dict[type, Callable[[Expr, Target], Special]] = {}
+def random_bits(node: Expr, target: Target) -> Special:
+    """Philox words in order: each turn makes `lanes` blocks and interleaves their words in registers."""
+    op = node.op
+    assert isinstance(op, RandomBits)
+    state, out = Buffer("state", "uint64", "r"), Buffer("bits", str(node.array_type.dtype), "w")
+    dims = Dims()
+    count = node.array_type.size
+    stop = dims(count)
+    lanes = max(2, target.vector_bytes // 4)
+    per_turn = lanes * BLOCK // op.words
+    b = Block()
+    generator = _Generator(b, state, op.stream, lanes)
+    with b.loop(0, stop, per_turn, kind="parallel") as body:
+        body.poll(body.index(PHILOX_COST * lanes))
+        first = body.let("shr", body.let("mul", body.var, body.index(op.words)), body.index(2))
+        block = body.let("add", body.splat(first, lanes), body.let("iota", type=Ty(INDEX, lanes)))
+        words = generator.words(body, body.cast(block, "uint64"))
+        parts = _interleaved(body, _pairs(body, words) if op.words == 2 else words)
+        left = body.let("sub", stop, body.var)
+        whole = body.let("ge", left, body.index(per_turn))
+        body.branch(whole, lambda then: _store(then, out, body.var, parts, None), lambda rest: _store(rest, out, body.var, parts, left))
+    kernel = Kernel("random_bits", (state, out), tuple(dims.vars), tuple(b.stmts))
+    return Special(kernel, tuple(dims.sizes), count * (PHILOX_COST // BLOCK))
+
+
+def permutation(node: Expr, target: Target) -> Special:
+    """Fisher and Yates from the last place down; one shuffle after the other."""
+    op = node.op
+    assert isinstance(op, Permutation)
+    state, out = Buffer("state", "uint64", "r"), Buffer("order", "int64", "w")
+    out.access = "rw"
+    dims = Dims()
+    size, rows = dims(op.size), dims(product(op.batch))
+    b = Block()
+    generator = _Generator(b, state, op.stream, 1)
+    with b.loop(0, rows) as row:
+        start = row.let("mul", row.var, size)
+        with row.loop(0, size) as fill:
+            fill.store(out, fill.let("add", start, fill.var), fill.cast(fill.var, "int64"))
+        with row.loop(1, size) as turn:
+            turn.poll(turn.index(PHILOX_COST))
+            i = turn.let("sub", size, turn.var)
+            j = _partner(turn, generator, turn.let("add", start, i), i)
+            _exchange(turn, out, turn.let("add", start, i), turn.let("add", start, j))
+    kernel = Kernel("permutation", (state, out), tuple(dims.vars), tuple(b.stmts))
+    return Special(kernel, tuple(dims.sizes), node.array_type.size * PHILOX_COST)
+
+
+class _Generator:
+    """Philox blocks of one draw: the key and the call come from the state, once."""
+
+    def __init__(self, b: Block, state: Buffer, stream: int, lanes: int):
+        key, call = (b.load(state, b.index(i)) for i in (0, 1))
+        self.key = [b.splat(x, lanes) for x in _halves(b, key)]
+        self.call = b.splat(_halves(b, call)[0], lanes)
+        self.stream = Const(stream & 0xFFFFFFFF, Ty("uint32", lanes))
+
+    def words(self, b: Block, block: Value) -> list[Value]:
+        """The four words of each block number (uint64)."""
+        low, high = _halves(b, block)
+        return list(philox4x32(b, *self.key, low, high, self.call, self.stream))
+
+
+def _halves(b: Block, x: Value) -> tuple[Value, Value]:
+    high = b.let("shr", x, Const(32, x.type))
+    return b.cast(x, "uint32"), b.cast(high, "uint32")
+
+
+def _pairs(b: Block, words: list[Value]) -> list[Value]:
+    """Words two by two as uint64, the low half first."""
+    wide = [b.cast(w, "uint64") for w in words]
+    return [b.let("or", low, b.let("shl", high, Const(32, high.type))) for low, high in zip(wide[::2], wide[1::2])]
+
+
+def _interleaved(b: Block, vectors: list[Value]) -> list[Value]:
+    """Vectors whose lanes taken in turn are the result: a0 b0 c0 d0 a1 ... as consecutive vectors."""
+    if len(vectors) == 1:
+        return vectors
+    even, odd = _interleaved(b, vectors[::2]), _interleaved(b, vectors[1::2])
+    return [b.let(zip_, x, y) for x, y in zip(even, odd) for zip_ in ("ziplo", "ziphi")]
+
+
+def _store(b: Block, out: Buffer, start: Value, parts: list[Value], left: Value | None) -> list[Value]:
+    """Store vectors one after the other; `left` says how many elements there is room for."""
+    for k, part in enumerate(parts):
+        lanes = part.type.lanes
+        skip = b.index(k * lanes)
+        mask = None
+        if left is not None:
+            room = b.splat(b.let("sub", left, skip), lanes)
+            mask = b.let("lt", b.let("iota", type=Ty(INDEX, lanes)), room)
+        b.store(out, b.let("add", start, skip), part, mask)
+    return []
+
+
+def _partner(b: Block, generator: _Generator, number: Value, i: Value) -> Value:
+    """The place to exchange with: the high half of (i + 1) times the draw's 64-bit number."""
+    n = b.cast(number, "uint64")
+    words = _pairs(b, generator.words(b, b.let("shr", n, Const(1, n.type))))
+    odd = b.let("ne", b.let("and", n, Const(1, n.type)), Const(0, n.type))
+    drawn = b.let("select", odd, words[1], words[0])
+    count = b.let("add", b.cast(i, "uint64"), Const(1, n.type))
+    return b.cast(_multiply_high(b, drawn, count), INDEX)
+
+
+def _multiply_high(b: Block, x: Value, y: Value) -> Value:
+    """The high 64 bits of a product of uint64."""
+    low, half = Const(0xFFFFFFFF, x.type), Const(32, x.type)
+    x_low, y_low = b.let("and", x, low), b.let("and", y, low)
+    x_high, y_high = b.let("shr", x, half), b.let("shr", y, half)
+    first = b.let("add", b.let("mul", x_high, y_low), b.let("shr", b.let("mul", x_low, y_low), half))
+    second = b.let("add", b.let("mul", x_low, y_high), b.let("and", first, low))
+    carries = b.let("add", b.let("shr", first, half), b.let("shr", second, half))
+    return b.let("add", b.let("mul", x_high, y_high), carries)
+
+
+def _exchange(b: Block, out: Buffer, i: Value, j: Value) -> None:
+    x, y = b.load(out, i), b.load(out, j)
+    b.store(out, i, y)
+    b.store(out, j, x)
+
+
+SPECIAL: dict[type, Callable[[Expr, Target], Special]] = {RandomBits: random_bits, Permutation: permutation}
+
+__all__ = ["SPECIAL", "Special", "permutation", "random_bits"]

@@ -50,12 +50,12 @@ def with_sign(result: Num, x: Num) -> Num:
     return (result.bits() ^ (x.bits() & x.format.sign_bit)).float()
 
 
-@function("sin", float32=(2.0, 2.0), float64=(1.5, 1.5))
+@function("sin", float32=(2.0, 2.5), float64=(1.5, 1.5))
 def sin(x: Num) -> Num:
     return with_sign(by_quadrant(quarter_turns(x), 0), x)
 
 
-@function("cos", float32=(2.0, 2.0), float64=(1.5, 1.5))
+@function("cos", float32=(2.0, 2.5), float64=(1.5, 1.5))
 def cos(x: Num) -> Num:
     return by_quadrant(quarter_turns(x), 1)
 

@@ -110,7 +110,7 @@ def test_debug_finds_an_argument_that_was_written() -> None:
 )
 def test_differences(expected: np.ndarray, got: np.ndarray, where: Any) -> None:
     found = modes.difference("output 0", expected, got, lambda: np.zeros(expected.shape))
-    assert (found is None) if where is None else (found is not None and found.index == where)
+    assert (found is None) if where is None else (found is not None and found.at == where)
 
 
 def test_ill_conditioned_results_are_given_room() -> None:

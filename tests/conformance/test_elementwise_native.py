@@ -1,5 +1,6 @@
 """Every elementwise op compiled, against its meaning, over dtypes and special values."""
 
+from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
