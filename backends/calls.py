@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgraph.dims import evaluate_dim
 from symgraph.errors import GraphError, InternalError
 from symgraph.evaluate import compute
 from symgraph.expr import Expr
@@ -129,30 +130,22 @@ class Core:
 
     def host(self, number: int, addresses: int, atoms: int) -> None:
         """Run host step `number` on the arrays at `addresses`."""
-        with runtime.inside():
-            step = self.code.hosts[number]
-            order = dict.fromkeys(b.atom for b in self.contract.binds)
-            env = (
-                dict(zip(order, (ctypes.c_int64 * len(order)).from_address(atoms))) if order else {}
-            )
-            types = (*step.arg_types, *step.result_types)
-            pointers = (ctypes.c_void_p * max(1, len(types))).from_address(addresses)
-            arrays = [
-                _view(at or 0, [_number(s, env) for s in t.shape], t.dtype.np)
-                for at, t in zip(pointers, types)
-            ]
-            given, results = arrays[: len(step.args)], arrays[len(step.args) :]
-            for a in given:
-                a.flags.writeable = False
-            value = compute(step.node, given, env)
-            for target, v in zip(results, value if isinstance(value, tuple) else (value,)):
-                np.copyto(target, v)
-
-
-def _number(size: Any, env: Mapping[Any, int]) -> int:
-    from symgraph.dims import evaluate_dim
-
-    return evaluate_dim(size, env)
+        runtime.entered()
+        step = self.code.hosts[number]
+        order = dict.fromkeys(b.atom for b in self.contract.binds)
+        env = dict(zip(order, (ctypes.c_int64 * len(order)).from_address(atoms))) if order else {}
+        types = (*step.arg_types, *step.result_types)
+        pointers = (ctypes.c_void_p * max(1, len(types))).from_address(addresses)
+        arrays = [
+            _view(at or 0, [evaluate_dim(s, env) for s in t.shape], t.dtype.np)
+            for at, t in zip(pointers, types)
+        ]
+        given, results = arrays[: len(step.args)], arrays[len(step.args) :]
+        for a in given:
+            a.flags.writeable = False
+        value = compute(step.node, given, env)
+        for target, v in zip(results, value if isinstance(value, tuple) else (value,)):
+            np.copyto(target, v)
 
 
 def _view(address: int, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:

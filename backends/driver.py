@@ -37,8 +37,10 @@ FIELDS = {  # byte offsets in the context, after what kernels know of it
     "atoms": 56,
     "profile": 64,  # for each launch two i64: nanoseconds, calls
     "state": 72,  # the state block of the Function
+    "next": 80,  # the next context in the list of calls that wait for Python code of ours
+    "owner": 88,  # the thread of such a call
 }
-CONTEXT_BYTES = 80
+CONTEXT_BYTES = 96
 
 
 class Driver(NamedTuple):

@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, Union
+from typing import NamedTuple, Union
 
 from symgraph.arraytype import Array
 from symgraph.dims import Shape
 from symgraph.expr import Expr, toposort
-from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
-from symgraph.ops.contract import MatMul
-from symgraph.ops.define import Cast, Elementwise
-from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Reshape, Slice, Transpose
-from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+from symgraph.ops.reduce import ArgReduce
 
-from .affine import View, broadcast, identity, project, resolve
+from .affine import View, broadcast, identity, resolve
+from .classify import is_leaf, kind, operand_base, resolve_inside
+from .weights import weight
 
-LIMIT = 300  # weight of one group: about one loop-IR operation each, a function call counts CALL
-CALL = 20
-HALF_COST = 12  # conversions around each op on 16-bit floats
+LIMIT = 300  # weight of one group
 SCALAR_LIMIT = 8  # a one-element chain up to this weight is recomputed by each reader
 
 
@@ -54,95 +49,6 @@ class Partition(NamedTuple):
 
     units: tuple[Unit, ...]
     stored: frozenset[int]
-
-
-LEAVES = (Input, Param, SharedOp, Constant)
-MOVES = (Reshape, Transpose, BroadcastTo, Slice)
-PULLING = (Concatenate, Place, Cumulative)  # opaque, but their operands are read by a loop nest
-
-
-def kind(node: Expr) -> str:
-    """leaf, free (no memory), move, compute, reduce, pull or opaque."""
-    op = node.op
-    if isinstance(op, LEAVES):
-        return "leaf"
-    if not isinstance(node.type, Array) or host_reason(node):
-        return "opaque"
-    if isinstance(op, (DimValue, Iota)):
-        return "free"
-    if isinstance(op, MOVES):
-        return "move"
-    if isinstance(op, (Elementwise, Cast)):
-        return "compute"
-    if isinstance(op, (Reduce, ArgReduce)):
-        return "reduce"
-    return "pull" if isinstance(op, PULLING) else "opaque"
-
-
-def host_reason(node: Expr) -> str:
-    """Why a node has no native form ("" if it has one)."""
-    op = node.op
-    if isinstance(op, LEAVES):
-        return ""
-    types = [x.type for x in (node, *node.inputs) if isinstance(x.type, Array)]
-    if any(t.dtype.kind == "c" for t in types):
-        return "complex numbers are computed in Python"
-    if isinstance(op, Elementwise):
-        return op.spec.host or ""
-    return "it has an effect outside of the program" if op.effect else ""
-
-
-def is_leaf(node: Expr) -> bool:
-    return isinstance(node.op, LEAVES)
-
-
-# ------------------------------------------------------------------------------------------------- weights
-
-
-class _Counter:
-    """A ScalarBuilder that only counts; scalars are dtype names."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def const(self, value: Any, like: str) -> str:
-        return like
-
-    def dtype(self, x: str) -> str:
-        return x
-
-    def cast(self, x: str, dtype: str) -> str:
-        self.total += 1
-        return str(dtype)
-
-    bitcast = cast
-
-    def select(self, c: str, x: str, y: str) -> str:
-        self.total += 1
-        return x
-
-    def call(self, function: str, *args: str) -> str:
-        self.total += CALL
-        return args[0]
-
-    def op(self, name: str, *args: str) -> str:
-        self.total += CALL if name in ("rem", "div") else 1
-        return "bool" if name in ("eq", "ne", "lt", "le", "gt", "ge") else args[0]
-
-
-@lru_cache(maxsize=None)
-def _op_weight(op: Elementwise, dtypes: tuple[str, ...]) -> int:
-    counter = _Counter()
-    op.spec.lower(counter, *("float32" if d in ("float16", "bfloat16") else d for d in dtypes))
-    half = any(d in ("float16", "bfloat16") for d in dtypes)
-    return counter.total + (HALF_COST * (len(dtypes) + 1) if half else 0)
-
-
-def weight(node: Expr) -> int:
-    """About how many loop-IR operations one element costs."""
-    if isinstance(node.op, Elementwise):
-        return max(1, _op_weight(node.op, tuple(str(x.array_type.dtype) for x in node.inputs)))
-    return 2 if isinstance(node.op, (Reduce, ArgReduce)) else 1
 
 
 # ------------------------------------------------------------------------------------------------- the partition
@@ -517,29 +423,6 @@ class _Partitioner:
             else:
                 stack.extend(node.inputs)
         return found
-
-
-def operand_base(node: Expr, x: Expr, stored: Any) -> Expr:
-    """The node whose memory an opaque node reads for operand x: a product takes any strided view, others whole arrays."""
-    if isinstance(node.op, MatMul) and not host_reason(node):
-        return resolve(x, identity(len(x.array_type.shape)), stored).base
-    while isinstance(x.op, Reshape) and not stored(x) and x.array_type.dtype.kind != "c":
-        x = x.inputs[0]
-    return x
-
-
-def resolve_inside(node: Expr, stored: Any) -> View:
-    """The view a stored movement node takes of what lies under it."""
-    first = True
-
-    def stop(n: Expr) -> bool:
-        nonlocal first
-        if first:
-            first = False
-            return False
-        return stored(n)
-
-    return resolve(node, identity(len(node.array_type.shape)), stop)
 
 
 def _common(home: _Growing, group: _Growing) -> tuple[Shape, tuple[int, ...]] | None:

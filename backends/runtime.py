@@ -1,9 +1,7 @@
 """The Python half of the runtime: addresses of symbols, the poll callback, the nesting of calls.
 
-`local.depth` counts, for each thread, the native calls that wait while Python code of ours runs (a
-signal handler, a host call); code that would wait for a lock asks it, since the lock may be held by
-its own thread further down. `host_entries` counts how often native code entered Python: between the
-kernels of an ordinary call it does not move.
+`host_entries` counts how often native code entered Python: between the kernels of an ordinary call
+it does not move.
 """
 
 from __future__ import annotations
@@ -11,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,29 +22,26 @@ from .runtime_ir import EXPORTS, FUNCTIONS, runtime_text
 host_entries = 0
 
 
-class _Local(threading.local):
-    depth = 0
+def depth() -> int:
+    """How many native calls of this thread wait for the Python code that runs now.
+
+    A signal handler or a host call that would wait for a lock asks it: the lock may be held by its
+    own thread further down. Native code keeps the list, since a signal handler can run before the
+    first instruction of any Python function that native code calls.
+    """
+    return call("depth", ctypes.c_int64, ctypes.c_int64)(threading.get_ident())
 
 
-local = _Local()
-
-
-@contextmanager
-def inside() -> Iterator[None]:
-    """Python code that native code called."""
+def entered() -> None:
+    """Count one call from native code into Python."""
     global host_entries
     host_entries += 1
-    local.depth += 1
-    try:
-        yield
-    finally:
-        local.depth -= 1
 
 
 def poll() -> None:
     """Run pending signal handlers; what they raise stops the call that polls."""
-    with inside():
-        ctypes.pythonapi.PyErr_CheckSignals()
+    entered()
+    ctypes.pythonapi.PyErr_CheckSignals()
 
 
 _NAMES = {name: "_" + name for name in ("slow", "contended", "fault", "host")}

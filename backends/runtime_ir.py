@@ -54,7 +54,7 @@ OBJECTS = ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")
 EXPORTS = tuple(
     "symgraph." + name
     for name in "lock unlock try_exclusive try_shared release_exclusive release_shared swap rebind "
-    "arena_take arena_give poll host delegate fault drop clock".split()
+    "arena_take arena_give poll host delegate fault drop clock depth".split()
 )
 
 
@@ -323,6 +323,31 @@ done:
 """
 
 _CALLBACKS = """
+; Calls that wait while Python code they called runs; the GIL guards the list.
+@symgraph.waiting = internal global ptr null
+; How many calls of a thread wait.
+define i64 @symgraph.depth(i64 %thread) nounwind {
+entry:
+  %head = load ptr, ptr @symgraph.waiting
+  br label %loop
+loop:
+  %at = phi ptr [ %head, %entry ], [ %after, %one ]
+  %n = phi i64 [ 0, %entry ], [ %n1, %one ]
+  %end = icmp eq ptr %at, null
+  br i1 %end, label %done, label %one
+one:
+  %owner = getelementptr i8, ptr %at, i64 $X_owner
+  %o = load i64, ptr %owner
+  %mine = icmp eq i64 %o, %thread
+  %count = zext i1 %mine to i64
+  %n1 = add i64 %n, %count
+  %next = getelementptr i8, ptr %at, i64 $X_next
+  %after = load ptr, ptr %next
+  br label %loop
+done:
+  ret i64 %n
+}
+; Around Python code: the GIL if the call gave it away, and a place in the list.
 define internal void @symgraph.hold(ptr %context) nounwind {
 entry:
   %field = getelementptr i8, ptr %context, i64 $X_thread
@@ -333,10 +358,29 @@ take:
   call void @PyEval_RestoreThread(ptr %thread)
   br label %done
 done:
+  %next = getelementptr i8, ptr %context, i64 $X_next
+  %head = load ptr, ptr @symgraph.waiting
+  store ptr %head, ptr %next
+  %owner = getelementptr i8, ptr %context, i64 $X_owner
+  %me = call i64 @PyThread_get_thread_ident()
+  store i64 %me, ptr %owner
+  store ptr %context, ptr @symgraph.waiting
   ret void
 }
 define internal void @symgraph.unhold(ptr %context) nounwind {
 entry:
+  br label %loop
+loop:
+  %link = phi ptr [ @symgraph.waiting, %entry ], [ %further, %other ]
+  %at = load ptr, ptr %link
+  %further = getelementptr i8, ptr %at, i64 $X_next
+  %mine = icmp eq ptr %at, %context
+  br i1 %mine, label %found, label %other
+other:
+  br label %loop
+found:
+  %after = load ptr, ptr %further
+  store ptr %after, ptr %link
   %field = getelementptr i8, ptr %context, i64 $X_thread
   %thread = load ptr, ptr %field
   %held = icmp eq ptr %thread, null

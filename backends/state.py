@@ -13,9 +13,11 @@ only when that call ends; it cannot write.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,22 @@ from .runtime_ir import ARENAS, CELL, FIRM_READ, POLITE_READ, STATE, STATE_BYTES
 NESTED_PATIENCE = 1.0  # seconds that a nested call waits for a lock which its own thread may hold
 
 
+_cells: weakref.WeakSet[Cell] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child process the threads that held locks do not exist."""
+    if not _cells or runtime.depth():
+        return
+    for cell in _cells:
+        cell.word("lock").value = cell.word("waiting").value = 0
+        cell._depth, cell._modes = 0, []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Cell:
     """The run-time storage of one shared variable."""
 
@@ -40,6 +58,7 @@ class Cell:
         self.address = ctypes.addressof(self._memory)
         self._depth = 0  # of Python-level locks held by the owning thread
         self._modes: list[str] = []
+        _cells.add(self)
         self._set_array(_own(owner.storage, 1))
 
     def __del__(self) -> None:
@@ -111,7 +130,7 @@ class Cell:
         me = threading.get_ident()
         if self.is_mine():
             mode = "exclusive" if self._depth else "nested"
-        elif runtime.local.depth:
+        elif runtime.depth():
             take = runtime.call("try_shared", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
             _wait(lambda: take(self.address, 0) or BUSY, [], NESTED_PATIENCE, self.label)
             mode = "shared"
@@ -161,7 +180,7 @@ def retry(attempt: Callable[[], Any], cells: Sequence[tuple[Cell, bool]], label:
         raise GraphError(
             f"{label}: cannot run inside a call, of the same thread, that updates {mine[0].label}"
         )
-    patience = NESTED_PATIENCE if runtime.local.depth else None
+    patience = NESTED_PATIENCE if runtime.depth() else None
     return _wait(attempt, [c for c, write in cells if write], patience, label)
 
 

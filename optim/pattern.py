@@ -16,7 +16,7 @@ from typing import Any, Union
 
 from symgraph.expr import Expr, apply
 from symgraph.op import Op
-from symgraph.ops.define import REGISTRY, call
+from symgraph.ops.define import REGISTRY, Elementwise, call
 
 REAL = "biuf"
 COMMUTATIVE = frozenset(
@@ -267,7 +267,7 @@ def text(pattern: Pattern, above: int = -1) -> str:
 
 def key_of(op: Op) -> Key:
     """What rules are indexed by: the name of an elementwise op, the class of any other."""
-    return op.name if "spec" in op.fields else type(op)
+    return op.name if type(op) is Elementwise else type(op)
 
 
 __all__ = ["Const", "Expr", "Node", "Number", "Operator", "Pattern", "Wild", "build", "const", "operator", "wild"]

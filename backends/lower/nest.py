@@ -8,21 +8,19 @@ are emitted at the outermost loop they depend on, so nothing invariant is comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from symgraph.dims import Shape, SizeLike, known_le, product
-from symgraph.errors import InternalError
+from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
-from symgraph.ops.reduce import ArgReduce, Reduce
+from symgraph.ops.reduce import ArgReduce
 
-from ..affine import Map, Strided, identity
-from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value, Var
+from ..loops import INDEX, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
-from .space import Space, make_space
-from .trace import Entry, Tracer, depends
+from .request import Built, Nest
+from .values import Values
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
 CHAIN = 64  # additions in one float accumulator before it is merged
@@ -30,97 +28,13 @@ BLOCK = 1 << 14  # elements between polls in a single long loop
 POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
 
 
-class Root(NamedTuple):
-    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space); inner: it lives on
-    the whole space, not on the kept axes."""
-
-    node: Expr
-    map: Map
-    target: Strided
-    inner: bool = True
-    check: bool = False  # do not store: fault 0 if the (bool) value is false anywhere
-
-
-class Nest(NamedTuple):
-    """What to lower. reductions: in graph order, all over the axes `reduced` of `space`.
-
-    stored(node): the node is read from memory; every other node reached is computed here.
-    """
-
-    space: Shape
-    reduced: tuple[int, ...]
-    reductions: tuple[Expr, ...]
-    roots: tuple[Root, ...]
-    stored: Callable[[Expr], bool]
-    pollable: bool = True
-    name: str = "map"
-    cumulative: str = ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
-
-
-class Built(NamedTuple):
-    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order."""
-
-    kernel: Kernel
-    reads: tuple[Expr, ...]
-    dims: tuple[SizeLike, ...]
-    work: SizeLike
-
-
 def build(nest: Nest, target: Target) -> Built:
     """The kernel of a nest, in vectors of the target's width (a Target of vector_bytes 0 gives scalar code)."""
     return _Emitter(nest, target).run()
 
 
-class Dims:
-    """Sizes as loop-IR values: numbers are literals, the rest are kernel arguments."""
-
-    def __init__(self) -> None:
-        self.sizes: list[SizeLike] = []
-        self.vars: list[Var] = []
-        self._known: dict[SizeLike, Var] = {}
-
-    def __call__(self, size: SizeLike) -> Value:
-        if isinstance(size, int):
-            return Const(size, Ty(INDEX))
-        if size not in self._known:
-            var = self._known[size] = Var(f"n{len(self.vars)}", Ty(INDEX))
-            self.sizes.append(size)
-            self.vars.append(var)
-        return self._known[size]
-
-
-class _Emitter:
-    """State while one nest is emitted: the open loops, their blocks, and what each loop level already computed."""
-
-    def __init__(self, nest: Nest, target: Target):
-        self.nest = nest
-        rank = len(nest.space)
-        tracer = Tracer(rank, nest.stored)
-        self.feeds: list[tuple[Expr, int]] = []
-        for node in nest.reductions:
-            self.feeds.append((node, tracer.want(node.inputs[0], identity(rank))))
-        self.root_entries = [tracer.want(root.node, root.map) for root in nest.roots]
-        self.entries = tracer.entries
-        lanes, narrowest = _lanes(self.entries, target.vector_bytes)
-        self.masked = target.masked_memory(narrowest)
-        reads = [e.address for e in self.entries if e.address is not None]
-        self.space = make_space(nest.space, nest.reduced, reads, [r.target for r in nest.roots], lanes, bool(nest.cumulative))
-        kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
-        self.bits = depends(self.entries, self._axis_bits, kept_bits)
-        self.dims = Dims()
-        self.read_buffers: dict[int, Buffer] = {}
-        self.read_nodes: list[Expr] = []
-        for e in self.entries:
-            if e.kind == "load" and id(e.node) not in self.read_buffers:
-                self.read_buffers[id(e.node)] = Buffer(f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r")
-                self.read_nodes.append(e.node)
-        self.write_buffers = [Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)]
-        self.blocks: list[Block] = [Block()]
-        self.scopes: list[dict[Any, Value]] = [{}]
-        self.open_axes: list[int | None] = []
-        self.index: dict[int, Value] = {}
-        self.lanes = 1  # of the vector axis, while its loop is open
-        self.mask: Value | None = None
+class _Emitter(Values):
+    """The loops of a nest around its values."""
 
     # -------------------------------------------------------------------------------- the whole kernel
 
@@ -209,25 +123,19 @@ class _Emitter:
     def _loop(self, axis: int, start: Value, stop: Value, step: int, kind: str = "serial", lanes: int = 1, masked_by: Value | None = None, carries: Sequence[Value] = ()) -> _Loop:
         return _Loop(self, axis, start, stop, step, kind, lanes, masked_by, carries)
 
+    def _masks(self, axis: int) -> bool:
+        """Whether the rest of an axis is done under a mask."""
+        size = self.space.sizes[axis]
+        return self.masked and not (isinstance(size, int) and size % self.space.lanes == 1)
+
     def _rest(self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()) -> _Loop:
-        """What full vectors leave over: one masked vector, or element by element where masks are slow."""
-        if self.masked:
+        """What full vectors leave over: one masked vector, or element by element where masks are slow or it is one.
+
+        (A store under a constant mask of one lane is also miscompiled by LLVM 22 if it narrows.)
+        """
+        if self._masks(axis):
             return self._loop(axis, start, stop, self.space.lanes, kind, self.space.lanes, masked_by=stop, carries=carries)
         return self._loop(axis, start, stop, 1, kind, carries=carries)
-
-    def _push(self, block: Block, axis: int | None, index: Value) -> None:
-        self.blocks.append(block)
-        self.scopes.append({})
-        self.open_axes.append(axis)
-        if axis is not None:
-            self.index[axis] = index
-
-    def _pop(self) -> None:
-        self.blocks.pop()
-        self.scopes.pop()
-        axis = self.open_axes.pop()
-        if axis is not None:
-            del self.index[axis]
 
     def _poll(self, elements: SizeLike) -> None:
         small = known_le(product(self.nest.space), POLL_BELOW) is True
@@ -346,7 +254,7 @@ class _Emitter:
             middle = self._whole(start, stop, lanes * ways, size)
             states = self._interleaved(axis, start, middle, ways, kinds, feeds)
         if not (isinstance(size, int) and size % (lanes * ways) == 0):
-            if not self.masked:
+            if not self._masks(axis):
                 states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
             with self._rest(axis, middle, stop, "reduce", carries=_flat(states)) as loop:
                 loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
@@ -402,110 +310,6 @@ class _Emitter:
         b.store(self.write_buffers[0], offset, scalar.align(b, fold.finish(b, after), lanes), self.mask if lanes > 1 else None)
         return after
 
-    # -------------------------------------------------------------------------------- values
-
-    def _axis_bits(self, address: Strided) -> int:
-        return sum(1 << a for a, s in enumerate(self.space.strides(address)) if s != 0)
-
-    def _level(self, bits: int) -> int:
-        """How many open loops a value that varies with these axes has to be inside of."""
-        for level in range(len(self.open_axes), 0, -1):
-            axis = self.open_axes[level - 1]
-            if axis is not None and bits >> axis & 1:
-                return level
-        return 0
-
-    def _values(self, wanted: list[int]) -> list[Value]:
-        """Values of entries, emitted now where they are not there yet (operands first, no recursion)."""
-        needed: set[int] = set()
-        stack = [i for i in wanted if self._known(i) is None]
-        while stack:
-            i = stack.pop()
-            if i not in needed and self._known(i) is None:
-                needed.add(i)
-                stack.extend(self.entries[i].args)
-        for i in sorted(needed):
-            level = self._level(self.bits[i])
-            self.scopes[level][i] = self._emit(self.entries[i], self.blocks[level], level)
-        return [self._must(i) for i in wanted]
-
-    def _known(self, i: int) -> Value | None:
-        entry = self.entries[i]
-        key = id(entry.node) if entry.kind == "reduction" else i
-        for scope in reversed(self.scopes):
-            if key in scope:
-                return scope[key]
-        return None
-
-    def _must(self, i: int) -> Value:
-        value = self._known(i)
-        if value is None:
-            raise InternalError(f"lowering: {self.entries[i].node.label} is read before it is computed")
-        return value
-
-    def _emit(self, entry: Entry, b: Block, level: int) -> Value:
-        node = entry.node
-        dtype = str(node.array_type.dtype)
-        if entry.kind == "const":
-            return Const(node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())), Ty(dtype))  # type: ignore[attr-defined]
-        if entry.kind == "size":
-            return b.cast(self.dims(node.op.dim), "int64")  # type: ignore[attr-defined]
-        if entry.kind in ("load", "iota"):
-            assert entry.address is not None
-            offset, lanes = self._address(entry.address, level)
-            if entry.kind == "load":
-                return b.load(self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None)
-            if lanes > 1 and offset.type.lanes == 1:  # unit stride
-                offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
-            return b.cast(offset, dtype)
-        args = [self._must(a) for a in entry.args]
-        if entry.kind == "cast":
-            return scalar.cast(b, node.op, args[0])  # type: ignore[arg-type]
-        lanes = max(a.type.lanes for a in args)
-        return scalar.elementwise(b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype)  # type: ignore[arg-type]
-
-    def _splat(self, x: Value, lanes: int, i: int) -> Value:
-        """A uniform operand as a vector, made once at the level where the operand lives."""
-        if x.type.lanes == lanes or isinstance(x, Const):
-            return self.blocks[-1].splat(x, lanes)
-        level = self._level(self.bits[i])
-        key = ("splat", i, lanes)
-        if key not in self.scopes[level]:
-            self.scopes[level][key] = self.blocks[level].splat(x, lanes)
-        return self.scopes[level][key]
-
-    def _address(self, address: Strided, level: int | None = None) -> tuple[Value, int]:
-        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset if not contiguous."""
-        level = len(self.open_axes) if level is None else level
-        strides = self.space.strides(address)
-        offset: Value = self.dims(address.offset)
-        lanes, step = 1, 0
-        for depth in range(level):
-            axis = self.open_axes[depth]
-            if axis is None or strides[axis] == 0:
-                continue
-            offset = self._advance(offset, axis, strides, address, depth)
-            if axis == self.space.vector and self.lanes > 1:
-                lanes, step = self.lanes, strides[axis]
-        if lanes == 1 or step == 1:
-            return offset, lanes
-        b = self.blocks[level]
-        steps = b.let("mul", b.let("iota", type=Ty(INDEX, lanes)), b.splat(self.dims(step), lanes))
-        return b.let("add", b.splat(offset, lanes), steps), lanes
-
-    def _advance(self, offset: Value, axis: int, strides: tuple[SizeLike, ...], address: Strided, depth: int) -> Value:
-        prefix = tuple(s for a, s in enumerate(strides) if a in self.open_axes[: depth + 1])
-        key = ("offset", axis, address.offset, prefix)
-        scope = self.scopes[depth + 1]
-        if key not in scope:
-            b = self.blocks[depth + 1]
-            stride = strides[axis]
-            term = self.index[axis] if stride == 1 else b.let("mul", self.index[axis], self.dims(stride))
-            zero = isinstance(offset, Const) and offset.value == 0
-            scope[key] = term if zero else b.let("add", offset, term)
-        return scope[key]
-
-
 class _Loop:
     """A loop over one axis as a context: opens the block, the scope, the lanes and the mask."""
 
@@ -533,17 +337,6 @@ class _Loop:
         return self.context.__exit__(*error)
 
 
-def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest value in memory."""
-    widest, narrowest = 1, 8
-    for e in entries:
-        if e.kind not in ("const", "size"):
-            d = e.node.array_type.dtype
-            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
-            narrowest = min(narrowest, d.bytes)
-    return max(1, vector_bytes // widest), narrowest
-
-
 def _flat(states: list[list[Value]]) -> list[Value]:
     return [v for state in states for v in state]
 
@@ -554,6 +347,3 @@ def _unflat(values: Sequence[Any], like: list[list[Value]]) -> list[list[Value]]
         result.append(list(values[at : at + len(state)]))
         at += len(state)
     return result
-
-
-__all__ = ["Built", "Dims", "Nest", "Reduce", "Root", "build"]

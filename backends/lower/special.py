@@ -12,7 +12,7 @@ from symgraph.ops.random import BLOCK, Permutation, RandomBits
 from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value
 from ..targets import Target
 from ..vmath.philox import philox4x32
-from .nest import Dims
+from .request import Dims
 
 PHILOX_COST = 100  # operations of one block of four words
 

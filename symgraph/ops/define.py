@@ -1,4 +1,4 @@
-"""How an elementwise op is defined: the decorator, promotion, broadcasting and the registry the tests sweep.
+"""How an elementwise op is defined: the decorator, promotion, broadcasting and their registry.
 
     @elementwise("tanh", accepts=inexact)
     class tanh(Formula):
@@ -7,28 +7,31 @@
         def vjp(x, y, dy): return (dy * (1 - y * y),)
         def lower(b, x): return b.call("tanh", x)
 
-binds the user function `tanh` (hence the lower case), and gives its type rule, broadcasting and its inverse in the
-gradient, docs, printing, and rows in the conformance suite. `Formula` tells type checkers that the name is a function.
-Complex operands have no native form: they always run through evaluate (Elementwise.host_reason). Fields:
-    accepts     dtypes computed in; others are cast: bools to int8 where that is accepted, else bools and integers to
-                the default float where only floats are
+binds the user function `tanh` (hence the lower case), and gives its type rule, broadcasting and
+its inverse in the gradient, docs, printing, and rows in the conformance suite. `Formula` tells
+type checkers that the name is a function. Complex operands have no native form: they always run
+through evaluate (Elementwise.host_reason). Fields:
+    accepts     dtypes computed in; others are cast: bools to int8 where that is accepted, else
+                bools and integers to the default float where only floats are
     refuses     {dtype: hint} dtypes that are an error instead of being cast
-    result      the dtype of the result if not that of the operands, or a function of the operands' dtype
-    promote     positions of the operands that share a dtype (all, unless given; `where` leaves its condition out)
+    result      the result's dtype if not the operands', or a function of the operands' dtype
+    promote     positions of the operands that share a dtype (all but the fixed, unless given)
     fixed       {position: dtype} operands with a dtype of their own
-    vjp         static: vjp(*inputs, output, cotangent) -> cotangents, None for none; `vjp = None` gives no cotangents
-                (piecewise constant functions)
+    evaluate    static: the meaning, in NumPy; half floats come as float32
+    vjp         static: vjp(*inputs, output, cotangent) -> cotangents, None for none;
+                `vjp = None` gives no cotangents (piecewise constant functions)
     lower       static: the scalar formula through a ScalarBuilder; or
     expand      static: the same in other ops; or
     host        a reason why there is no native form (then evaluate runs in Python)
-    domain      (low, high) from which tests draw arguments for finite differences; kinks: points that they avoid;
-                apart: True if they keep the operands apart from each other (maximum has a kink where x == y)
+    domain      (low, high) from which tests draw arguments for finite differences
+    kinks       points that they avoid
+    apart       True if they keep operands apart from each other (maximum has a kink at x == y)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,14 +47,14 @@ from ..op import Op
 
 REGISTRY: dict[str, Elementwise] = {}
 
-Result = Union[DType, Callable[[DType], DType], None]
+Result = DType | Callable[[DType], DType] | None
 
 if TYPE_CHECKING:
     Formula: Any
 else:
 
     class Formula:
-        """Base of the classes under `elementwise`: to a type checker their names are functions of anything."""
+        """Base of the classes under `elementwise`: to type checkers they are functions."""
 
 
 class Elementwise(Op):
@@ -71,13 +74,19 @@ class Elementwise(Op):
             raise DTypeError(f"{spec.name}: expected {spec.arity} operands, got {len(types)}")
         for position, type in enumerate(types):
             allowed = spec.fixed.get(position)
-            if (type.dtype is not allowed) if allowed is not None else (type.dtype not in spec.accepts):
+            if (
+                (type.dtype is not allowed)
+                if allowed is not None
+                else (type.dtype not in spec.accepts)
+            ):
                 raise DTypeError(f"{spec.name}: dtype {type.dtype} is not accepted")
         shared = {types[i].dtype for i in spec.promote}
         if len(shared) > 1:
             raise DTypeError(f"{spec.name}: operands of different dtypes {sorted(shared)}")
         shape = broadcast_shapes(spec.name, *[t.shape for t in types])
-        return Array(spec.result_dtype(types[spec.promote[0]].dtype if spec.promote else bool_), shape)
+        return Array(
+            spec.result_dtype(types[spec.promote[0]].dtype if spec.promote else bool_), shape
+        )
 
     def evaluate(self, *arrays: Any) -> np.ndarray:
         spec = self.spec
@@ -170,7 +179,7 @@ def elementwise(
     fixed: dict[int, DType] | None = None,
     refuses: Mapping[DType, str] | None = None,
 ) -> Callable[[type], Callable[..., Expr]]:
-    """Class decorator: registers the op and returns the function users call. See the module's text."""
+    """Class decorator: registers the op, gives the function users call. See the module's text."""
 
     def define(body: type) -> Callable[..., Expr]:
         op = Elementwise(Spec(name, body, accepts, refuses or {}, result, promote, fixed or {}))
@@ -213,7 +222,9 @@ def call(op: Elementwise, operands: Sequence[Any]) -> Expr:
 
 def _cast_fixed(what: str, x: Expr, d: DType) -> Expr:
     if d.is_integer and x.dtype.kind not in "biu":
-        raise DTypeError(f"{what}: expected an integer operand, got {x.dtype}", site=user_site(), operands=[x])
+        raise DTypeError(
+            f"{what}: expected an integer operand, got {x.dtype}", site=user_site(), operands=[x]
+        )
     return cast(x, d)
 
 
@@ -224,9 +235,10 @@ def promote_operands(
     refuses: Mapping[DType, str] | None = None,
     exact: bool = False,
 ) -> list[Expr]:
-    """Operands lifted and cast to their common dtype (Python numbers weakly), then to one that `accepts` holds.
+    """Operands lifted and cast to their common dtype (numbers weakly), or one that `accepts` holds.
 
-    exact: a Python int beyond the common integer dtype widens it (comparisons) instead of being an error.
+    exact: a Python int beyond the common integer dtype widens it (comparisons) instead of being an
+    error.
     """
     strong = [x if isinstance(x, Expr) else lift(x) for x in operands if not _is_weak(x)]
     numbers = [x for x in operands if _is_weak(x)]
@@ -250,7 +262,11 @@ def _widened(d: DType, value: int) -> DType:
 
 
 def _accepted(
-    what: str, d: DType, accepts: frozenset[DType], refuses: Mapping[DType, str], operands: Sequence[Expr]
+    what: str,
+    d: DType,
+    accepts: frozenset[DType],
+    refuses: Mapping[DType, str],
+    operands: Sequence[Expr],
 ) -> DType:
     """`d`, or the dtype that stands for it in an op that does not compute in `d`."""
     if d not in refuses:
@@ -258,12 +274,15 @@ def _accepted(
             if candidate in accepts:
                 return candidate
     raise DTypeError(
-        f"{what}: dtype {d} is not accepted", site=user_site(), hint=refuses.get(d), operands=operands
+        f"{what}: dtype {d} is not accepted",
+        site=user_site(),
+        hint=refuses.get(d),
+        operands=operands,
     )
 
 
 def wide(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` computed in twice the precision for single precision operands (and rounded once, by Elementwise)."""
+    """`function` computed in float64 for float32 operands; Elementwise rounds its result once."""
 
     def evaluate(*arrays: np.ndarray) -> Any:
         return function(*[a.astype(_WIDER.get(a.dtype.char, a.dtype), copy=False) for a in arrays])
@@ -293,14 +312,20 @@ def _is_weak(x: Any) -> bool:
 
 
 class Cast(Op):
-    """Conversion of each element. Float to integer truncates and saturates (NaN gives 0); to bool is != 0."""
+    """Conversion of each element.
+
+    Float to integer truncates and saturates (NaN gives 0); to bool is != 0.
+    """
 
     name = "cast"
     dtype: DType
 
     def infer(self, x: Array) -> Array:
         if x.dtype.kind == "c" and self.dtype.kind not in "cb":
-            raise DTypeError(f"cast: {x.dtype} to {self.dtype} drops the imaginary part", hint="use real(x) or abs(x)")
+            raise DTypeError(
+                f"cast: {x.dtype} to {self.dtype} drops the imaginary part",
+                hint="use real(x) or abs(x)",
+            )
         return Array(self.dtype, x.shape)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
@@ -325,13 +350,22 @@ def saturating_cast(x: np.ndarray, d: DType) -> np.ndarray:
     with np.errstate(all="ignore"):
         inside = (wide > float(info.min) - 1) & (wide < float(info.max) + 1)
         if d.bits >= 32:  # the bounds themselves are not exact in the float type
-            inside = (wide >= wide.dtype.type(info.min)) & (wide < wide.dtype.type(2.0 ** (d.bits - d.is_signed)))
+            inside = (wide >= wide.dtype.type(info.min)) & (
+                wide < wide.dtype.type(2.0 ** (d.bits - d.is_signed))
+            )
         safe = np.where(inside, wide, 0).astype(d.np)
-        return np.where(inside, safe, np.where(np.isnan(wide), 0, np.where(wide < 0, info.min, info.max)).astype(d.np))
+        return np.where(
+            inside,
+            safe,
+            np.where(np.isnan(wide), 0, np.where(wide < 0, info.min, info.max)).astype(d.np),
+        )
 
 
 def cast(x: Any, dtype: Any) -> Expr:
-    """x with another dtype; x itself if it has that one. `dtype` is a name, a NumPy dtype or "default"."""
+    """x with another dtype; x itself if it has that one.
+
+    `dtype` is a name, a NumPy dtype or "default".
+    """
     node = lift(x)
     d = as_dtype(dtype)
     if node.dtype is d:
@@ -342,16 +376,22 @@ def cast(x: Any, dtype: Any) -> Expr:
     return apply(Cast(d), node)
 
 
-# --------------------------------------------------------------------------------------------- shapes
+# ------------------------------------------------------------------------------------ shapes
 
 
 def broadcast_shapes(what: str, *shapes: Shape) -> Shape:
-    """NumPy's broadcast of known sizes; a symbolic size equals its partner (recorded as a guard), never silently 1."""
+    """NumPy's broadcast of known sizes.
+
+    A symbolic size equals its partner (recorded as a guard), never silently 1.
+    """
     if not shapes:
         return ()
     rank = max(map(len, shapes))
     return tuple(
-        _broadcast_axis(what, axis, [s[axis - rank + len(s)] for s in shapes if axis - rank + len(s) >= 0]) for axis in range(rank)
+        _broadcast_axis(
+            what, axis, [s[axis - rank + len(s)] for s in shapes if axis - rank + len(s) >= 0]
+        )
+        for axis in range(rank)
     )
 
 
@@ -371,4 +411,14 @@ def _broadcast_axis(what: str, axis: int, sizes: list[SizeLike]) -> SizeLike:
     return chosen
 
 
-__all__ = ["REGISTRY", "Cast", "Elementwise", "bool_", "broadcast_shapes", "call", "cast", "default_float", "elementwise"]
+__all__ = [
+    "REGISTRY",
+    "Cast",
+    "Elementwise",
+    "bool_",
+    "broadcast_shapes",
+    "call",
+    "cast",
+    "default_float",
+    "elementwise",
+]

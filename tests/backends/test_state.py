@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading
@@ -276,6 +277,30 @@ def test_other_threads_run_during_a_long_call() -> None:
     assert during >= min(10, seconds / 0.02), (during, seconds)
 
 
+def test_a_child_process_is_not_locked_out() -> None:
+    w, f = slow_update()
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            f()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(5):
+            time.sleep(0.01)
+            child = os.fork()
+            if not child:
+                signal.alarm(20)
+                f()
+                os._exit(0 if np.isfinite(w.get_value()).all() else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
 # --- signals ---
 
 
@@ -333,7 +358,7 @@ def test_code_in_a_signal_handler_meets_no_deadlock() -> None:
     seen: list[Any] = []
 
     def handler(*_: Any) -> None:
-        if not runtime.local.depth:
+        if not runtime.depth():
             signal.setitimer(signal.ITIMER_REAL, 0.02)  # between calls: try again
             return
         seen.append(float(w.get_value()[0]))

@@ -1,4 +1,4 @@
-"""Elementary functions: error bounds, special values, no library calls, every target, the tables."""
+"""Elementary functions: error bounds, special values, no library calls, targets, tables."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from symgraph.evaluate import evaluate
 from symgraph.expr import Expr
 from symgraph.leaves import array, constant
 from symgraph.ops import elementwise as ew
-from symgraph.ops.define import REGISTRY
+from symgraph.ops.define import REGISTRY, cast
 
 INF, NAN = math.inf, math.nan
 
@@ -163,6 +163,33 @@ def test_approximate_functions_are_accurate(name: str, d: str) -> None:
 )
 def test_special_values(f: Callable[..., Expr], x: list[float], want: list[float]) -> None:
     np.testing.assert_allclose(evaluate(f(constant(x, "float64"))), want, rtol=1e-14)
+
+
+@pytest.mark.parametrize("source", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("target", dtypes.integers)
+def test_floats_saturate_when_cast_to_integers(source: str, target: dtypes.DType) -> None:
+    info = np.iinfo(target.np)
+    edges = [
+        float(info.min),
+        float(info.max),
+        info.max / 2,
+        -1.0,
+        0.75,
+        -0.75,
+        200.5,
+        1e30,
+        NAN,
+        INF,
+    ]
+    with np.errstate(over="ignore"):
+        x = np.array([*edges, -1e30, -INF], dtypes.dtype(source).np)
+        around = np.nextafter(x.astype(np.float64), INF).astype(x.dtype)
+    x = np.concatenate([x, around, -around])
+    node = array("x", x.shape, source)
+    got = evaluate(cast(node, target), {node: x})
+    inside = [2.0**70 * np.sign(v) if math.isinf(v) else v for v in x.astype(float).tolist()]
+    want = [0 if math.isnan(v) else max(info.min, min(info.max, int(v))) for v in inside]
+    assert got.dtype == target.np and got.tolist() == want
 
 
 @pytest.mark.parametrize("d", ["int8", "int16", "int32", "int64"])

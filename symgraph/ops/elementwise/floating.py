@@ -1,7 +1,4 @@
-"""Numbers as sign, exponent and fraction: copysign, signbit, ldexp, nextafter.
-
-Closeness and replacement of NaN.
-"""
+"""Numbers as sign, exponent and fraction; closeness; replacement of NaN."""
 
 from __future__ import annotations
 
@@ -74,7 +71,14 @@ class Layout(NamedTuple):
 _LAYOUT = {"float32": Layout("int32", 23, 127), "float64": Layout("int64", 52, 1023)}
 
 
-@elementwise("nextafter", accepts=(float32, float64))
+_TOO_SHORT = "cast to float32 first"
+
+
+@elementwise(
+    "nextafter",
+    accepts=(float32, float64),
+    refuses={float16: _TOO_SHORT, bfloat16: _TOO_SHORT},
+)
 class nextafter(Formula):
     """The next number after x in the direction of y.  x, y: float32 or float64."""
 

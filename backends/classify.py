@@ -1,0 +1,83 @@
+"""What a node is to the backend: a leaf, movement, something a loop nest computes, or a unit of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from symgraph.arraytype import Array
+from symgraph.expr import Expr
+from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
+from symgraph.ops.contract import MatMul
+from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Reshape, Slice, Transpose
+from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+
+from .affine import View, identity, resolve
+
+Stored = Callable[[Expr], bool]
+LEAVES = (Input, Param, SharedOp, Constant)
+MOVES = (Reshape, Transpose, BroadcastTo, Slice)
+PULLING = (Concatenate, Place, Cumulative)  # opaque, but their operands are read by a loop nest
+
+
+def kind(node: Expr) -> str:
+    """leaf, free (no memory), move, compute, reduce, pull or opaque."""
+    op = node.op
+    if isinstance(op, LEAVES):
+        return "leaf"
+    if not isinstance(node.type, Array) or host_reason(node):
+        return "opaque"
+    if isinstance(op, (DimValue, Iota)):
+        return "free"
+    if isinstance(op, MOVES):
+        return "move"
+    if isinstance(op, (Elementwise, Cast)):
+        return "compute"
+    if isinstance(op, (Reduce, ArgReduce)):
+        return "reduce"
+    return "pull" if isinstance(op, PULLING) else "opaque"
+
+
+def host_reason(node: Expr) -> str:
+    """Why a node has no native form ("" if it has one)."""
+    op = node.op
+    if isinstance(op, LEAVES):
+        return ""
+    types = [x.type for x in (node, *node.inputs) if isinstance(x.type, Array)]
+    if any(t.dtype.kind == "c" for t in types):
+        return "complex numbers are computed in Python"
+    if isinstance(op, Elementwise):
+        return op.spec.host or ""
+    return "it has an effect outside of the program" if op.effect else ""
+
+
+def is_leaf(node: Expr) -> bool:
+    return isinstance(node.op, LEAVES)
+
+
+def operand_base(node: Expr, x: Expr, stored: Stored) -> Expr:
+    """The node whose memory an opaque node reads for operand x: a product takes any strided view, others whole arrays."""
+    if isinstance(node.op, MatMul) and not host_reason(node):
+        return resolve(x, identity(len(x.array_type.shape)), stored).base
+    return whole_base(x, stored)
+
+
+def whole_base(x: Expr, stored: Stored) -> Expr:
+    """The node whose memory holds x's elements in C order: a reshape does not move them."""
+    while isinstance(x.op, Reshape) and not stored(x) and x.array_type.dtype.kind != "c":
+        x = x.inputs[0]
+    return x
+
+
+def resolve_inside(node: Expr, stored: Stored) -> View:
+    """The view a stored movement node takes of what lies under it."""
+    first = True
+
+    def stop(n: Expr) -> bool:
+        nonlocal first
+        if first:
+            first = False
+            return False
+        return stored(n)
+
+    return resolve(node, identity(len(node.array_type.shape)), stop)

@@ -1,0 +1,66 @@
+"""What a loop nest is asked to compute, and what lowering gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from symgraph.dims import Shape, SizeLike
+from symgraph.expr import Expr
+
+from ..affine import Map, Strided
+from ..loops import INDEX, Const, Kernel, Ty, Value, Var
+
+
+class Root(NamedTuple):
+    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space); inner: it lives on
+    the whole space, not on the kept axes."""
+
+    node: Expr
+    map: Map
+    target: Strided
+    inner: bool = True
+    check: bool = False  # do not store: fault 0 if the (bool) value is false anywhere
+
+
+class Nest(NamedTuple):
+    """What to lower. reductions: in graph order, all over the axes `reduced` of `space`.
+
+    stored(node): the node is read from memory; every other node reached is computed here.
+    """
+
+    space: Shape
+    reduced: tuple[int, ...]
+    reductions: tuple[Expr, ...]
+    roots: tuple[Root, ...]
+    stored: Callable[[Expr], bool]
+    pollable: bool = True
+    name: str = "map"
+    cumulative: str = ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
+
+
+class Built(NamedTuple):
+    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order."""
+
+    kernel: Kernel
+    reads: tuple[Expr, ...]
+    dims: tuple[SizeLike, ...]
+    work: SizeLike
+
+
+class Dims:
+    """Sizes as loop-IR values: numbers are literals, the rest are kernel arguments."""
+
+    def __init__(self) -> None:
+        self.sizes: list[SizeLike] = []
+        self.vars: list[Var] = []
+        self._known: dict[SizeLike, Var] = {}
+
+    def __call__(self, size: SizeLike) -> Value:
+        if isinstance(size, int):
+            return Const(size, Ty(INDEX))
+        if size not in self._known:
+            var = self._known[size] = Var(f"n{len(self.vars)}", Ty(INDEX))
+            self.sizes.append(size)
+            self.vars.append(var)
+        return self._known[size]

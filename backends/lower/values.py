@@ -1,0 +1,181 @@
+"""The values of a loop nest: each entry of the trace is emitted at the outermost open loop it depends on, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgraph.dims import SizeLike
+from symgraph.errors import InternalError
+from symgraph.expr import Expr
+
+from ..affine import Strided, identity
+from ..loops import INDEX, Block, Buffer, Const, Ty, Value
+from ..targets import Target
+from . import scalar
+from .request import Dims, Nest
+from .space import make_space
+from .trace import Entry, Tracer, depends
+
+
+class Values:
+    """State while one nest is emitted: the open loops, their blocks, and what each loop level already computed."""
+
+    def __init__(self, nest: Nest, target: Target):
+        self.nest = nest
+        rank = len(nest.space)
+        tracer = Tracer(rank, nest.stored)
+        self.feeds: list[tuple[Expr, int]] = []
+        for node in nest.reductions:
+            self.feeds.append((node, tracer.want(node.inputs[0], identity(rank))))
+        self.root_entries = [tracer.want(root.node, root.map) for root in nest.roots]
+        self.entries = tracer.entries
+        lanes, narrowest = _lanes(self.entries, target.vector_bytes)
+        self.masked = target.masked_memory(narrowest)
+        reads = [e.address for e in self.entries if e.address is not None]
+        self.space = make_space(nest.space, nest.reduced, reads, [r.target for r in nest.roots], lanes, bool(nest.cumulative))
+        kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
+        self.bits = depends(self.entries, self._axis_bits, kept_bits)
+        self.dims = Dims()
+        self.read_buffers: dict[int, Buffer] = {}
+        self.read_nodes: list[Expr] = []
+        for e in self.entries:
+            if e.kind == "load" and id(e.node) not in self.read_buffers:
+                self.read_buffers[id(e.node)] = Buffer(f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r")
+                self.read_nodes.append(e.node)
+        self.write_buffers = [Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)]
+        self.blocks: list[Block] = [Block()]
+        self.scopes: list[dict[Any, Value]] = [{}]
+        self.open_axes: list[int | None] = []
+        self.index: dict[int, Value] = {}
+        self.lanes = 1  # of the vector axis, while its loop is open
+        self.mask: Value | None = None
+
+    # -------------------------------------------------------------------------------- open loops
+
+    def _push(self, block: Block, axis: int | None, index: Value) -> None:
+        self.blocks.append(block)
+        self.scopes.append({})
+        self.open_axes.append(axis)
+        if axis is not None:
+            self.index[axis] = index
+
+    def _pop(self) -> None:
+        self.blocks.pop()
+        self.scopes.pop()
+        axis = self.open_axes.pop()
+        if axis is not None:
+            del self.index[axis]
+
+    # -------------------------------------------------------------------------------- values
+
+    def _axis_bits(self, address: Strided) -> int:
+        return sum(1 << a for a, s in enumerate(self.space.strides(address)) if s != 0)
+
+    def _level(self, bits: int) -> int:
+        """How many open loops a value that varies with these axes has to be inside of."""
+        for level in range(len(self.open_axes), 0, -1):
+            axis = self.open_axes[level - 1]
+            if axis is not None and bits >> axis & 1:
+                return level
+        return 0
+
+    def _values(self, wanted: list[int]) -> list[Value]:
+        """Values of entries, emitted now where they are not there yet (operands first, no recursion)."""
+        needed: set[int] = set()
+        stack = [i for i in wanted if self._known(i) is None]
+        while stack:
+            i = stack.pop()
+            if i not in needed and self._known(i) is None:
+                needed.add(i)
+                stack.extend(self.entries[i].args)
+        for i in sorted(needed):
+            level = self._level(self.bits[i])
+            self.scopes[level][i] = self._emit(self.entries[i], self.blocks[level], level)
+        return [self._must(i) for i in wanted]
+
+    def _known(self, i: int) -> Value | None:
+        entry = self.entries[i]
+        key = id(entry.node) if entry.kind == "reduction" else i
+        for scope in reversed(self.scopes):
+            if key in scope:
+                return scope[key]
+        return None
+
+    def _must(self, i: int) -> Value:
+        value = self._known(i)
+        if value is None:
+            raise InternalError(f"lowering: {self.entries[i].node.label} is read before it is computed")
+        return value
+
+    def _emit(self, entry: Entry, b: Block, level: int) -> Value:
+        node = entry.node
+        dtype = str(node.array_type.dtype)
+        if entry.kind == "const":
+            return Const(node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())), Ty(dtype))  # type: ignore[attr-defined]
+        if entry.kind == "size":
+            return b.cast(self.dims(node.op.dim), "int64")  # type: ignore[attr-defined]
+        if entry.kind in ("load", "iota"):
+            assert entry.address is not None
+            offset, lanes = self._address(entry.address, level)
+            if entry.kind == "load":
+                return b.load(self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None)
+            if lanes > 1 and offset.type.lanes == 1:  # unit stride
+                offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
+            return b.cast(offset, dtype)
+        args = [self._must(a) for a in entry.args]
+        if entry.kind == "cast":
+            return scalar.cast(b, node.op, args[0])  # type: ignore[arg-type]
+        lanes = max(a.type.lanes for a in args)
+        return scalar.elementwise(b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype)  # type: ignore[arg-type]
+
+    def _splat(self, x: Value, lanes: int, i: int) -> Value:
+        """A uniform operand as a vector, made once at the level where the operand lives."""
+        if x.type.lanes == lanes or isinstance(x, Const):
+            return self.blocks[-1].splat(x, lanes)
+        level = self._level(self.bits[i])
+        key = ("splat", i, lanes)
+        if key not in self.scopes[level]:
+            self.scopes[level][key] = self.blocks[level].splat(x, lanes)
+        return self.scopes[level][key]
+
+    def _address(self, address: Strided, level: int | None = None) -> tuple[Value, int]:
+        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset if not contiguous."""
+        level = len(self.open_axes) if level is None else level
+        strides = self.space.strides(address)
+        offset: Value = self.dims(address.offset)
+        lanes, step = 1, 0
+        for depth in range(level):
+            axis = self.open_axes[depth]
+            if axis is None or strides[axis] == 0:
+                continue
+            offset = self._advance(offset, axis, strides, address, depth)
+            if axis == self.space.vector and self.lanes > 1:
+                lanes, step = self.lanes, strides[axis]
+        if lanes == 1 or step == 1:
+            return offset, lanes
+        b = self.blocks[level]
+        steps = b.let("mul", b.let("iota", type=Ty(INDEX, lanes)), b.splat(self.dims(step), lanes))
+        return b.let("add", b.splat(offset, lanes), steps), lanes
+
+    def _advance(self, offset: Value, axis: int, strides: tuple[SizeLike, ...], address: Strided, depth: int) -> Value:
+        prefix = tuple(s for a, s in enumerate(strides) if a in self.open_axes[: depth + 1])
+        key = ("offset", axis, address.offset, prefix)
+        scope = self.scopes[depth + 1]
+        if key not in scope:
+            b = self.blocks[depth + 1]
+            stride = strides[axis]
+            term = self.index[axis] if stride == 1 else b.let("mul", self.index[axis], self.dims(stride))
+            zero = isinstance(offset, Const) and offset.value == 0
+            scope[key] = term if zero else b.let("add", offset, term)
+        return scope[key]
+
+
+def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
+    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest value in memory."""
+    widest, narrowest = 1, 8
+    for e in entries:
+        if e.kind not in ("const", "size"):
+            d = e.node.array_type.dtype
+            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
+            narrowest = min(narrowest, d.bytes)
+    return max(1, vector_bytes // widest), narrowest

@@ -1,0 +1,85 @@
+"""What a node costs, as a protocol that targets implement, and the predicate `cheaper`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from symgraph.arraytype import Array
+from symgraph.dims import SizeLike
+from symgraph.expr import Expr
+from symgraph.ops.contract import MatMul
+from symgraph.ops.define import Elementwise
+
+if TYPE_CHECKING:
+    from .rule import Match
+
+TYPICAL_SIZE = 64  # stands for a symbolic size
+
+
+class Cost(Protocol):
+    """How long a target takes for one node, its inputs given; any unit."""
+
+    def weight(self, node: Expr) -> float:
+        """The cost of all elements of the node."""
+
+
+#: relative costs of one element; what is not listed is a call of an elementary function
+_ELEMENT = {
+    name: cost
+    for cost, names in {
+        0.0: "real conj",
+        1.0: "add sub mul neg abs square maximum minimum relu eq neq lt le gt ge where invert isnan isinf isfinite "
+        "bitwise_and bitwise_or bitwise_xor logical_and logical_or logical_xor logical_not left_shift right_shift "
+        "floor ceil trunc rint signbit copysign fmax fmin sign",
+        5.0: "true_div reciprocal sqrt",
+        8.0: "rsqrt floor_divide mod fmod",
+        12.0: "exp exp2 log log2",
+        15.0: "sigmoid log1p expm1 tanh",
+        20.0: "softplus log_sigmoid silu sin cos erf",
+        40.0: "pow",
+    }.items()
+    for name in names.split()
+}
+_CALL = 25.0
+_MOVE = 0.25  # movement is index arithmetic inside a kernel
+
+
+class GenericCost:
+    """Costs of a machine in general: elements times operations, sizes that are symbolic taken as typical."""
+
+    def weight(self, node: Expr) -> float:
+        if not node.inputs or not isinstance(node.type, Array):
+            return 0.0
+        if isinstance(node.op, Elementwise):
+            return elements(node) * _ELEMENT.get(node.op.name, _CALL)
+        if isinstance(node.op, MatMul):
+            return elements(node) * extent(node.inputs[0].array_type.shape[-1])
+        if node.op.name in ("sum", "prod", "max", "min", "any", "all", "cast"):
+            return float(elements(node.inputs[0]))
+        return elements(node) * _MOVE
+
+
+def elements(x: Expr) -> int:
+    """How many elements, symbolic sizes taken as typical."""
+    count = 1
+    for size in x.array_type.shape:
+        count *= extent(size)
+    return count
+
+
+def extent(size: SizeLike) -> int:
+    """A size as a number."""
+    return size if isinstance(size, int) else TYPICAL_SIZE
+
+
+def cheaper(match: Match) -> bool:
+    """Whether the nodes that the rewrite makes cost less than those that it leaves without a user."""
+    result = match.result()
+    if result is None:
+        return False
+    weight = match.cost.weight
+    freed = [match.node, *(x for x in match.inner() if match.users(x) <= 1)]
+    return sum(map(weight, match.made(result))) < sum(map(weight, freed))
+
+
+GENERIC = GenericCost()
