@@ -64,6 +64,12 @@ class Function:
         """The shared variables it uses, updated ones first."""
         return self.request.shared
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self.name}: a compiled function cannot be pickled; save the values of its shared "
+            "variables, and build it again"
+        )
+
     def __repr__(self) -> str:
         return f"<symgraph function {self.signature}, {self.mode}>"
 

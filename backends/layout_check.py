@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ class Layout(NamedTuple):
 @functools.cache
 def layout() -> Layout | None:
     """The offsets, if every one of them is as expected in this process; else None."""
-    if ctypes.sizeof(ctypes.c_void_p) != 8:
+    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    if ctypes.sizeof(ctypes.c_void_p) != 8 or not with_gil:
         return None
     table = _numpy_api()
     h = HEADER

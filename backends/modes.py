@@ -22,6 +22,7 @@ from symgraph.evaluate import bind_sizes, evaluate
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
 
+from ..optim.pipeline import optimize
 from .calls import Core, Function, native
 from .options import Options
 from .request import Request
@@ -30,6 +31,7 @@ from .stages import Stages
 
 SIMULATED_WORK = 100_000  # element-operations up to which debug mode also interprets the loops
 NOISE = 64.0  # how far results may lie apart, in changes that one rounding of the inputs makes
+REPORT = "please report it with the program that shows it"
 TOLERANCE = {
     "float16": 2e-2,
     "bfloat16": 1e-1,
@@ -180,15 +182,9 @@ class DebugFunction(Function):
             old = [w.get_value() for w in self.shared]
             expected = evaluated(self.request, self.request.roots, arrays)
             noise = _Noise(self.request, arrays, expected)
-            self._check("rewrite", expected, self._rewritten(arrays), noise)
+            self._check_rewrites(arrays, expected, noise)
             self._simulate(arrays, old, expected, noise)
         return self._run(arrays, before, old, expected, noise)
-
-    def _rewritten(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        for a, b in zip(self.request.roots, self._planned.outputs):
-            if not a.array_type.accepts(b.array_type):
-                raise VerifyError(f"rewrite changed {a.type} to {b.type}", site=a.site)
-        return evaluated(self.request, self._planned.outputs, arrays)
 
     def _simulate(
         self,
@@ -245,28 +241,61 @@ class DebugFunction(Function):
                 raise VerifyError(f"{self.signature}: output {i} shares memory with something else")
 
     def _check(
-        self, stage: str, expected: Sequence[np.ndarray], got: Sequence[np.ndarray], noise: _Noise
+        self,
+        stage: str,
+        expected: Sequence[np.ndarray],
+        got: Sequence[np.ndarray],
+        noise: _Noise,
     ) -> None:
+        found = self._difference(expected, got, noise)
+        if found is not None:
+            number, what = found
+            site = self.request.roots[number].site
+            raise VerifyError(f"{self.signature}: {stage} changed {what}", site=site, hint=REPORT)
+
+    def _difference(
+        self, expected: Sequence[np.ndarray], got: Sequence[np.ndarray], noise: _Noise
+    ) -> tuple[int, Difference] | None:
+        """The first result that parts from the reference, and where."""
         n = len(self.request.outputs)
         for i, (e, g) in enumerate(zip(expected, got)):
-            which = (
-                f"output {i}" if i < n else f"new value of {self.request.updates[i - n][0].label}"
-            )
+            which = f"output {i}"
+            if i >= n:
+                which = f"new value of {self.request.updates[i - n][0].label}"
             found = difference(which, e, g, partial(noise.__getitem__, i))
             if found is not None:
-                hint = (
-                    self._blame()
-                    if stage == "rewrite"
-                    else "please report it with the program that shows it"
-                )
-                raise VerifyError(
-                    f"{self.signature}: {stage} changed {found}",
-                    site=self.request.roots[i].site,
-                    hint=hint,
-                )
+                return i, found
+        return None
 
-    def _blame(self) -> str:
-        return f"rules that fired: {self._planned.journal}; leave one out with exclude=[name]"
+    def _check_rewrites(
+        self, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: _Noise
+    ) -> None:
+        """Compare the rewritten graph; a difference is traced to the firing that made it."""
+        for a, b in zip(self.request.roots, self._planned.outputs):
+            if not a.array_type.accepts(b.array_type):
+                raise VerifyError(f"rewriting changed {a.type} to {b.type}", site=a.site)
+        found = self._difference(
+            expected, evaluated(self.request, self._planned.outputs, arrays), noise
+        )
+        if found is None:
+            return
+        good, bad = 0, len(self._planned.journal)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            partly, _ = optimize(
+                self.request.roots, self._options.optimize, self._options.exclude, limit=middle
+            )
+            parted = self._difference(expected, evaluated(self.request, partly, arrays), noise)
+            if parted is None:
+                good = middle
+            else:
+                bad, found = middle, parted
+        firing = list(self._planned.journal)[bad - 1]
+        raise VerifyError(
+            f"{self.signature}: rule {firing.rule!r} ({firing.family}) changed {found[1]}",
+            site=firing.site,
+            hint=f"leave it out with exclude=[{firing.rule!r}]",
+        )
 
 
 class _Noise:

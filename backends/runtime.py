@@ -98,8 +98,9 @@ def library() -> Any:
     from . import jit, targets
     from .objects import compiled
 
-    here, at = targets.host(), _layout()
-    text = runtime_text(here.triple, at.data, at.dims, at.nd)
+    here, at = targets.host(), layout()
+    offsets = (at.data, at.dims, at.nd) if at is not None else (0, 0, 0)  # then nobody uses them
+    text = runtime_text(here.triple, *offsets)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
     imports |= {
         name: objects()[name]

@@ -134,12 +134,16 @@ class Number(Pattern):
 
 
 class Node(Pattern):
-    """An op applied to patterns; `head` is an elementwise op's name or an Operator."""
+    """An op applied to patterns; `head` is an elementwise op's name or an Operator.
 
-    __slots__ = ("head", "args")
+    needs: without args, a key that the op of one operand at least must have.
+    """
 
-    def __init__(self, head: str | Operator, args: tuple[Any, ...]):
+    __slots__ = ("head", "args", "needs")
+
+    def __init__(self, head: str | Operator, args: tuple[Any, ...], needs: Key | None = None):
         self.head = head
+        self.needs = needs
         self.args: tuple[Pattern, ...] = tuple(
             a if isinstance(a, Pattern) else Number(a) for a in args
         )
@@ -159,6 +163,10 @@ class Operator:
 
     def __call__(self, *args: Any) -> Node:
         return Node(self, args)
+
+    def over(self, key: Key) -> Node:
+        """The op on any operands, one of which at least is an op of this key."""
+        return Node(self, (), key)
 
 
 def wild(names: str, kinds: str = REAL) -> Any:

@@ -90,7 +90,8 @@ class Rewriter:
             new.name = new.name or node.name
             self._inherit(node, new)
             return new
-        return (self._fire(node) if node.inputs else None) or node
+        fired = self._fire(node) if node.inputs else None
+        return node if fired is None else fired
 
     def _inherit(self, node: Expr, new: Expr) -> None:
         users = self._context.users

@@ -107,8 +107,9 @@ _LAZY_MODULES = {
     ".ops.loop": "loop",
     ".ops.scan": "scan until map reduce foldl foldr",
     ".ops.effects": "Print assert_ specify_shape",
-    ".ops.random": "RandomStream",
-    ".backends.function": "function In Out",
+    ".ops.random": "RandomStream RandomStreams=RandomStream MRG_RandomStreams=RandomStream",
+    ".backends.function": "function Function In Out",
+    ".backends.targets": "Target target",
     ".typed_inputs": " ".join(
         [
             f"{letter}{kind}"
@@ -119,11 +120,17 @@ _LAZY_MODULES = {
         + ["tensor5 tensor6 tensor7 scalars vectors matrices rows cols tensor3s tensor4s"]
     ),
 }
-_LAZY = {name: module for module, names in _LAZY_MODULES.items() for name in names.split()}
+# public name -> (module, its name there)
+_LAZY = {
+    entry.partition("=")[0]: (module, entry.rpartition("=")[2])
+    for module, entries in _LAZY_MODULES.items()
+    for entry in entries.split()
+}
 _FLOORS = ("optim", "backends", "nn")
 
 if TYPE_CHECKING:
-    from .backends.function import In, Out, function
+    from .backends.function import Function, In, Out, function
+    from .backends.targets import Target, target
     from .derivatives import Rop, hessian, hvp, jacobian
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape
@@ -136,10 +143,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _FLOORS:
         return _importlib.import_module(f".{name}", __name__)
-    module = _LAZY.get(name)
-    if module is None:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(module, __name__), name)
+    module, original = _LAZY[name]
+    value = globals()[name] = getattr(_importlib.import_module(module, __name__), original)
     return value
 
 

@@ -123,7 +123,21 @@ FITS = [
         "(2 atanh(s) - 2 s - 2 s**3/3) / s**5, the same way",
         of_square(twice_atanh, 5),
         squares(S_MAX),
-        (4, 8),
+        (None, 8),
+    ),
+    Fit(
+        "LOG2_RATIO",
+        "log2(1 + f) / f, sqrt(1/2) <= 1 + f <= sqrt(2), to 2**-36: for pow of float32",
+        remainder(lambda f: mp.log1p(f) / LN2, 1),
+        within(1 / ROOT2 - 1, ROOT2 - 1),
+        (None, 13),
+    ),
+    Fit(
+        "EXP2_SHORT",
+        "2**r, |r| <= 1/2, to 2**-30: for pow of float32",
+        lambda r: mp.mpf(2) ** r,
+        within(mp.mpf("-0.505"), mp.mpf("0.505")),
+        (None, 7),
     ),
     Fit(
         "CBRT_START",
@@ -205,7 +219,7 @@ class Split(NamedTuple):
     name: str
     meaning: str
     value: Any
-    widths: tuple[list[int], list[int]]
+    widths: tuple[list[int] | None, list[int]]  # None where a dtype has no use for it
 
 
 FULL = ([24, 24], [53, 53])
@@ -229,7 +243,7 @@ SPLITS = [
     Split("LOG10_2", "log10(2) in two parts, the high one short", LN2 / mp.log(10), SHORT),
     Split("LOG2_E", "1 / ln(2) in two parts", 1 / LN2, FULL),
     Split("LOG10_E", "1 / ln(10) in two parts", 1 / mp.log(10), FULL),
-    Split("TWO_THIRDS", "2/3 in two parts", mp.mpf(2) / 3, FULL),
+    Split("TWO_THIRDS", "2/3 in two parts", mp.mpf(2) / 3, (None, [53, 53])),
 ]
 DTYPES = ("float32", "float64")
 
@@ -286,7 +300,7 @@ def module() -> str:
                 rows[dtype] = (values, f"  # |error| < {mp.nstr(error, 2)}")
         lines += table(fit.name, fit.meaning, rows)
     for split in SPLITS:
-        rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths)}
+        rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
         lines += table(split.name, split.meaning, rows)
     lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
     lines += [f"    0x{word:016X}," for word in two_over_pi_words()]

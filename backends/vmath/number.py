@@ -278,8 +278,22 @@ def at_least(x: Num, limit: float) -> Num:
 
 
 def polynomial(x: Num, coefficients: Sequence[float]) -> Num:
-    """Horner's scheme, lowest coefficient first: the fewest instructions there are."""
+    """Horner's scheme, lowest coefficient first; long ones as two interleaved chains.
+
+    Two chains cost two operations more and take half the time where one formula outlasts what a
+    core can look ahead.
+    """
+    if len(coefficients) < LONG:
+        return horner(x, coefficients)
+    z = x * x
+    return fma(horner(z, coefficients[1::2]), x, horner(z, coefficients[::2]))
+
+
+def horner(x: Num, coefficients: Sequence[float]) -> Num:
     result = x.const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         result = fma(result, x, c)
     return result
+
+
+LONG = 10  # coefficients

@@ -27,12 +27,11 @@ def product(a: Double, b: Double) -> Double:
 
 
 def log_double(parts: Split) -> Double:
-    """k ln(2) + log(1 + f) with a relative error of about 2**-66 (float64) or 2**-36 (float32).
+    """k ln(2) + log(1 + f) of float64 with a relative error of about 2**-66.
 
     log(1 + f) = 2 s + s**3 (2/3 + s**2 P(s**2)) with s = f / (2 + f), all but P in two parts.
     """
     k, f = parts
-    dtype = f.format.dtype
     divisor = f + 2.0
     inverse = 1.0 / divisor
     s_high = f * inverse
@@ -41,10 +40,10 @@ def log_double(parts: Split) -> Double:
     rest = ((f - back.high) - back.low) - s_high * divisor_lost
     s = Double(s_high, rest * inverse)
     square = product(s, s)
-    two_thirds, two_thirds_low = tables.TWO_THIRDS[dtype]
-    series = square.high * polynomial(square.high, tables.ATANH_5[dtype]) + two_thirds_low
+    two_thirds, two_thirds_low = tables.TWO_THIRDS["float64"]
+    series = square.high * polynomial(square.high, tables.ATANH_5["float64"]) + two_thirds_low
     cubic = product(product(square, s), quick_two_sum(f.const(two_thirds), series))
-    ln2_high, ln2_low = tables.LN2[dtype]
+    ln2_high, ln2_low = tables.LN2["float64"]
     head = two_sum(k * ln2_high, s.high + s.high)
     total = two_sum(head.high, cubic.high)
     low = fma(k, ln2_low, head.low + total.low + fma(s.low, 2.0, cubic.low))
@@ -63,30 +62,50 @@ def is_odd(y: Num) -> tuple[Num, Num]:
     return integer, integer & low_bit & (a < 2.0 * whole)
 
 
-@function("pow", float32=(2.0, 2.0), float64=(1.5, 1.5), arity=2)
+@function("pow", float32=(1.0, 1.0), float64=(1.5, 1.5), arity=2)
 def pow(x: Num, y: Num) -> Num:
-    """x**y = exp(y log|x|), the product in double precision; special cases as C99 F.9.4.4."""
-    form = x.format
-    a = abs(x)
-    logarithm = log_double(split(a))
-    # No finite |x| but 1 has a logarithm so small that a larger y would matter.
-    bound = 2.0 ** (form.mant + 12)
-    clamped = at_least(at_most(y, bound), -bound)
-    high = clamped * logarithm.high
-    low = fma(clamped, logarithm.low, product_error(clamped, logarithm.high, high))
-    limits = LIMITS[form.dtype]
-    inside = at_least(at_most(high, limits.overflow), limits.underflow)
-    magnitude = exp_of_sum(inside, where(inside.eq(high), low, 0.0))
-    # Where log|x| or y is infinite (a NaN in y or x stays).
-    grows = (a > 1.0).eq(y > 0.0)
-    extreme = where(grows, x.const(INF), 0.0)
-    edge = a.eq(0.0) | a.eq(INF) | (abs(y).eq(INF) & a.ne(1.0) & a.eq(a))
-    magnitude = where(edge & y.eq(y), extreme, magnitude)
+    """x**y; special cases as C99 F.9.4.4."""
+    magnitude = _magnitude32(abs(x), y) if x.format.dtype == "float32" else _magnitude64(abs(x), y)
     integer, odd = is_odd(y)
     signed = where(odd, copysign(magnitude, x), magnitude)
     undefined = ((x < 0.0) & (x > -INF) & ~integer) | x.ne(x)
     result = where(undefined, x.const(math.nan), signed)
     return where(x.eq(1.0) | y.eq(0.0), x.const(1.0), result)
+
+
+def bounded(y: Num) -> Num:
+    """y, or so large a number that no finite |x| but 1 has a logarithm for which y would matter."""
+    bound = 2.0 ** (y.format.mant + 12)
+    return at_least(at_most(y, bound), -bound)
+
+
+def _magnitude32(a: Num, y: Num) -> Num:
+    """2**(y log2(a)) of float32 in float64, whose range needs no care and whose digits suffice."""
+    parts = split(a)
+    k = where(a.eq(0.0), a.const(-INF), where(a.eq(INF), a, parts.k))
+    f = parts.f.to("float64")
+    logarithm = fma(f, polynomial(f, tables.LOG2_RATIO["float64"]), k.to("float64"))
+    exponent = at_least(at_most(bounded(y).to("float64") * logarithm, 130.0), -152.0)
+    magic = f.format.magic + f.format.bias
+    shifted = exponent + magic
+    r = exponent - (shifted - magic)
+    power = power_of_two(shifted.bits(), r)
+    return (polynomial(r, tables.EXP2_SHORT["float64"]) * power).to("float32")
+
+
+def _magnitude64(a: Num, y: Num) -> Num:
+    """exp(y log(a)) of float64, the logarithm and the product in two parts."""
+    logarithm = log_double(split(a))
+    clamped = bounded(y)
+    high = clamped * logarithm.high
+    low = fma(clamped, logarithm.low, product_error(clamped, logarithm.high, high))
+    limits = LIMITS["float64"]
+    inside = at_least(at_most(high, limits.overflow), limits.underflow)
+    magnitude = exp_of_sum(inside, where(inside.eq(high), low, 0.0))
+    # Where log(a) or y is infinite (NaN stays).
+    extreme = where((a > 1.0).eq(y > 0.0), a.const(INF), 0.0)
+    edge = a.eq(0.0) | a.eq(INF) | (abs(y).eq(INF) & a.ne(1.0))
+    return where(edge & y.eq(y), extreme, magnitude)
 
 
 @function("cbrt", float32=(1.5, 1.5), float64=(1.5, 1.5))

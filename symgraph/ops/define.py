@@ -137,6 +137,7 @@ class Spec:
             raise TypeError(f"elementwise op {name} needs one of `lower`, `expand`, `host`")
         self.name = name
         self.doc = body.__doc__
+        self.module = body.__module__
         self.evaluate: Callable[..., Any] = parts["evaluate"]
         self.vjp: Callable[..., Any] | None = parts["vjp"]
         self.lower: Callable[..., Any] | None = parts.get("lower")

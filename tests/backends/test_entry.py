@@ -158,6 +158,38 @@ def test_memory_that_cannot_be_had() -> None:
     assert [v.shape for v in f(3)] == [(3,), (3, 2)]
 
 
+def test_every_allocation_may_fail() -> None:
+    hooks = pytest.importorskip("_testcapi")
+    x, w = sg.matrix("x"), sg.shared(np.ones((40, 40), np.float32), "w")
+    v = sg.shared(np.ones(1, np.float32), "v", shape=("m",))
+    f = sg.function([x], [(x @ w) @ w, x.sum()], updates={w: w.T + 1, v: sg.concatenate([v, v])})
+    value, failed = np.ones((30, 40), np.float32), 0
+    f(value)
+    for n in range(25):
+        f.free()
+        before = w.get_value(), v.get_value()[:4]
+        v.set_value(before[1])
+        try:
+            hooks.set_nomemory(n, n + 1)
+            try:
+                f(value)
+            finally:
+                hooks.remove_mem_hooks()
+        except MemoryError:
+            failed += 1
+            assert np.array_equal(w.get_value(), before[0])
+            assert np.array_equal(v.get_value(), before[1])
+    assert failed >= 3
+
+
+def test_functions_are_not_pickled() -> None:
+    import pickle
+
+    x = sg.vector("x")
+    with pytest.raises(TypeError, match="function: a compiled function cannot be pickled"):
+        pickle.dumps(sg.function([x], x))
+
+
 @pytest.fixture
 def through_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if functions did not know the object layout (locks still use the runtime)."""

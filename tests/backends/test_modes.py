@@ -55,6 +55,26 @@ def test_check_nan_names_the_first_expression() -> None:
         f(f32(1, np.nan))
 
 
+def test_debug_names_the_rule_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = sg.array("x", ("n",))
+    f = sg.function([x], sg.log(1 + sg.exp(x)) * 1, mode="debug")
+    f(f32(1, 2))
+    real, firings = modes.optimize, list(f._planned.journal)
+    assert len(firings) >= 2
+
+    def wrong(roots: Any, level: Any, exclude: Any, limit: int) -> Any:
+        outputs, journal = real(roots, level, exclude, limit=limit)
+        return ([y + 1 for y in outputs] if limit >= 2 else outputs), journal
+
+    monkeypatch.setattr(modes, "optimize", wrong)
+    f._planned = f._planned._replace(outputs=tuple(y + 1 for y in f._planned.outputs))
+    with pytest.raises(sg.VerifyError) as error:
+        f(f32(1, 2))
+    text = str(error.value)
+    assert text.startswith(f"function(x): rule {firings[1].rule!r} ({firings[1].family}) changed ")
+    assert f"hint: leave it out with exclude=[{firings[1].rule!r}]" in text
+
+
 def test_debug_finds_wrong_machine_code() -> None:
     w, x = sg.shared(f32(1), "w"), sg.vector("x")
     f = sg.function([x], x * 2, updates={w: w + 1}, mode="debug")
