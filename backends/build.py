@@ -108,12 +108,12 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
 
 
 def emit_kernels(
-    program: Program, target: Target, stages: Stages
+    program: Program, target: Target, stages: Stages, prefix: str = ""
 ) -> tuple[list[str], dict[int, str]]:
     """LLVM texts of the distinct kernels, and the symbol of each kernel by its id.
 
-    A symbol ends in a digest of the kernel's text: equal kernels are one symbol, and one object in
-    the cache.
+    A symbol begins with `prefix` and ends in a digest of the kernel's text: equal kernels are one
+    symbol, and one object in the cache.
     """
     texts: dict[str, str] = {}
     symbols: dict[int, str] = {}
@@ -124,17 +124,17 @@ def emit_kernels(
         if stages.needs("loops"):
             shown.append(kernel_text(kernel))
         with stages.timed("emit"):
-            symbol, text = named_text(legal, target)
+            symbol, text = named_text(legal, target, prefix)
         texts[symbol] = text
         symbols[id(kernel)] = symbol
     stages.text("loops", lambda: "\n\n".join(shown))
     return list(texts.values()), symbols
 
 
-def named_text(kernel: Kernel, target: Target) -> tuple[str, str]:
+def named_text(kernel: Kernel, target: Target, prefix: str = "") -> tuple[str, str]:
     """The symbol and the LLVM text of a legal kernel."""
     text = emitter.emit(kernel, target)
-    symbol = f"{kernel.name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    symbol = f"{prefix}{kernel.name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return symbol, re.sub(rf"@{re.escape(kernel.name)}(?=[(.])", f"@{symbol}", text)
 
 

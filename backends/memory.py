@@ -124,7 +124,7 @@ class _Places:
 def may_write_in_place(steps: Sequence[Step], update: int, own: int, updates: set[int]) -> bool:
     """Whether the value in slot `update` may be written over the variable's slot `own` right away.
 
-    The last step that writes it is a map kernel that reads the variable, if at all, at the element it writes; nothing
+    The one step that writes it is a loop nest that reads the variable, if at all, at the element it writes; nothing
     reads the variable later, nothing else reads the update, and no later step can fail or be interrupted.
     """
     writers = [i for i, s in enumerate(steps) if (update, True) in set(slots_of(s))]
@@ -171,7 +171,7 @@ def same_index(step: Launch, update: int, own: int) -> bool:
     writers = [b for r, b in zip(step.args, step.kernel.buffers) if r.slot == update]
     if not readers:
         return True
-    return step.kernel.name == "map" and len(writers) == 1 and all(aligned_accesses(step, b, writers[0]) for b in readers)
+    return len(writers) == 1 and all(aligned_accesses(step, b, writers[0]) for b in readers)
 
 
 def aligned_accesses(step: Launch, read: object, write: object) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Dim, Guard, SizeLike, ValueOf, atoms, known_equal
+from symgraph.dims import Atom, Guard, ValueOf, atoms, known_equal, single_atom
 from symgraph.errors import InternalError, MissingInputError
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, Input, Shared
@@ -20,6 +20,7 @@ from .body import Body
 from .expand import expand, refuse_host_calls
 from .program import Bind, FaultSpec, Program, Ref, Slot, Step, Update
 from .targets import Target
+from .unify import unify
 
 ALIGN = 64  # bytes; where temporaries start
 
@@ -91,7 +92,11 @@ class Planner:
         guards: Sequence[tuple[Guard, Expr]],
         host_calls: str,
     ) -> Program:
-        results = expand([*outputs, *(e for _, e in updates)])
+        results, stand_ins = unify([*outputs, *(e for _, e in updates)], [g for g, _ in guards])
+        results = expand(results)
+        for stand_in, leaf in stand_ins.items():
+            self.leaves[id(stand_in)] = self.leaf(leaf)
+            self.kept_alive.append(stand_in)
         if host_calls == "forbid":
             refuse_host_calls(results)
         for s, _ in updates:
@@ -167,10 +172,3 @@ class Planner:
         if missing:
             raise MissingInputError(f"no input gives the size {', '.join(missing)} a value", hint="list the input that has it")
         return tuple(b for a, b in known.items() if a in needed or b.axis is not None)
-
-
-def single_atom(size: SizeLike) -> Atom | None:
-    """The atom a size consists of, if it is just that."""
-    if isinstance(size, Dim) and len(size.terms) == 1 and size.terms[0][1] == 1 and len(size.terms[0][0]) == 1:
-        return size.terms[0][0][0]
-    return None

@@ -404,6 +404,13 @@ def atoms(x: SizeLike) -> set[Atom]:
     return found
 
 
+def single_atom(size: SizeLike) -> Atom | None:
+    """The atom a size consists of, if it is just that."""
+    if isinstance(size, Dim) and len(size.terms) == 1 and size.terms[0][1] == 1 and len(size.terms[0][0]) == 1:
+        return size.terms[0][0][0]
+    return None
+
+
 def substitute(x: SizeLike, values: Mapping[Atom, SizeLike]) -> SizeLike:
     """x with atoms replaced by sizes (ints make a number)."""
     if isinstance(x, int):

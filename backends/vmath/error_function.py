@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import tables
 from .double import product_error, two_product
 from .exponential import exp_between, exp_times
-from .number import Num, at_most, copysign, fma, polynomial, where
+from .number import Num, at_most, copysign, fma, horner, polynomial, where
 from .registry import function
 
 ERF_SATURATION = {"float32": 4.0, "float64": 6.0}  # erf of this is 1
@@ -23,7 +23,7 @@ def erf(x: Num) -> Num:
     dtype = x.format.dtype
     a = abs(x)
     t = at_most(a, ERF_SATURATION[dtype]) - 2.0
-    large = 1.0 - exp_between(polynomial(t, tables.LOG_ERFC[dtype]))
+    large = 1.0 - exp_between(horner(t, tables.LOG_ERFC[dtype]))
     return where(a > 1.0, copysign(large, x), erf_small(x))
 
 

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from . import tables
-from .number import Num, at_least, at_most, copysign, fma, polynomial, where
+from .number import Num, at_least, at_most, copysign, fma, horner, polynomial, where
 from .registry import function
 
 
@@ -113,7 +113,7 @@ def exp2(x: Num) -> Num:
     magic = form.magic + 2 * form.bias
     shifted = x + magic
     r = x - (shifted - magic)
-    return scale(fma(r, polynomial(r, tables.EXP2M1[form.dtype]), 1.0), shifted.bits())
+    return scale(fma(r, horner(r, tables.EXP2M1[form.dtype]), 1.0), shifted.bits())
 
 
 def expm1_scaled(reduced: Reduced, power: Num, one: float = 1.0) -> Num:

@@ -277,23 +277,23 @@ def at_least(x: Num, limit: float) -> Num:
     return where(bound > x, bound, x)
 
 
-def polynomial(x: Num, coefficients: Sequence[float]) -> Num:
-    """Horner's scheme, lowest coefficient first; long ones as two interleaved chains.
-
-    Two chains cost two operations more and take half the time where one formula outlasts what a
-    core can look ahead.
-    """
-    if len(coefficients) < LONG:
-        return horner(x, coefficients)
-    z = x * x
-    return fma(horner(z, coefficients[1::2]), x, horner(z, coefficients[::2]))
+LONG = 11  # coefficients: beyond what a core can look ahead past the end of one formula
 
 
 def horner(x: Num, coefficients: Sequence[float]) -> Num:
+    """A polynomial, lowest coefficient first, with the fewest operations and roundings."""
     result = x.const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         result = fma(result, x, c)
     return result
 
 
-LONG = 10  # coefficients
+def polynomial(x: Num, coefficients: Sequence[float]) -> Num:
+    """A polynomial, lowest coefficient first, whose last rounding does not matter.
+
+    A long one is taken as two chains, two operations more for half the latency.
+    """
+    if len(coefficients) < LONG:
+        return horner(x, coefficients)
+    z = x * x
+    return fma(horner(z, coefficients[1::2]), x, horner(z, coefficients[::2]))

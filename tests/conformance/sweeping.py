@@ -1,0 +1,141 @@
+"""Compile many expressions as one function, call it over sizes, layouts and values, and compare every
+result with its meaning."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import symgraph as sg
+from symgraph.dtypes import DType
+from symgraph.dtypes import dtype as as_dtype
+
+from .arrays import LAYOUTS, MODES, draw
+from .tolerances import Bound, allowed, disagreement
+
+
+class Output(NamedTuple):
+    """An expression to check. size: of its terms' magnitudes (float64), for bounds of kind "terms";
+    terms: how many terms one element sums, by the sizes of the call."""
+
+    name: str
+    value: sg.Expr
+    bound: Bound
+    size: sg.Expr | None = None
+    terms: Callable[[Mapping[str, int]], int] = lambda sizes: 1
+
+
+class Operand(NamedTuple):
+    """An input: shape as letters (named sizes) and digits, `draws` if its values are special."""
+
+    name: str
+    shape: str
+    dtype: DType
+    draws: Callable[[tuple[int, ...], np.random.Generator], np.ndarray] | None = None
+
+    def symbol(self, sizes: Mapping[str, int] | None) -> sg.Expr:
+        """The input; sizes: numbers for the letters, or None to keep them symbolic."""
+        axes = [int(s) if s.isdigit() else (s if sizes is None else sizes[s]) for s in self.shape]
+        return sg.array(self.name, tuple(axes), self.dtype)
+
+    def value(self, sizes: Mapping[str, int], mode: str, rng: np.random.Generator) -> np.ndarray:
+        shape = tuple(int(s) if s.isdigit() else sizes[s] for s in self.shape)
+        if self.draws is not None:
+            return np.asarray(self.draws(shape, rng)).astype(self.dtype.np)
+        return draw(shape, self.dtype, mode, rng)
+
+
+class Call(NamedTuple):
+    """The circumstances of one call."""
+
+    sizes: Mapping[str, int]
+    mode: str
+    layout: str
+
+    def __str__(self) -> str:
+        return f"{dict(self.sizes)}, {self.mode} values, {self.layout} layout"
+
+
+def rotating(sizes: Sequence[Mapping[str, int]], modes: Sequence[str] = MODES) -> list[Call]:
+    """Every size once, with all modes and layouts in turn."""
+    turn = zip(sizes, itertools.cycle(modes), itertools.cycle(LAYOUTS))
+    return [Call(*each) for each in turn]
+
+
+def every(sizes: Sequence[Mapping[str, int]], modes: Sequence[str] = MODES) -> Iterator[Call]:
+    """All sizes, modes and layouts with one another."""
+    return itertools.starmap(Call, itertools.product(sizes, modes, LAYOUTS))
+
+
+def check(
+    operands: Sequence[Operand],
+    build: Callable[..., Sequence[Output]],
+    calls: Sequence[Call],
+    *,
+    static: Mapping[str, int] | None = None,
+    host_calls: str = "forbid",
+    optimize: str = "full",
+    seed: int = 0,
+) -> None:
+    """Compile build(inputs) as one function and compare every call's results with `evaluate`.
+
+    static: sizes to compile for (every call must have them); else they are symbolic.
+    """
+    inputs = [o.symbol(static) for o in operands]
+    outputs = build(*inputs)
+    function = sg.function(
+        inputs,
+        [o.value for o in outputs],
+        host_calls=host_calls,
+        optimize=optimize,
+        on_unused_input="ignore",
+    )
+    failures: list[str] = []
+    for number, call in enumerate(calls):
+        rng = np.random.default_rng([seed, number])
+        values = [LAYOUTS[call.layout](o.value(call.sizes, call.mode, rng)) for o in operands]
+        failures += _compare(outputs, function(*values), dict(zip(inputs, values)), call)
+    assert not failures, "\n".join([f"{len(failures)} wrong results", *failures[:12]])
+
+
+def _compare(
+    outputs: Sequence[Output],
+    results: Sequence[np.ndarray],
+    values: Mapping[sg.Expr, np.ndarray],
+    call: Call,
+) -> Iterator[str]:
+    """What is wrong with the results of one call."""
+    with np.errstate(all="ignore"):
+        wants = sg.evaluate([o.value for o in outputs], values)
+        sized = [o.size for o in outputs if o.size is not None]
+        sizes = iter(sg.evaluate(sized, values) if sized else [])
+    for output, got, want in zip(outputs, results, wants, strict=True):
+        size = None if output.size is None else next(sizes)
+        yield from _differences(output, got, want, size, call)
+
+
+def _differences(
+    output: Output, got: np.ndarray, want: np.ndarray, size: Any, call: Call
+) -> Iterator[str]:
+    if type(got) is not np.ndarray or got.dtype != want.dtype or got.shape != want.shape:
+        yield (
+            f"{output.name}: got {got.dtype}{got.shape}, expected {want.dtype}{want.shape} ({call})"
+        )
+        return
+    tolerance = allowed(output.bound, want, size, output.terms(call.sizes))
+    wrong = disagreement(got, want, tolerance)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        off = f" +- {tolerance[at]:.3g}" if tolerance[at] else ""
+        yield (
+            f"{output.name}{list(at)}: got {got[at]!r}, expected {want[at]!r}{off}; "
+            f"{int(wrong.sum())} of {wrong.size} wrong ({call})"
+        )
+
+
+def name_of(d: DType | str) -> DType:
+    """A DType of its name."""
+    return as_dtype(d)

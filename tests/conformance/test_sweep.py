@@ -1,0 +1,125 @@
+"""Every op of the language, compiled, against its meaning: dtypes x sizes x layouts x special values.
+
+Elementwise ops come from their registry, the rest from the table in `language`. Many ops are
+compiled as one function. In the short run sizes, layouts and values take turns; in the deep one all
+are combined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+
+import symgraph as sg
+from symgraph.dtypes import DType, bool_
+from symgraph.ops.define import REGISTRY, Elementwise, call
+
+from .arrays import MODES
+from .sweeping import Call, Operand, Output, check, every, rotating
+from .tolerances import HOST, KINDS, of_elementwise
+
+TOGETHER = 10  # elementwise ops in one compiled function
+SIZES: list[Mapping[str, int]] = [
+    {"n": 13, "m": 7},
+    {"n": 0, "m": 3},
+    {"n": 1, "m": 1},
+    {"n": 5, "m": 1},
+    {"n": 3, "m": 0},
+    {"n": 1, "m": 33},
+    {"n": 97, "m": 31},
+    {"n": 257, "m": 67},
+    {"n": 16, "m": 64},
+]
+LARGE: Mapping[str, int] = {"n": 331, "m": 401}
+
+
+# ---------------------------------------------------------------------------------- elementwise ops
+
+
+def batches() -> Iterator[tuple[tuple[DType, ...], list[Elementwise]]]:
+    """Ops that take operands of the same dtypes, a few at a time; complex ones and host calls apart."""
+    found: dict[tuple[tuple[DType, ...], bool], list[Elementwise]] = {}
+    for op in REGISTRY.values():
+        for d in sorted(op.spec.accepts if op.spec.promote else {bool_}):
+            dtypes = tuple(op.spec.fixed.get(i, d) for i in range(op.spec.arity))
+            found.setdefault((dtypes, is_host(op, d)), []).append(op)
+    for (dtypes, _), ops in sorted(found.items()):
+        for start in range(0, len(ops), TOGETHER):
+            yield dtypes, ops[start : start + TOGETHER]
+
+
+def is_host(op: Elementwise, d: DType) -> bool:
+    """Whether the op may run in Python for operands of dtype d."""
+    return op.name in HOST or d.kind == "c" or op.name == "complex"
+
+
+BATCHES = [
+    pytest.param(dtypes, ops, id=f"{'-'.join(dtypes)}-{ops[0].name}") for dtypes, ops in batches()
+]
+
+
+def views(i: int, arrays: Sequence[sg.Expr]) -> dict[str, sg.Expr]:
+    """Operand i seen through movement ops, which compiled code turns into index arithmetic."""
+    x, y, row, column = arrays
+    return {
+        "plain": x,
+        "transposed": sg.transpose(y),
+        "reversed": x[::-1, ::-1] if i % 2 == 0 else x[:, ::-1],
+        "row": row if i else sg.broadcast_to(row, x.shape),
+        "column": x if i else sg.broadcast_to(sg.expand_dims(column, 1), x.shape),
+        "strided": x[1::2, ::3],
+    }
+
+
+VIEWS = ("plain", "transposed", "reversed", "row", "column", "strided")
+
+
+def elementwise_operands(dtypes: Sequence[DType]) -> list[Operand]:
+    shapes = {"x": "nm", "y": "mn", "row": "m", "column": "n"}
+    return [Operand(f"{k}{i}", s, d) for i, d in enumerate(dtypes) for k, s in shapes.items()]
+
+
+def sweep_elementwise(
+    dtypes: Sequence[DType], ops: Sequence[Elementwise], chosen: Sequence[str], calls: list[Call]
+) -> None:
+    """Each op through the chosen views: all of them if there are many, in turn if it is one each."""
+    host = any(is_host(op, d) for op in ops for d in dtypes)
+
+    def build(*inputs: sg.Expr) -> list[Output]:
+        seen = [views(i, inputs[4 * i : 4 * i + 4]) for i in range(len(dtypes))]
+        outputs = []
+        for k, op in enumerate(ops):
+            for view in chosen or [VIEWS[(k + len(op.name) + len(dtypes[-1])) % len(VIEWS)]]:
+                value = call(op, [s[view] for s in seen])
+                bound = KINDS["complex"] if dtypes[-1].kind == "c" else of_elementwise(op.name)
+                outputs.append(Output(f"{op.name}({view})", value, bound))
+        return outputs
+
+    allow = "allow" if host else "forbid"
+    check(elementwise_operands(dtypes), build, calls, host_calls=allow)
+
+
+@pytest.mark.parametrize(("dtypes", "ops"), BATCHES)
+def test_elementwise(dtypes: tuple[DType, ...], ops: list[Elementwise]) -> None:
+    sweep_elementwise(dtypes, ops, [], rotating(SIZES))
+
+
+@pytest.mark.parametrize(("dtypes", "ops"), BATCHES)
+def test_elementwise_of_rank_0(dtypes: tuple[DType, ...], ops: list[Elementwise]) -> None:
+    operands = [Operand(f"x{i}", "", d) for i, d in enumerate(dtypes)]
+    host = any(is_host(op, d) for op in ops for d in dtypes)
+
+    def build(*inputs: sg.Expr) -> list[Output]:
+        bounds = [KINDS["complex"] if dtypes[-1].kind == "c" else of_elementwise(o.name) for o in ops]
+        return [Output(op.name, call(op, inputs), b) for op, b in zip(ops, bounds)]
+
+    calls = [Call({}, mode, "C") for mode in MODES * 8]
+    check(operands, build, calls, host_calls="allow" if host else "forbid")
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("dtypes", "ops"), BATCHES)
+def test_elementwise_deep(dtypes: tuple[DType, ...], ops: list[Elementwise]) -> None:
+    for view in VIEWS:
+        sweep_elementwise(dtypes, ops, [view], [*every([*SIZES, LARGE])])

@@ -1,0 +1,135 @@
+"""How far a compiled result may be from its meaning: one table by kind of op and dtype.
+
+A bound is `units` units in the last place (of the result's dtype) of a size. What the size is tells
+the kind: the element's own magnitude, the largest of the array, or what the same formula gives for
+the operands' magnitudes (sum of |x|, |A| |B|: the error of a sum is relative to that).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from symgraph.backends import vmath
+from symgraph.dtypes import DType
+from symgraph.dtypes import dtype as as_dtype
+
+from .arrays import FloatFacts
+
+
+class Bound(NamedTuple):
+    """size: "exact" (the same bits), "each", "largest" or "terms".
+
+    units: by dtype; halves are computed in float32 and rounded once. floor: "each" takes at least
+    this magnitude, for formulas that cancel. terms: units per term of a sum, up to `chain` terms.
+    """
+
+    size: str
+    float32: float = 0.0
+    float64: float = 0.0
+    floor: float = 0.0
+    chain: int = 0
+
+    def units(self, d: DType, terms: int = 1) -> float:
+        """Units in the last place of dtype d, of a result of `terms` terms."""
+        if self.size == "exact":
+            return 0.0
+        own = self.float64 if d == "float64" else self.float32
+        if d.bits == 16:
+            own = 1.0 + own * 2.0**-12
+        return own + (1.0 if d.bits > 16 else 2.0**-12) * min(terms, self.chain)
+
+
+EXACT = Bound("exact")
+#: by kind of op; elementwise functions are below
+KINDS: dict[str, Bound] = {
+    "exact": EXACT,
+    # Reductions: at most 64 additions in one accumulator, then a tree and the blocks' total.
+    "sum": Bound("terms", 12.0, 80.0, chain=64),
+    "running sum": Bound("terms", 2.0, 1.0, chain=1 << 20),
+    "product": Bound("each", 2.0, 2.0, chain=1 << 20),
+    "contraction": Bound("terms", 4.0, 4.0, chain=1 << 12),
+    # Compositions of reductions and elementary functions, of well-conditioned operands.
+    "normalization": Bound("largest", 16.0, 32.0, chain=64),
+    "loss": Bound("largest", 16.0, 32.0, chain=64),
+    "composite": Bound("each", 16.0, 16.0, floor=1e-3),
+    "uniform": EXACT,
+    "normal": EXACT,
+    "distribution": Bound("each", 8.0, 8.0, floor=1e-3),
+    # Complex operands run in Python, but through other expressions than the reference's.
+    "complex": Bound("largest", 8.0, 8.0),
+}
+
+REFERENCE_UNITS = {"float32": 0.5, "float64": 2.0}  # errors of evaluate itself
+
+#: elementwise ops that are not one elementary function: (float32, float64, floor) units
+_COMPOSED: dict[str, tuple[float, float, float]] = {
+    "gelu": (12.0, 12.0, 1e-6),
+    "gelu_tanh": (12.0, 12.0, 1e-4),
+    "silu": (4.0, 4.0, 1e-6),
+    "ndtr": (8.0, 8.0, 1e-6),
+    "logaddexp": (3.0, 3.0, 1.0),
+    "logaddexp2": (6.0, 6.0, 1.0),
+    "logit": (6.0, 6.0, 0.0),
+    "xlogy": (3.0, 3.0, 0.0),
+    "xlog1py": (3.0, 3.0, 0.0),
+    "sinc": (6.0, 6.0, 0.0),
+    "deg2rad": (1.5, 1.5, 0.0),
+    "rad2deg": (1.5, 1.5, 0.0),
+    "angle": (0.0, 0.0, 0.0),
+}
+#: computed by SciPy on both sides: nothing but the same bits
+HOST = frozenset({"gamma", "lgamma", "digamma", "polygamma", "erfinv"})
+
+
+def of_elementwise(name: str) -> Bound:
+    """The bound of an elementwise op: what vmath states, or 0 where only exact operations are used."""
+    if name in _COMPOSED:
+        single, double, floor = _COMPOSED[name]
+        return Bound("each", single, double, floor)
+    function = vmath.FUNCTIONS.get(name)
+    if function is None or name in HOST:
+        return EXACT
+    stated = {d: max(bound) for d, bound in function.ulp.items()}
+    return Bound("each", *(stated[d] + REFERENCE_UNITS[d] for d in ("float32", "float64")))
+
+
+def allowed(bound: Bound, want: np.ndarray, sizes: np.ndarray | None, terms: int) -> np.ndarray:
+    """The allowed absolute error of each element.
+
+    sizes: magnitudes for kind "terms". Infinite where the terms may overflow.
+    """
+    d = as_dtype(want.dtype)
+    if not d.is_inexact or bound.size == "exact":
+        return np.zeros(want.shape)
+    facts = FloatFacts(d) if d.is_float else FloatFacts(as_dtype(f"float{d.bits // 2}"))
+    with np.errstate(all="ignore"):
+        magnitude = np.abs(want.astype(np.complex128 if d.kind == "c" else np.float64))
+        if bound.size == "terms":
+            assert sizes is not None
+            size = np.where(sizes <= facts.max, sizes, np.inf)
+        elif bound.size == "largest":
+            finite = magnitude[np.isfinite(magnitude)]
+            size = np.full(want.shape, finite.max(initial=0.0))
+        else:
+            size = np.where(np.isfinite(magnitude), magnitude, 0.0)
+        unit = facts.eps * np.maximum(size, max(bound.floor, facts.tiny))
+        return bound.units(d if d.is_float else as_dtype(f"float{d.bits // 2}"), terms) * unit
+
+
+def disagreement(got: np.ndarray, want: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """Where got is neither want (NaN for NaN) nor within the tolerance. Where nothing is allowed the
+    sign of zero counts."""
+    complex_ = want.dtype.kind == "c"
+    inexact = as_dtype(want.dtype).is_inexact
+    if not inexact:
+        return np.asarray(got != want)
+    wide = np.complex128 if complex_ else np.float64
+    with np.errstate(all="ignore"):
+        fine, rough = got.astype(wide), want.astype(wide)
+        same = (fine == rough) | (np.isnan(fine) & np.isnan(rough))
+        if not complex_:
+            same &= ~((tolerance == 0) & (rough == 0) & (np.signbit(fine) != np.signbit(rough)))
+        close = np.abs(fine - rough) <= tolerance
+        return ~(same | close | np.isinf(tolerance))
