@@ -29,8 +29,9 @@ from symgraph.leaves import Shared, constant
 
 from . import targets
 from .archive import archive
+from .blocks import CONTEXT_BYTES, FIELDS
 from .build import emit_kernels, make_plan
-from .driver import CONTEXT_BYTES, FIELDS, Driver, bases, emit_driver, fault_table
+from .driver import Driver, bases, emit_driver, fault_table
 from .irtext import Text
 from .jit import compile_object
 from .objectfile import symbols
@@ -187,7 +188,9 @@ def aot_modules(program: Program, target: Target, name: str, stages: Stages) -> 
     if driver.hosts:
         ops = ", ".join(dict.fromkeys(h.node.op.name for h in driver.hosts))
         first = driver.hosts[0]
-        raise HostCallError(f"{name}: no native form for {ops}: {first.reason}", site=first.node.site)
+        raise HostCallError(
+            f"{name}: no native form for {ops}: {first.reason}", site=first.node.site
+        )
     modules = {f"{name}_kernel{i}.o": _hidden(text) for i, text in enumerate(kernels)}
     modules |= {f"{name}_driver{i}.o": _hidden(text) for i, text in enumerate(driver.modules)}
     modules[f"{name}.o"] = _Interface(program, driver, target, name).module()
@@ -398,7 +401,11 @@ def aot_header(manifest: Mapping[str, Any]) -> str:
     ]
     sizes = [
         f"sizes[{i}]  {s['name']}"
-        + (f", the value of inputs[{s['value_of_input']}]" if s["value_of_input"] is not None else "")
+        + (
+            f", the value of inputs[{s['value_of_input']}]"
+            if s["value_of_input"] is not None
+            else ""
+        )
         for i, s in enumerate(manifest["sizes"])
     ]
     faults = [f"{1 + i}  {text}" for i, text in enumerate(manifest["faults"])]

@@ -132,7 +132,7 @@ class _Manifest:
         self.atoms = list(dict.fromkeys(self.atoms))
         self._number = {atom: i for i, atom in enumerate(self.atoms)}
 
-    # -------------------------------------------------------------------------------------- writing
+    # --- writing ---
 
     def write(self, code: Code, objects: Sequence[str], imports: Sequence[str]) -> bytes | None:
         """The manifest, or None if the function has something that cannot be kept."""
@@ -190,7 +190,7 @@ class _Manifest:
         number = self._constant_number.get(id(array))
         return _packed(array) if number is None else number
 
-    # -------------------------------------------------------------------------------------- reading
+    # --- reading ---
 
     def read(self, m: Any, objects: Sequence[Any]) -> Code:
         library = link(objects, "f", m["imports"], layout() is not None)

@@ -228,15 +228,6 @@ class NativeFunction(Native, Function, _Callbacks):
         return self.core.state.free()
 
 
-def native(core: Core, *rest: Any) -> Function:
-    """The Function for loaded code: through its entry, or through ctypes if it has none."""
-    if core.code.entry is not None:
-        return NativeFunction(core, *rest)
-    from .ctypes_calls import CtypesFunction
-
-    return CtypesFunction(core, *rest)
-
-
 def swapped(shared: Iterable[Shared], swap: Mapping[Shared, Shared]) -> list[Shared]:
     """The variables with some replaced.  Raises GraphError for what is unused or does not fit."""
     known = list(shared)

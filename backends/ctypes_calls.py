@@ -13,10 +13,9 @@ from symgraph import dims
 from symgraph.errors import SizeError
 
 from . import runtime
-from .calls import Core, Function
-from .driver import CONTEXT_BYTES, FIELDS
+from .blocks import CONTEXT_BYTES, FIELDS, POLL_BUDGET
+from .calls import Core, Function, NativeFunction
 from .loops import INTERRUPTED
-from .runtime_ir import POLL_BUDGET
 
 _SIZES = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _RUN = ctypes.CFUNCTYPE(
@@ -24,6 +23,13 @@ _RUN = ctypes.CFUNCTYPE(
 )
 _POLL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _HOST = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p)
+
+
+def native(core: Core, *rest: Any) -> Function:
+    """The Function for loaded code: through its entry, or through ctypes if it has none."""
+    if core.code.entry is None:
+        return CtypesFunction(core, *rest)
+    return NativeFunction(core, *rest)
 
 
 class CtypesFunction(Function):

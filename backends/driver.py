@@ -19,6 +19,7 @@ from symgraph.dims import SizeLike, product
 from symgraph.dtypes import dtype
 from symgraph.errors import InternalError, ShapeError, SizeError
 
+from .blocks import FIELDS
 from .irtext import Text
 from .loops import INTERRUPTED
 from .program import Branch, Copy, FaultSpec, Host, Launch, Program, Ref, Repeat, Slot, Step
@@ -26,21 +27,6 @@ from .sizes import SizeTable, emit_sizes
 from .targets import Target
 
 CHUNK_STEPS = 200  # steps in one LLVM function
-FIELDS = {  # byte offsets in the context, after what kernels know of it
-    "budget": 0,
-    "poll": 8,
-    "payload0": 16,
-    "payload1": 24,
-    "thread": 32,  # the Python thread state while the GIL is released, else null
-    "host": 40,  # i32 (ptr context, i32 host step, ptr addresses)
-    "self": 48,  # the Function that is running
-    "atoms": 56,
-    "profile": 64,  # for each launch two i64: nanoseconds, calls
-    "state": 72,  # the state block of the Function
-    "next": 80,  # the next context in the list of calls that wait for Python code of ours
-    "owner": 88,  # the thread of such a call
-}
-CONTEXT_BYTES = 96
 
 
 class Driver(NamedTuple):
@@ -284,8 +270,7 @@ class _Part:
         for step in steps:
             _EMIT[type(step)](self, step)  # type: ignore[operator]
 
-    # -------------------------------------------------------------------------------------- sizes
-    # and addresses
+    # --- sizes and addresses ---
 
     def _head(self, array: str, type: str, position: int) -> str:
         """An element of `bases` or `table`, loaded in the entry block."""
@@ -331,7 +316,7 @@ class _Part:
             f"getelementptr {element}, ptr {start}, {self.index} {self.size(offset)}"
         )
 
-    # -------------------------------------------------------------------------------------- steps
+    # --- steps ---
 
     def launch(self, step: Launch) -> None:
         number = len(self.builder.launches)
@@ -417,7 +402,7 @@ class _Part:
         code = text.value(f"call i32 {function}(ptr %context, i32 {number}, ptr {array})")
         self._check(code, ())
 
-    # -------------------------------------------------------------------------------------- profile
+    # --- profile ---
 
     def _clock(self) -> str:
         """Nanoseconds of the monotonic clock."""

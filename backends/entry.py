@@ -16,12 +16,12 @@ from typing import NamedTuple
 from symgraph.arraytype import Array
 from symgraph.dims import Atom, SizeLike, product
 
-from .driver import CONTEXT_BYTES, FIELDS, Driver, base_of, bases, total_work
-from .irtext import Text
+from .blocks import CELL, CONTEXT_BYTES, FIELDS, GIL_WORK, POLL_BUDGET, STATE
+from .driver import Driver, base_of, bases, total_work
+from .entry_words import LIKELY, WEIGHTS, Words
 from .layout_check import ALIGNED_C, Layout
 from .native_type import STATE as STATE_FIELD
 from .program import Program
-from .runtime_ir import CELL, GIL_WORK, POLL_BUDGET, STATE
 from .sizes import WORK
 from .targets import Target
 
@@ -61,7 +61,7 @@ def overlaps(program: Program) -> list[Overlap]:
     ]
 
 
-class _Entry:
+class _Entry(Words):
     def __init__(
         self,
         program: Program,
@@ -75,13 +75,12 @@ class _Entry:
         self.profile = profile
         self.heap: str | None = None  # the arena, if it came from the heap
         self.header = f'target triple = "{target.triple}"'
-        self.text = Text()
+        super().__init__()
         self.atoms: dict[Atom, str] = {}  # bound so far
         self.first_sight = {(b.kind, b.index, b.axis): b.atom for b in program.binds}
         self.later: list[
             tuple[str, SizeLike]
         ] = []  # actual sizes to be compared once the table is filled
-        self.leave = "slow"  # where a failed check goes
         self.objects: set[str] = {"PyArray_Type", "symgraph.name_slow"}
         self.made: list[Array] = [
             *program.outputs,
@@ -94,8 +93,7 @@ class _Entry:
         self.needs_table = bool(len(driver.sizes) > 1 or program.guards or symbolic)
         self.boxed = result != "single"  # the container comes last in `made`
 
-    # -------------------------------------------------------------------------------------- the
-    # whole
+    # --- the whole ---
 
     def module(self) -> str:
         text, program = self.text, self.program
@@ -118,7 +116,7 @@ class _Entry:
             f"define ptr @{self.driver.name}.entry({parameters}) nounwind {{\nentry:\n{body}\n}}\n"
         )
         objects = [f"@{name} = external global i8" for name in sorted(self.objects)]
-        return "\n".join([self.header, *objects, entry, *text.declarations.values(), _WEIGHTS, ""])
+        return "\n".join([self.header, *objects, entry, *text.declarations.values(), WEIGHTS, ""])
 
     def _frame(self) -> None:
         slot = self.text.slot
@@ -152,37 +150,7 @@ class _Entry:
         ]
         self.text.do(f"ret ptr {self.text.call('ptr', 'symgraph.delegate', *arguments)}")
 
-    # -------------------------------------------------------------------------------------- small
-    # words
-
-    def _at(self, pointer: str, byte: int) -> str:
-        return (
-            pointer if not byte else self.text.value(f"getelementptr i8, ptr {pointer}, i64 {byte}")
-        )
-
-    def _load(self, type: str, pointer: str, byte: int) -> str:
-        return self.text.value(f"load {type}, ptr {self._at(pointer, byte)}")
-
-    def _store(self, type: str, value: str, pointer: str, byte: int) -> None:
-        self.text.do(f"store {type} {value}, ptr {self._at(pointer, byte)}")
-
-    def _need(self, good: str, otherwise: str | None = None) -> None:
-        """Go on if the flag holds, else leave."""
-        go_on = self.text.label("go")
-        self.text.fork(good, go_on, otherwise or self.leave, _LIKELY)
-        self.text.start(go_on)
-
-    def _all(self, flags: list[str]) -> None:
-        if flags:
-            good = flags[0]
-            for flag in flags[1:]:
-                good = self.text.value(f"and i1 {good}, {flag}")
-            self._need(good)
-
-    def _same(self, type: str, a: str, b: str) -> str:
-        return self.text.value(f"icmp eq {type} {a}, {b}")
-
-    # -------------------------------------------------------------------------------------- checks
+    # --- checks ---
 
     def _arguments(self) -> None:
         """Count, no keywords, and each an exact ndarray of the right dtype, rank and flags."""
@@ -289,7 +257,7 @@ class _Entry:
         nbytes = self._size(product(type.shape) * type.dtype.bytes)
         return self.text.value(f"getelementptr i8, ptr {data}, i64 {nbytes}")
 
-    # -------------------------------------------------------------------------------------- buffers
+    # --- buffers ---
 
     def _allocate(self) -> None:
         """New arrays for the outputs and for variables whose shape may change."""
@@ -356,8 +324,7 @@ class _Entry:
     def _base(self, position: int, data: str) -> None:
         self._store("ptr", data, self.bases, 8 * position)
 
-    # -------------------------------------------------------------------------------------- the
-    # call
+    # --- the call ---
 
     def _run(self) -> None:
         self._fill_context()
@@ -400,7 +367,7 @@ class _Entry:
         taken = text.call("ptr", "symgraph.arena_take", ("ptr", self.state), ("i64", nbytes))
         self.heap = taken
         go_on, failed = text.label("go"), text.label("no_memory")
-        text.fork(text.value(f"icmp ne ptr {taken}, null"), go_on, failed, _LIKELY)
+        text.fork(text.value(f"icmp ne ptr {taken}, null"), go_on, failed, LIKELY)
         text.start(failed)
         text.call("ptr", "PyErr_NoMemory")
         self._abandon()
@@ -453,12 +420,12 @@ class _Entry:
         count = ("i64", str(len(self.made) + self.boxed))
         self.text.call("void", "symgraph.drop", ("ptr", self.made_array), count)
 
-    # -------------------------------------------------------------------------------------- the end
+    # --- the end ---
 
     def _finish(self) -> None:
         text = self.text
         done, stopped, raised, fault = "done", "stopped", "raised", "fault"
-        text.fork(self._same("i32", self.code, "0"), done, stopped, _LIKELY)
+        text.fork(self._same("i32", self.code, "0"), done, stopped, LIKELY)
         text.start(stopped)
         self._abandon()
         text.fork(text.value(f"icmp slt i32 {self.code}, 0"), raised, fault)
@@ -517,7 +484,3 @@ class _Entry:
                     ("ptr", array),
                 )
         return box
-
-
-_LIKELY = ", !prof !0"
-_WEIGHTS = '!0 = !{!"branch_weights", i32 4000, i32 1}'

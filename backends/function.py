@@ -10,7 +10,8 @@ from symgraph.expr import user_site
 from symgraph.leaves import Shared
 
 from . import bundle
-from .calls import Core, Function, native, swapped
+from .calls import Core, Function, swapped
+from .ctypes_calls import native
 from .describe import describer
 from .options import Options
 from .request import In, Out, Request, make_request

@@ -17,7 +17,7 @@ from symgraph.dims import Shape
 from symgraph.expr import Expr, toposort
 from symgraph.ops.reduce import ArgReduce
 
-from .affine import View, broadcast, identity, resolve
+from .affine import View, broadcast, identity, is_identity, resolve
 from .classify import is_leaf, kind, operand_base, resolve_inside
 from .weights import weight
 
@@ -101,6 +101,8 @@ class _Partitioner:
         self.before: dict[int, int] = {}  # ancestors of what a stored node's producer needs, itself included
         self.bits = 0
         self.reads: dict[int, list[View]] = {}
+        self.first_reader: dict[tuple[int, Shape], Expr] = {}
+        self.placing: Expr
 
     def run(self) -> Partition:
         self._force()
@@ -220,12 +222,13 @@ class _Partitioner:
         return group.ancestors | group.bit if group is not None else self.before.get(id(base), 0)
 
     def _place(self, node: Expr) -> None:
+        self.placing = node
         views = self.reads[id(node)] = self._views(node)
         reducing = self.kinds[id(node)] == "reduce"
         space = node.inputs[0].array_type.shape if reducing else node.array_type.shape
         axes = _axes(node) if reducing else ()
         home = self._new_group(space, axes)
-        for candidate in self._candidates(views):
+        for candidate in self._candidates(views) + self._siblings(views, space):
             joined = self._try_join(home, candidate, node, views)
             if joined is not None:
                 home = joined
@@ -250,6 +253,18 @@ class _Partitioner:
             if group is not None:
                 found[group.bit] = group
         return sorted(found.values(), key=lambda g: -g.bit)
+
+    def _siblings(self, views: list[View], space: Shape) -> list[_Growing]:
+        """Groups that already read the same stored array at the same index of the same space."""
+        found: list[_Growing] = []
+        for view in views:
+            if id(view.base) in self.group_of or not is_identity(view, space):
+                continue
+            first = self.first_reader.setdefault((id(view.base), space), self.placing)
+            group = self.group_of.get(id(first))
+            if group is not None and group not in found:
+                found.append(group)
+        return found
 
     def _try_join(self, home: _Growing, group: _Growing, node: Expr, views: list[View]) -> _Growing | None:
         """Merge `home` (which will hold node) with a group that node reads; None, with the reason kept, where that is wrong."""

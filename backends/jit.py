@@ -20,19 +20,20 @@ from .targets import Target
 
 # Of instruction selection and scheduling; 3 gives the same code for explicit vectors.
 OPTIMIZATION = 2
+QUICK = 0  # for long code that runs once a call: compiles five times faster
 
 _lock = threading.Lock()
-_machines: dict[str, Any] = {}
+_machines: dict[tuple[str, int], Any] = {}
 _linker: Any = None
 _numbers = itertools.count()
 
 
-def compile_object(text: str, target: Target) -> bytes:
-    """Object code of an LLVM module for `target`. The same text and target give the same bytes.
+def compile_object(text: str, target: Target, level: int = OPTIMIZATION) -> bytes:
+    """Object code of an LLVM module for `target`. The same arguments give the same bytes.
 
     Raises: InternalError, with the offending line, if LLVM's parser or verifier refuses the text.
     """
-    module, machine = _module(text, target)
+    module, machine = _module(text, target, level)
     return machine.emit_object(module)
 
 
@@ -90,11 +91,11 @@ def load(
     return Library(tracker, exports)
 
 
-def _module(text: str, target: Target) -> tuple[Any, Any]:
+def _module(text: str, target: Target, level: int = OPTIMIZATION) -> tuple[Any, Any]:
     """The text parsed in its own context and verified: LLVM aborts on invalid IR."""
     from llvmlite import binding
 
-    machine = _machine(target)
+    machine = _machine(target, level)
     try:
         module = binding.parse_assembly(text, binding.create_context())
         module.verify()
@@ -103,16 +104,16 @@ def _module(text: str, target: Target) -> tuple[Any, Any]:
     return module, machine
 
 
-def _machine(target: Target) -> Any:
-    """LLVM's target machine, made once for each target."""
+def _machine(target: Target, level: int = OPTIMIZATION) -> Any:
+    """LLVM's target machine, made once for each target and level."""
     with _lock:
-        machine = _machines.get(target.key)
+        machine = _machines.get((target.key, level))
         if machine is None:
-            machine = _machines[target.key] = _create_machine(target)
+            machine = _machines[target.key, level] = _create_machine(target, level)
         return machine
 
 
-def _create_machine(target: Target) -> Any:
+def _create_machine(target: Target, level: int) -> Any:
     from llvmlite import binding
 
     binding.initialize_all_targets()
@@ -120,7 +121,7 @@ def _create_machine(target: Target) -> Any:
     return binding.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu,
         features=target.llvm_features,
-        opt=OPTIMIZATION,
+        opt=level,
         reloc="pic",
         codemodel="small",
         abiname="",

@@ -23,7 +23,8 @@ from symgraph.expr import Expr
 from symgraph.leaves import Shared
 
 from ..optim.pipeline import optimize
-from .calls import Core, Function, native
+from .calls import Core, Function
+from .ctypes_calls import native
 from .options import Options
 from .request import Request
 from .signature import Signature
@@ -139,8 +140,7 @@ def locked(variables: Sequence[Shared]) -> Iterator[None]:
         yield
 
 
-# ------------------------------------------------------------------------------------------------
-# debug
+# --- debug ---
 
 
 class Difference(NamedTuple):

@@ -150,8 +150,7 @@ def make_request(
     )
 
 
-# ------------------------------------------------------------------------------------------------
-# arguments, outputs
+# --- arguments, outputs ---
 
 
 def _arguments(inputs: Any) -> list[In]:
@@ -221,8 +220,7 @@ def _output(value: Any, what: str) -> Expr:
     return node
 
 
-# ------------------------------------------------------------------------------------------------
-# updates
+# --- updates ---
 
 
 def _updates(updates: Any) -> dict[Shared, Expr]:
@@ -303,8 +301,7 @@ def _require_equal(
         guards.append((Guard(want, have, "==", what), node))
 
 
-# ------------------------------------------------------------------------------------------------
-# givens
+# --- givens ---
 
 
 def _givens(givens: Any) -> list[tuple[Expr, Expr]]:
@@ -393,8 +390,7 @@ def plain_atom(size: SizeLike) -> Atom | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------
-# missing and unused
+# --- missing and unused ---
 
 
 def _check_inputs(

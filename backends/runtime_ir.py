@@ -9,32 +9,7 @@ from __future__ import annotations
 
 import time
 
-from .driver import FIELDS
-
-# Byte offsets in the cell of a shared variable; see state.Cell.
-CELL = {"lock": 0, "waiting": 8, "data": 16, "spare_data": 24, "array": 32, "spare": 40, "dims": 48}
-
-# Byte offsets in a Function's state block; see state.State.
-ARENAS = 8  # idle arenas a function keeps at most
-STATE = {
-    "calls": 0,
-    "locks": 8,
-    "lock_table": 16,
-    "cells": 24,
-    "constants": 32,
-    "profile": 40,
-    "keys": 48,
-    "arenas": 56,
-}
-STATE_BYTES = STATE["arenas"] + 8 * ARENAS
-ARENA_HEADER = 64  # before the first byte: the raw pointer, then the capacity
-
-# How a row of the lock table is taken. A call that also writes must not stand back for a writer
-# that waits: two such calls could wait for each other.
-POLITE_READ, WRITE, FIRM_READ = 0, 1, 2
-
-POLL_BUDGET = 1 << 24  # element-operations between two polls: about 20 ms
-GIL_WORK = 200_000  # element-operations from which the GIL is released: about 20 us
+from .blocks import ARENA_HEADER, ARENAS, CELL, FIELDS, POLL_BUDGET, STATE
 
 # Python functions and objects the module needs; runtime.py gives their addresses.
 FUNCTIONS = (

@@ -106,14 +106,15 @@ class _Forward:
 
     def let(self, stmt: Let) -> None:
         var, op, args, attr = stmt
-        renamed = self.renamed
+        renamed, shared = self.renamed, self.shared
         args = tuple([renamed.get(a, a) if isinstance(a, Var) else a for a in args])
-        value = _fold(op, args, var)
-        if value is not None:
-            renamed[var] = value
-            return
-        key = (op, var.type, attr, *map(_key, args))
-        known = self.shared.get(key)
+        if op in _FOLDS:
+            value = _fold(op, args, var)
+            if value is not None:
+                renamed[var] = value
+                return
+        key = (op, var.type, attr, *[a if isinstance(a, Var) else _key(a) for a in args])
+        known = shared.get(key)
         if known is not None:
             renamed[var] = known
             return
@@ -121,7 +122,7 @@ class _Forward:
         scope = self.scopes[target]
         scope.out.append(Let(var, op, args, attr))
         scope.keys.append(key)
-        self.shared[key] = var
+        shared[key] = var
         self.level[var] = target
 
     def target(self, op: str, args: tuple[Value, ...]) -> int:
@@ -133,7 +134,9 @@ class _Forward:
         outermost = self.scopes[here].floor
         for a in args:
             if isinstance(a, Var):
-                outermost = max(outermost, level.get(a, 0))
+                depth = level.get(a, 0)
+                if depth > outermost:
+                    outermost = depth
         return outermost
 
     def load(self, stmt: Load) -> None:
@@ -217,9 +220,9 @@ _FORWARD: dict[type, Callable[[_Forward, Any], None]] = {
 }
 
 
-def _key(value: Value) -> Any:
-    """An atom as part of a key, equal only if the bits are: 0.0 == -0.0, but not here."""
-    if isinstance(value, Const) and isinstance(value.value, float):
+def _key(value: Const) -> Any:
+    """A constant as part of a key, equal only if the bits are: 0.0 == -0.0, but not here."""
+    if type(value.value) is float:
         return (value.value.hex(), value.type)
     return value
 
@@ -264,6 +267,7 @@ _COMPARE_FOLD: dict[str, Callable[[Any, Any], bool]] = {
 # op -> the right operand that changes nothing
 _NEUTRAL = {"add": 0, "sub": 0, "mul": 1, "div": 1, "or": 0, "xor": 0, "shl": 0, "shr": 0}
 _COMMUTES = frozenset(("add", "mul", "or", "xor"))
+_FOLDS = frozenset(("select", *_INTEGER_FOLD, *_COMPARE_FOLD, *_NEUTRAL))
 
 
 def _fold(op: str, args: tuple[Value, ...], var: Var) -> Value | None:

@@ -27,7 +27,7 @@ from symgraph.errors import GraphError
 from symgraph.leaves import Shared
 
 from . import runtime
-from .runtime_ir import ARENAS, CELL, FIRM_READ, POLITE_READ, STATE, STATE_BYTES, WRITE
+from .blocks import ARENAS, CELL, FIRM_READ, POLITE_READ, STATE, STATE_BYTES, WRITE
 
 NESTED_PATIENCE = 1.0  # seconds that a nested call waits for a lock which its own thread may hold
 
@@ -65,7 +65,7 @@ class Cell:
         for field in ("array", "spare"):
             self._exchange(field, None)
 
-    # -------------------------------------------------------------------------------------- fields
+    # --- fields ---
 
     def word(self, field: str) -> Any:
         """An integer field, as a ctypes object on its memory."""
@@ -94,7 +94,7 @@ class Cell:
         for axis, size in enumerate(array.shape):
             ctypes.c_int64.from_address(self.address + CELL["dims"] + 8 * axis).value = size
 
-    # -------------------------------------------------------------------------------------- value
+    # --- value ---
 
     def current(self) -> np.ndarray:
         """The array that is the value now."""
@@ -123,7 +123,7 @@ class Cell:
         self._exchange("spare", array)
         self._pointer("spare_data").value = array.ctypes.data if array is not None else None
 
-    # -------------------------------------------------------------------------------------- lock
+    # --- lock ---
 
     def __enter__(self) -> Cell:
         """Exclusive access for Python code; inside a native call of this thread, read access."""

@@ -165,8 +165,7 @@ def _exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:
     return as_argument(array, want, what)
 
 
-# ------------------------------------------------------------------------------------------------
-# npz
+# --- npz ---
 
 
 def _write_npz(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
@@ -209,8 +208,7 @@ def _restored(array: np.ndarray) -> np.ndarray:
     return array
 
 
-# ------------------------------------------------------------------------------------------------
-# safetensors
+# --- safetensors ---
 
 
 def _write_safetensors(

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 import symgraph as sg
+from symgraph.dtypes import float64
 from symgraph.errors import GraphError
 from symgraph.expr import Expr, user_site
-from symgraph.leaves import Shared, shared
+from symgraph.leaves import Shared, lift, shared
 
 from .schedules import Schedule
 
@@ -53,8 +54,8 @@ class Update:
                 f"{type(self).__name__}: {len(parameters)} parameters, {len(gradients)} gradients",
                 site=user_site(),
             )
-        step = self.step.astype("float64")
-        rate = sg.as_tensor(self.rate(step) if callable(self.rate) else self.rate)
+        step = self.step.astype(float64)
+        rate = lift(self.rate(step) if callable(self.rate) else self.rate, float64)
         pairs: Pairs = [(self.step, self.step + 1)]
         for p, g in zip(parameters, gradients):
             pairs += self.move(p, g, rate.astype(p.dtype), step + 1)

@@ -54,7 +54,8 @@ class Rule:
     @property
     def name(self) -> str:
         if self._name is None:
-            self._name = f"{text(self.lhs)} -> {text(self.rhs) if isinstance(self.rhs, Pattern) else self.rhs!r}"
+            right = text(self.rhs) if isinstance(self.rhs, Pattern) else str(self.rhs)
+            self._name = f"{text(self.lhs)} -> {right}"
         return self._name
 
     @property

@@ -1,19 +1,174 @@
-"""Stability: the same function, never less accurate, and finite where the true value is."""
+"""Stability: the same function, never less accurate, and finite where the true value is.
+
+What is not here on purpose: log(exp(x)), exp(log(x)), expm1(log1p(x)), x * log(y) and the like, whose other forms give
+numbers where these give NaN or an infinity that the program may wait for.
+"""
 
 from __future__ import annotations
 
-from ..pattern import wild
+from symgraph.expr import Expr, apply
+from symgraph.ops.movement import BroadcastTo, Iota, Reshape, Slice, Transpose, reshape_to
+from symgraph.ops.nnet import LogSoftmax, LogSumExp, Softmax
+from symgraph.ops.reduce import Reduce, kept_shape
+
+from ..conditions import nonzero, surely_nonempty
+from ..constants import nonnegative
+from ..pattern import const, operator, wild
 from ..rule import Rules, rule
-from ..words import exp, expm1, log, log1p, log_sigmoid, sigmoid, softplus
+from ..words import (
+    abs,
+    cos,
+    cosh,
+    eq,
+    erf,
+    erfc,
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log_sigmoid,
+    logaddexp,
+    logaddexp2,
+    reciprocal,
+    rsqrt,
+    sigmoid,
+    sin,
+    sinh,
+    softplus,
+    sqrt,
+    square,
+    tanh,
+    where,
+)
 
 x, y, z = wild("x y z")
+c = const("c")
+total, top = operator("total top", Reduce)
+kept = operator("kept", Reshape)
+moved = operator("moved", Reshape, Transpose, Slice, BroadcastTo)
+soft = operator("soft", Softmax)
+log_soft = operator("log_soft", LogSoftmax)
+lse = operator("lse", LogSumExp)
+places = operator("places", Iota)
 
-rules = Rules(
-    "stability",
-    "stabilize",
+logarithms = [
     rule(log(1 + x), log1p(x), grade="stabler"),
+    rule(log(1 - x), log1p(-x), grade="stabler"),
     rule(exp(x) - 1, expm1(x), grade="stabler"),
+    rule(1 - exp(x), -expm1(x), grade="stabler"),
     rule(log1p(exp(x)), softplus(x), grade="stabler"),
+    rule(log(exp(x) + exp(y)), logaddexp(x, y), grade="stabler"),
+    rule(log2(exp2(x) + exp2(y)), logaddexp2(x, y), grade="stabler"),
+    rule(log(sqrt(x)), log(x) * 0.5, grade="stabler"),
+    rule(log(square(x)), log(abs(x)) * 2, grade="stabler"),
+    rule(log(rsqrt(x)), log(x) * -0.5, grade="stabler"),
+    rule(log(x**c), c * log(x), when=lambda x, c: nonzero(c) and nonnegative(x), grade="stabler"),
+    rule(log(reciprocal(x)), -log(x), when=lambda x: nonnegative(x), grade="stabler"),
+]
+
+logistic = [
     rule(log(sigmoid(x)), log_sigmoid(x), grade="stabler"),
     rule(log_sigmoid(-x), -softplus(x)),
-)
+    rule(log1p(-sigmoid(x)), -softplus(x), grade="stabler"),
+    rule(1 - sigmoid(x), sigmoid(-x), grade="stabler"),
+    rule(reciprocal(1 + exp(x)), sigmoid(-x), grade="stabler"),
+    rule(exp(x) / (1 + exp(x)), sigmoid(x), grade="stabler"),
+    rule(y / (1 + exp(x)), y * sigmoid(-x), grade="stabler"),
+    rule(exp(x) * sigmoid(-x), sigmoid(x), grade="stabler"),
+    rule(exp(-x) * sigmoid(x), sigmoid(-x), grade="stabler"),
+    rule((y * sigmoid(x)) * exp(-x), y * sigmoid(-x), grade="stabler"),
+    rule(exp(log_sigmoid(x)), sigmoid(x), grade="stabler"),
+    rule(exp(-softplus(x)), sigmoid(-x), grade="stabler"),
+    rule(tanh(x * 0.5) * 0.5 + 0.5, sigmoid(x), grade="stabler"),
+    rule((tanh(x * 0.5) + 1) * 0.5, sigmoid(x), grade="stabler"),
+]
+
+hyperbolic = [
+    rule((exp(x) - exp(-x)) * 0.5, sinh(x), grade="stabler"),
+    rule((exp(x) + exp(-x)) * 0.5, cosh(x), grade="stabler"),
+    rule((exp(x) - exp(-x)) / (exp(x) + exp(-x)), tanh(x), grade="stabler"),
+    rule(expm1(x) / (exp(x) + 1), tanh(x * 0.5), grade="stabler"),
+    rule(sigmoid(x) * 2 - 1, tanh(x * 0.5), grade="stabler"),
+    rule(1 - cos(x), square(sin(x * 0.5)) * 2, grade="stabler"),
+]
+
+powers = [
+    rule(1 - erf(x), erfc(x), grade="stabler"),
+    rule(1 - erfc(x), erf(x), grade="stabler"),
+    rule(1 + erf(x), erfc(-x), grade="stabler"),
+    rule(sqrt(square(x)), abs(x), grade="stabler"),
+    rule(reciprocal(sqrt(x)), rsqrt(x), grade="stabler"),
+    rule(reciprocal(rsqrt(x)), sqrt(x), grade="stabler"),
+    rule(x**2, square(x), grade="stabler"),
+    rule(x**-1, reciprocal(x), grade="stabler"),
+    rule(x**0.5, sqrt(x), when=lambda x: nonnegative(x), grade="stabler"),
+]
+
+
+def is_kept_sum(x: Expr, total: Reduce, kept: Reshape) -> bool:
+    """A sum over one axis that stays with size 1."""
+    return is_sum(x, total) and kept.shape == kept_shape(x.array_type.shape, total.axes)
+
+
+def is_sum(x: Expr, total: Reduce) -> bool:
+    """A sum over axes that are certainly not empty."""
+    sizes = [x.array_type.shape[a] for a in total.axes]
+    return total.kind == "sum" and len(sizes) > 0 and surely_nonempty(*sizes)
+
+
+def is_first_sum(x: Expr, total: Reduce) -> bool:
+    """A sum over the first axis, which broadcasts back by itself."""
+    return total.axes == (0,) and is_sum(x, total)
+
+
+def is_top(x: Expr, top: Reduce, soft: Softmax, kept: Reshape) -> bool:
+    """The largest element along the softmax's axis, which stays with size 1."""
+    return top.kind == "max" and top.axes == (soft.axis,) and kept.shape == kept_shape(x.array_type.shape, top.axes)
+
+
+def softmax_of(x: Expr, total: Reduce) -> Expr | None:
+    return apply(Softmax(total.axes[0]), x) if len(total.axes) == 1 else None
+
+
+def logsumexp_of(x: Expr, total: Reduce, node: Expr) -> Expr:
+    return reshape_to(apply(LogSumExp(total.axes), x), node.array_type.shape)
+
+
+def picked(x: Expr, y: Expr, places: Iota, soft: Softmax, total: Reduce) -> Expr | None:
+    """log of the one softmax that an index picks -> the same of log_softmax; -inf where the index is out of range.
+
+    One-hot: y has size 1 along the axis that the numbers 0, 1, 2, ... run along, so that at most one element is equal.
+    """
+    last = x.ndim - 1
+    one_hot = y.ndim > 0 and y.array_type.shape[-1] == 1 and y.ndim <= x.ndim
+    if not (one_hot and total.kind == "sum" and total.axes == (last,) and soft.axis == last):
+        return None
+    scores = where(eq(y, apply(places)), apply(LogSoftmax(last), x), float("-inf"))
+    return apply(Reduce("max", (last,)), scores)
+
+
+softmaxes = [
+    rule(exp(x) / kept(total(exp(x))), softmax_of, when=is_kept_sum, name="exp(x) / sum(exp(x)) -> softmax(x)",
+         grade="stabler"),
+    rule(exp(x) / total(exp(x)), softmax_of, when=is_first_sum, name="exp(x) / sum(exp(x), 0) -> softmax(x)",
+         grade="stabler"),
+    rule(soft(x - kept(top(x))), lambda x, soft: apply(soft, x), when=is_top, grade="stabler",
+         name="softmax(x - max(x)) -> softmax(x)"),
+    rule(log(soft(x)), lambda x, soft: apply(LogSoftmax(soft.axis), x), grade="stabler",
+         name="log(softmax(x)) -> log_softmax(x)"),
+    rule(log(moved(soft(x))), lambda x, soft, moved: apply(moved, apply(LogSoftmax(soft.axis), x)), grade="stabler",
+         name="log(part of softmax(x)) -> part of log_softmax(x)"),
+    rule(log(total(where(eq(y, places()), soft(x), 0))), picked, grade="stabler",
+         name="log(pick(softmax(x))) -> pick(log_softmax(x))"),
+    rule(exp(log_soft(x)), lambda x, log_soft: apply(Softmax(log_soft.axis), x), grade="stabler",
+         name="exp(log_softmax(x)) -> softmax(x)"),
+    rule(log(total(exp(x))), logsumexp_of, when=is_sum, grade="stabler", name="log(sum(exp(x))) -> logsumexp(x)"),
+    rule(log(kept(total(exp(x)))), logsumexp_of, when=is_sum, grade="stabler",
+         name="log(keepdims(sum(exp(x)))) -> logsumexp(x)"),
+    rule(x - lse(x), lambda x, lse: apply(LogSoftmax(lse.axes[0]), x) if len(lse.axes) == 1 else None, grade="stabler",
+         name="x - logsumexp(x) -> log_softmax(x)"),
+]  # fmt: skip
+
+rules = Rules("stability", "stabilize", *logarithms, *logistic, *hyperbolic, *powers, *softmaxes)

@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 import symgraph as sg
 from symgraph import dims
 from symgraph.backends import jit, targets
-from symgraph.backends.aot import aot_header, aot_objects
-from symgraph.backends.build import all_guards
-from symgraph.backends.driver import CHUNK_STEPS, CONTEXT_BYTES
+from symgraph.backends.aot import compile_ahead
+from symgraph.backends.blocks import CONTEXT_BYTES
+from symgraph.backends.driver import CHUNK_STEPS
 from symgraph.backends.irtext import Text
-from symgraph.backends.plan import plan
-from symgraph.backends.request import make_request
 from symgraph.backends.sizes import SizeTable, emit_sizes
 
 from .emulator import require
@@ -274,23 +272,17 @@ def run_elsewhere(
     arrays: list[np.ndarray],
 ) -> Any:
     """Compile ahead of time, link with a C program, run it under the emulator: code and outputs."""
-    request = make_request(inputs, outputs)
-    program = plan(request.inputs, request.outputs, target=target, guards=all_guards(request))
-    objects = aot_objects(program, target, "f")
-    for name, data in objects.items():
+    ahead = compile_ahead(inputs, outputs, target, "f")
+    for name, data in ahead.objects.items():
         (folder / name).write_bytes(data)
-    (folder / "f.h").write_text(aot_header(program, "f"))
+    (folder / "f.h").write_text(ahead.header)
     want = [
         np.asarray(v)
         for v in sg.function(inputs, outputs, mode="reference", optimize="none")(*arrays)
     ]
-    env = {
-        b.atom: (int(arrays[b.index]) if b.axis is None else arrays[b.index].shape[b.axis])
-        for b in program.binds
-    }
     source = MAIN.format(
         inputs="".join(f"take({a.nbytes})," for a in arrays),
-        sizes="".join(f"{n}," for n in dict(env).values()),
+        sizes=f"{len(arrays[0])},",
         outputs="".join(f"malloc({w.nbytes + 1})," for w in want),
         writes=" ".join(
             f"fwrite(outputs[{i}], 1, {w.nbytes}, stdout);" for i, w in enumerate(want)
@@ -299,7 +291,7 @@ def run_elsewhere(
     (folder / "main.c").write_text(source)
     linker, *emulator = [t for t in tools if t]
     subprocess.run(
-        [linker, "-static", "-O1", "-Wall", "-Werror", "main.c", *objects, "-o", "main"],
+        [linker, "-static", "-O1", "-Wall", "-Werror", "main.c", *ahead.objects, "-o", "main"],
         cwd=folder,
         check=True,
         timeout=120,
@@ -358,18 +350,3 @@ def test_faults_come_back_as_numbers(name: str, tmp_path: Path) -> None:
     code, got, want = run_elsewhere(target, tools, tmp_path, [x], [y], [np.ones(3, np.float32)])
     assert code == 0 and got[0].tolist() == [2, 2, 2]
     assert "1  AssertionFault: positive" in (tmp_path / "f.h").read_text()
-
-
-def test_what_cannot_be_compiled_ahead_of_time() -> None:
-    x, w = sg.vector("x"), sg.shared(np.ones(2, np.float32), "w")
-    host = targets.host()
-    with_host = plan([x], [sg.lgamma(x)], target=host)
-    with pytest.raises(sg.TargetError, match="no native form for"):
-        aot_objects(with_host, host, "f")
-    with_update = plan([], [], [(w, w + 1)], target=host)
-    with pytest.raises(
-        sg.TargetError, match="updates of shared variables cannot be compiled ahead of time: w"
-    ):
-        aot_objects(with_update, host, "f")
-    with pytest.raises(sg.TargetError, match="'a-b' is not a name in C"):
-        aot_objects(plan([x], [x], target=host), host, "a-b")
