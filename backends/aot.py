@@ -30,7 +30,7 @@ from symgraph.leaves import Shared, constant
 from . import targets
 from .archive import archive
 from .blocks import CONTEXT_BYTES, FIELDS
-from .build import emit_kernels, make_plan
+from .build import assembly, emit_kernels, make_plan
 from .driver import Driver, bases, emit_driver, fault_table
 from .irtext import Text
 from .jit import compile_object
@@ -163,8 +163,10 @@ def aot_objects(
 
     Raises: HostCallError; TargetError for updates, or a name that C does not allow.
     """
-    modules = aot_modules(program, target, name, stages or Stages(name, ()))
+    stages = stages or Stages(name, ())
+    modules = aot_modules(program, target, name, stages)
     objects = {file: compile_object(text, target) for file, text in modules.items()}
+    stages.text("asm", lambda: assembly(list(modules.values()), target))
     foreign = needed(objects) - LIBRARY
     if foreign:
         raise InternalError(f"{name}: generated code calls {', '.join(sorted(foreign))}")

@@ -20,10 +20,11 @@ from . import targets
 from .code import Code, LaunchInfo, frame_of, link, undefined
 from .driver import Driver, emit_driver
 from .entry import emit_entry
+from .jit import OPTIMIZATION, compile_assembly
 from .layout_check import layout
 from .legalize import legalize
 from .loops import Kernel
-from .objects import compiled, object_key
+from .objects import compiled, glue_level, object_key
 from .options import Options
 from .plan import plan
 from .program import Launch, Program
@@ -92,18 +93,18 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
     texts, symbols = emit_kernels(program, target, stages)
     with stages.timed("emit"):
         driver = emit_driver(program, target, DRIVER, symbols, options.profile)
-        at = layout()
-        texts += driver.modules
+        glue, at = list(driver.modules), layout()
         if at is not None:
-            texts.append(emit_entry(program, driver, target, at, request.result, options.profile))
-    stages.text("llvm", lambda: "\n".join(texts))
+            glue.append(emit_entry(program, driver, target, at, request.result, options.profile))
+    modules = [(text, OPTIMIZATION) for text in texts] + [(text, glue_level(text)) for text in glue]
+    stages.text("llvm", lambda: "\n".join(text for text, _ in modules))
     with stages.timed("compile"):
-        objects = [compiled(text, target) for text in texts]
-    stages.text("asm", lambda: assembly(texts, target))
+        objects = [compiled(text, target, level) for text, level in modules]
+    stages.text("asm", lambda: assembly([text for text, _ in modules], target))
     with stages.timed("link"):
-        imports = undefined(texts)
+        imports = sorted(undefined(glue) - set(symbols.values()))
         library = link(objects, DRIVER, imports, at is not None)
-    keys = tuple(object_key(text, target) for text in texts)
+    keys = tuple(object_key(text, target, level) for text, level in modules)
     return Built(make_code(library, program, driver, at is not None), planned, keys, tuple(imports))
 
 
@@ -155,8 +156,6 @@ def kernel_text(kernel: Kernel) -> str:
 
 def assembly(texts: Sequence[str], target: Target) -> str:
     """Assembly of the modules, to be read."""
-    from .jit import compile_assembly
-
     return "\n".join(compile_assembly(text, target) for text in texts)
 
 

@@ -81,14 +81,14 @@ def frame_of(program: Program, table: int) -> Frame:
     )
 
 
-def undefined(texts: Iterable[str]) -> list[str]:
+def undefined(texts: Iterable[str]) -> set[str]:
     """The symbols that modules need from outside: declared, nowhere defined, no intrinsics."""
     declared: set[str] = set()
     defined: set[str] = set()
     for text in texts:
         declared |= {a or b for a, b in _DECLARED.findall(text)}
         defined |= set(re.findall(r"^define [^@]*@([\w.$]+)\(", text, re.M))
-    return sorted(name for name in declared - defined if not name.startswith("llvm."))
+    return {name for name in declared - defined if not name.startswith("llvm.")}
 
 
 def link(

@@ -268,7 +268,7 @@ class _Partitioner:
 
     def _try_join(self, home: _Growing, group: _Growing, node: Expr, views: list[View]) -> _Growing | None:
         """Merge `home` (which will hold node) with a group that node reads; None, with the reason kept, where that is wrong."""
-        if home is group:
+        if home is group or self.groups.get(group.bit) is not group:  # merged already
             return home
         merged = _common(home, group)
         if merged is None:

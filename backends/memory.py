@@ -83,14 +83,33 @@ def assign(steps: tuple[Step, ...], slots: Sequence[Slot], align: int) -> tuple[
     result = list(slots)
     places = _Places(align)
     taken: dict[int, tuple[SizeLike, SizeLike]] = {}
-    for i in range(len(steps)):
+    for i, step in enumerate(steps):
+        heirs = inherited(step, slots, starting.get(i, ()), ending.get(i, ()))
         for slot in starting.get(i, ()):
-            bytes = slots[slot].type.size * slots[slot].type.dtype.bytes
-            taken[slot] = places.take(bytes)
+            heir = heirs.get(slot)
+            taken[slot] = taken.pop(heir) if heir is not None else places.take(slots[slot].type.size * slots[slot].type.dtype.bytes)
             result[slot] = slots[slot]._replace(offset=taken[slot][0])
         for slot in ending.get(i, ()):
-            places.give_back(taken.pop(slot))
+            if slot in taken:
+                places.give_back(taken.pop(slot))
     return tuple(result), places.total
+
+
+def inherited(step: Step, slots: Sequence[Slot], starting: Sequence[int], ending: Sequence[int]) -> dict[int, int]:
+    """Which temporary that a kernel makes may take the very place of one that dies there: it reads each element of the
+    old one only just before it writes the same element of the new one."""
+    heirs: dict[int, int] = {}
+    if not isinstance(step, Launch):
+        return heirs
+    made = {r.slot for r, b in zip(step.args, step.kernel.buffers) if b.access == "w"}
+    for new in starting:
+        for old in ending:
+            a, b = slots[new].type, slots[old].type
+            fits = a.size == b.size and a.dtype.bytes == b.dtype.bytes
+            if new in made and old not in made and old not in heirs.values() and fits and same_index(step, new, old):
+                heirs[new] = old
+                break
+    return heirs
 
 
 class _Places:
@@ -145,10 +164,10 @@ def may_write_in_place(steps: Sequence[Step], update: int, own: int, updates: se
 
 
 def _cannot_stop(step: Step) -> bool:
-    return isinstance(step, Launch) and not step.faults and step.kernel.name in MAPS and not has_poll(step)
+    return isinstance(step, Launch) and not step.faults and step.kernel.name in NESTS and not has_poll(step)
 
 
-MAPS = ("map", "reduce", "fill")
+NESTS = ("map", "reduce", "fill")
 
 
 def has_poll(step: Launch) -> bool:
@@ -166,7 +185,9 @@ def has_poll(step: Launch) -> bool:
 
 
 def same_index(step: Launch, update: int, own: int) -> bool:
-    """The kernel reads slot `own` only with the very offsets it writes slot `update` with."""
+    """The kernel, a loop nest, reads slot `own` only with the very offsets it writes slot `update` with."""
+    if step.kernel.name not in NESTS:
+        return False
     readers = [b for r, b in zip(step.args, step.kernel.buffers) if r.slot == own]
     writers = [b for r, b in zip(step.args, step.kernel.buffers) if r.slot == update]
     if not readers:

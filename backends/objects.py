@@ -5,32 +5,22 @@ from __future__ import annotations
 from . import cache, jit
 from .targets import Target
 
+GLUE_LINES = 300  # a longer driver or entry is compiled quickly: its calls take long anyway
 
-GLUE_LINES = 300  # a longer driver or entry is compiled quickly: its calls are long too
 
-
-def compiled(text: str, target: Target) -> bytes:
+def compiled(text: str, target: Target, level: int = jit.OPTIMIZATION) -> bytes:
     """Object code of a module; taken from the cache if it was compiled before, by any process."""
-    return _compiled(text, target, jit.OPTIMIZATION)
-
-
-def compiled_glue(text: str, target: Target) -> bytes:
-    """As compiled, for a driver or an entry: each instruction of it runs about once in a call."""
-    return _compiled(text, target, glue_level(text))
-
-
-def glue_level(text: str) -> int:
-    """How much LLVM does for a driver or an entry."""
-    return jit.OPTIMIZATION if text.count("\n") < GLUE_LINES else jit.QUICK
-
-
-def _compiled(text: str, target: Target, level: int) -> bytes:
     key = object_key(text, target, level)
     found = cache.get(key)
     if found is None:
         found = jit.compile_object(text, target, level)
         cache.put(key, found)
     return found
+
+
+def glue_level(text: str) -> int:
+    """How much LLVM does for a driver or an entry: each instruction runs about once in a call."""
+    return jit.OPTIMIZATION if text.count("\n") < GLUE_LINES else jit.QUICK
 
 
 def object_key(text: str, target: Target, level: int = jit.OPTIMIZATION) -> str:

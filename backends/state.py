@@ -59,11 +59,8 @@ class Cell:
         self._depth = 0  # of Python-level locks held by the owning thread
         self._modes: list[str] = []
         _cells.add(self)
+        weakref.finalize(self, _drop_arrays, self._memory).atexit = False
         self._set_array(_own(owner.storage, 1))
-
-    def __del__(self) -> None:
-        for field in ("array", "spare"):
-            self._exchange(field, None)
 
     # --- fields ---
 
@@ -72,24 +69,14 @@ class Cell:
         return ctypes.c_int64.from_address(self.address + CELL[field])
 
     def _pointer(self, field: str) -> Any:
-        return ctypes.c_void_p.from_address(self.address + CELL[field])
+        return ctypes.c_void_p.from_buffer(self._memory, CELL[field])
 
     def _object(self, field: str) -> Any:
         at = self._pointer(field).value
         return ctypes.cast(at, ctypes.py_object).value if at else None
 
-    def _exchange(self, field: str, new: Any) -> None:
-        """Put an object (or nothing) into a field that owns its reference."""
-        word = self._pointer(field)
-        old = word.value
-        if new is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(new))
-        word.value = id(new) if new is not None else None
-        if old:
-            ctypes.pythonapi.Py_DecRef(ctypes.cast(old, ctypes.py_object))
-
     def _set_array(self, array: np.ndarray) -> None:
-        self._exchange("array", array)
+        _exchange(self._memory, "array", array)
         self._pointer("data").value = array.ctypes.data
         for axis, size in enumerate(array.shape):
             ctypes.c_int64.from_address(self.address + CELL["dims"] + 8 * axis).value = size
@@ -120,7 +107,7 @@ class Cell:
             self._set_spare(np.empty_like(self.current()))
 
     def _set_spare(self, array: np.ndarray | None) -> None:
-        self._exchange("spare", array)
+        _exchange(self._memory, "spare", array)
         self._pointer("spare_data").value = array.ctypes.data if array is not None else None
 
     # --- lock ---
@@ -154,6 +141,22 @@ class Cell:
     def is_mine(self) -> bool:
         """Whether this thread has the cell locked for writing."""
         return self.word("lock").value == -threading.get_ident()
+
+
+def _exchange(memory: Any, field: str, new: Any) -> None:
+    """Put an object (or nothing) into a cell's field that owns its reference."""
+    word = ctypes.c_void_p.from_buffer(memory, CELL[field])
+    old = word.value
+    if new is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(new))
+    word.value = id(new) if new is not None else None
+    if old:
+        ctypes.pythonapi.Py_DecRef(ctypes.cast(old, ctypes.py_object))
+
+
+def _drop_arrays(memory: Any) -> None:
+    for field in ("array", "spare"):
+        _exchange(memory, field, None)
 
 
 def cell_of(variable: Shared) -> Cell:
@@ -232,6 +235,7 @@ class State:
     ):
         self._memory = ctypes.create_string_buffer(STATE_BYTES)
         self.address = ctypes.addressof(self._memory)
+        weakref.finalize(self, _free_arenas, self._memory).atexit = False
         self._kept = (tuple(cells), tuple(constants), tuple(keys))
         self._blocks: list[Any] = []
         locked: dict[Cell, bool] = {}
@@ -267,15 +271,16 @@ class State:
 
     def free(self) -> int:
         """Give idle arenas back to the system; the number of bytes."""
-        freed = 0
-        for i in range(ARENAS):
-            slot = ctypes.c_void_p.from_address(self.address + STATE["arenas"] + 8 * i)
-            at, slot.value = slot.value, None
-            if at:
-                freed += ctypes.c_int64.from_address(at - 56).value
-                raw = ctypes.c_void_p.from_address(at - 64).value
-                ctypes.pythonapi.PyMem_RawFree(ctypes.c_void_p(raw))
-        return freed
+        return _free_arenas(self._memory)
 
-    def __del__(self) -> None:
-        self.free()
+
+def _free_arenas(memory: Any) -> int:
+    freed = 0
+    for i in range(ARENAS):
+        slot = ctypes.c_void_p.from_buffer(memory, STATE["arenas"] + 8 * i)
+        at, slot.value = slot.value, None
+        if at:
+            freed += ctypes.c_int64.from_address(at - 56).value
+            raw = ctypes.c_void_p.from_address(at - 64).value
+            ctypes.pythonapi.PyMem_RawFree(ctypes.c_void_p(raw))
+    return freed

@@ -24,7 +24,7 @@ from symgraph.backends import emit, jit, targets, vmath
 from symgraph.backends.legalize import legalize
 from symgraph.backends.loops import Block, Buffer, Kernel, Ty, Var
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
 LONG = np.longdouble  # 64 significant bits on x86: references good to 2**-11 ulp of float64
 
 
@@ -153,29 +153,44 @@ def compare(name: str, got: np.ndarray, exact: np.ndarray, inputs: tuple[np.ndar
     """Error of `got` against wider values; next to overflow, infinite or the largest will do."""
     with np.errstate(all="ignore"):
         rounded = exact.astype(got.dtype)
-        unit = np.spacing(np.abs(rounded))
-        if name == "logaddexp":  # cancels near zero: its bound is in units of the larger argument
-            largest = np.maximum(*(np.abs(x) for x in inputs))
-            unit = np.fmax(unit, np.spacing(np.where(np.isfinite(largest), largest, 0)))
-        info = np.finfo(got.dtype)
-        both_finite = np.isfinite(rounded) & np.isfinite(got)
-        error = np.abs(got.astype(exact.dtype) - exact) / unit.astype(exact.dtype)
-        error = np.where(both_finite, error, 0)
-        near_overflow = np.abs(exact) * (1 + 2 * info.eps) >= info.max
-        near_overflow &= np.abs(exact) <= info.max * (1 + LONG(2) * info.eps)
-        same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
-        wrong = ~both_finite & ~same & ~near_overflow
-        wrong |= (
-            both_finite & (np.signbit(got) != np.signbit(rounded)) & ((got != 0) | (rounded == 0))
-        )
+        error = np.abs(got - exact) / spacing(name, rounded, inputs)
+        integer = np.dtype(f"i{got.dtype.itemsize}")
+        differ = (got.view(integer) ^ rounded.view(integer)) < 0
+        rest = np.flatnonzero(~(error < 1e6) | differ)  # NaN, infinities, zeros of either sign
+    wrong = rest[_is_wrong(got[rest], rounded[rest], exact[rest])]
+    error[~np.isfinite(error)] = 0
     worst = int(np.argmax(error))
-    first = int(np.argmax(wrong))
     return Worst(
         float(error[worst]),
         tuple(float(x[worst]) for x in inputs),
-        int(wrong.sum()),
-        tuple(float(x[first]) for x in inputs) if wrong.any() else (),
+        wrong.size,
+        tuple(float(x[wrong[0]]) for x in inputs) if wrong.size else (),
     )
+
+
+def spacing(name: str, rounded: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """One unit in the last place of each value, from its exponent bits."""
+    if name == "logaddexp":  # cancels near zero: its bound is in units of the larger argument
+        finite = [np.where(np.isfinite(x), np.abs(x), 0) for x in inputs]
+        rounded = np.fmax(np.abs(rounded), np.maximum(*finite))
+    info = np.finfo(rounded.dtype)
+    unsigned = np.dtype(f"u{rounded.dtype.itemsize}")
+    exponent = rounded.view(unsigned) & np.array(np.inf, rounded.dtype).view(unsigned)
+    return np.maximum(exponent.view(rounded.dtype), info.tiny) * info.eps
+
+
+def _is_wrong(got: np.ndarray, rounded: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Where a special value or a sign is not what it should be."""
+    with np.errstate(all="ignore"):
+        info = np.finfo(got.dtype)
+        both_finite = np.isfinite(rounded) & np.isfinite(got)
+        size, edge = np.abs(exact), exact.dtype.type(info.max)
+        relative = exact.dtype.type(2) * info.eps
+        near_overflow = (size * (1 + relative) >= edge) & (size <= edge * (1 + relative))
+        same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+        sign_matters = (got != 0) | (rounded == 0)  # a tiny number may round to either zero
+        sign = (np.signbit(got) != np.signbit(rounded)) & sign_matters
+        return np.where(both_finite, sign, ~same & ~near_overflow)
 
 
 def exhaustive(name: str, function: Callable[..., np.ndarray], step: int = 1) -> Worst:

@@ -142,7 +142,7 @@ class Index:
 def _may_match(matcher: Matcher, operands: list[tuple[Key, bool]]) -> bool:
     if not matcher.heads:
         needs = matcher.pattern.needs
-        return needs is None or any(key == needs for key, _ in operands)
+        return needs is None or any(_head_fits((needs,), *operand) for operand in operands)
     if len(matcher.heads) != len(operands):
         return False
     return all(_head_fits(head, *operand) for head, operand in zip(matcher.heads, operands))

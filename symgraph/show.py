@@ -1,6 +1,5 @@
-"""How an expression prints:
+"""How an expression prints: a listing in order of computation; and its drawing in the DOT language.
 
-a typed listing in order of computation, and a drawing in the DOT language.
 x: float32[n, 784]
 W: float32[784, 10]
 a: float32[n, 10] = matmul(x, W)
@@ -47,10 +46,7 @@ def summary(x: Expr) -> str:
 
 
 def node_names(order: Sequence[Expr]) -> dict[int, str]:
-    """A name for each node that is not written where it is used:
-
-    the user's, made unique, or a letter.
-    """
+    """A name for each node that gets a line: the user's, made unique, or a letter."""
     taken: set[str] = {x.name for x in order if x.name}
     given: set[str] = set()
     letters = (name for name in _letters() if name not in taken)

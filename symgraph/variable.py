@@ -1,7 +1,4 @@
-"""What users can do with an expression:
-
-operators, NumPy-like attributes and methods, installed on Expr in one table.
-"""
+"""What users do with an expression: operators, attributes and methods, put on Expr here."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from .movement import broadcast_by, reshape_to, show, transpose_by
 
 
 class MatMul(Op):
-    """a[..., m, k] @ b[..., k, n] -> [..., m, n]: equal ranks >= 2, equal batch sizes, one dtype.
+    """a[..., m, k] @ b[..., k, n] -> [..., m, n].
 
-    Integers wrap.
+    Equal ranks >= 2, equal batch sizes, one dtype; integers wrap.
     """
 
     name = "matmul"
@@ -92,9 +92,9 @@ def multiply_matrices(a: Expr, b: Expr) -> Expr:
 
 
 def matmul(a: Any, b: Any) -> Expr:
-    """Matrix product as NumPy's `@`:
+    """Matrix product as NumPy's `@`.
 
-    vectors are rows on the left and columns on the right, leading axes broadcast.
+    Vectors are rows on the left and columns on the right; leading axes broadcast.
     Raises: ShapeError if the inner sizes differ or an operand is 0-d.
     """
     x, y = operands("matmul", a, b)
@@ -113,9 +113,9 @@ def matmul(a: Any, b: Any) -> Expr:
 
 
 def _batched(a: Expr, b: Expr) -> Expr:
-    """Product of operands of rank >= 2:
+    """Product of operands of rank >= 2.
 
-    one matrix on the right takes all rows of a at once, else batches broadcast.
+    One matrix on the right takes all rows of a at once, else batches broadcast.
     """
     rows, columns = a.array_type.shape, b.array_type.shape
     if b.ndim == 2:
@@ -141,9 +141,9 @@ def dot(a: Any, b: Any) -> Expr:
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
-    """Sum of products over axes of both:
+    """Sum of products over axes of both, as NumPy.
 
-    the last n of a with the first n of b, or two lists of axes; as NumPy.
+    axes: n (the last n of a with the first n of b), or two lists of axes.
     """
     x, y = operands("tensordot", a, b)
     if hasattr(axes, "__index__"):

@@ -87,9 +87,8 @@ def iota(size: Any, dtype: Any = int64) -> Expr:
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Expr:
     """start, start + step, ... below stop.
 
-    Bounds are numbers, or sizes and integer inputs; the step is a number. dtype: int64, the default
-    float if a
-    bound is a Python float.
+    Bounds are numbers, or sizes and integer inputs; the step is a number.
+    dtype: int64, the default float if a bound is a Python float.
     """
     low, high = (0, start) if stop is None else (start, stop)
     if step == 0:
@@ -216,9 +215,9 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Expr:
 
 
 def _main_diagonal(square: Expr, axis: int) -> Expr:
-    """[..., n, n] -> [..., n]:
+    """[..., n, n] -> [..., n].
 
-    of the flat elements every (n+1)-th, by a reshape to rows of n + 1.
+    Of the flat elements every (n+1)-th, by a reshape to rows of n + 1.
     """
     shape = square.array_type.shape
     head, n = shape[:axis], shape[axis]

@@ -30,10 +30,9 @@ class Term(NamedTuple):
 
 
 def einsum(subscripts: str, *values: Any) -> Expr:
-    """Sum of products over labelled axes, as NumPy's einsum:
+    """Sum of products over labelled axes, as NumPy's einsum.
 
-    "ij,jk->ik", "...ij,jk", "ii->i", "i,j".
-    Without "->" the result has the labels that occur once, in alphabetical order. Sizes of one
+    subscripts: "ij,jk->ik", "...ij,jk", "ii->i", "i,j". Without "->" the result has the labels that occur once, in alphabetical order. Sizes of one
     label are equal or 1.
     Raises: GraphError for a formula that cannot be read, ShapeError where sizes of a label differ.
     """
@@ -107,10 +106,7 @@ def _labels(part: str, rank: int | None, formula: str, dots: Sequence[str] = ())
 
 
 def _label_sizes(nodes: Sequence[Expr], labels: Sequence[tuple[str, ...]]) -> dict[str, SizeLike]:
-    """The size of each label:
-
-    that of an operand where it is not 1, a number rather than a symbol.
-    """
+    """The size of each label: that of an operand where it is not 1, a number if one has it."""
     sizes: dict[str, SizeLike] = {}
     for x, own in zip(nodes, labels):
         for label, size in zip(own, x.array_type.shape):
@@ -225,10 +221,7 @@ def _order(
 
 
 def _in_pairs(path: Sequence[tuple[int, ...]], count: int) -> list[tuple[int, ...]]:
-    """A path whose steps take more than two operands, taken apart:
-
-    the running product is always last.
-    """
+    """A path in steps of two operands; the product of a step is last in the next."""
     pairs: list[tuple[int, ...]] = []
     for step in path:
         waiting = list(step)

@@ -1,12 +1,11 @@
-"""Basic indexing x[...]:
+"""Basic indexing x[...] with integers, slices, None and Ellipsis; bounds may be symbolic.
 
-integers, slices, None and Ellipsis, with numbers or symbolic sizes as bounds.
 A bound counts from the end where it is negative and is clamped to the axis, as in NumPy. What a
 symbolic bound may be:
     a known sign (n, n + 1, 2*m)          nothing to decide
     an integer input (i, i*4 + 4)         its sign is decided at call time
-    a difference of sizes (n - 3, n - m)  must not be negative at call time: a guard, so that
-    x[2:n-1] has n - 3 elements
+    a difference of sizes (n - 3, n - m)  must not be negative at call time (a guard), so that
+                                          x[2 : n-2] has n - 4 elements
 """
 
 from __future__ import annotations
@@ -150,10 +149,7 @@ def _upwards(
 
 
 def _refused_if_negative(bound: SizeLike, size: SizeLike) -> bool:
-    """A difference of sizes of open sign:
-
-    the count is not clamped at 0, so that its guard speaks.
-    """
+    """A difference of sizes of open sign: the count is not clamped, so that its guard speaks."""
     open_sign = known_le(0, bound) is None and known_le(bound, -1) is not True
     return open_sign and bound != size - 1 and not _has_input(bound)
 

@@ -271,10 +271,7 @@ def _edge(x: Expr, axis: int, width: int) -> list[Expr]:
 
 
 def _mirror(x: Expr, axis: int, width: int, repeat_edge: bool) -> list[Expr]:
-    """What follows the end when the axis is a mirror:
-
-    runs down and up again, the edge repeated or not.
-    """
+    """What follows the end if it is a mirror: runs down and up again, the edge repeated or not."""
     size = x.array_type.shape[axis]
     skip = 0 if repeat_edge else 1
     if size == 1 and skip:

@@ -1,7 +1,4 @@
-"""The primitives that move elements without computing:
-
-reshape, transpose, broadcast, slice, place, concatenate, iota.
-"""
+"""The primitives that move elements without computing, from reshape to concatenate."""
 
 from __future__ import annotations
 
@@ -108,9 +105,8 @@ class BroadcastTo(Op):
 class Slice(Op):
     """result[i] = x[starts + i * steps] for i below sizes, one entry per axis.
 
-    Steps may be negative.
-    Whoever builds one with symbolic sizes that may be 0 makes it in range by construction; the rest
-    is checked.
+    Steps may be negative. Whoever builds one with symbolic sizes that may be 0 makes it in range by
+    construction; the rest is checked.
     """
 
     name = "slice"
@@ -144,9 +140,9 @@ class Slice(Op):
 
 
 class Place(Op):
-    """An array of `shape` full of the number `fill`, with x written at starts + i * steps:
+    """An array of `shape` full of `fill`, with x written at starts + i * steps: undoes Slice.
 
-    the inverse of Slice.
+    fill: a Python number of the dtype's kind.
     """
 
     name = "place"

@@ -1,7 +1,4 @@
-"""Second names of structural functions:
-
-NumPy's and Theano's where ours is another, and a few one-line relatives.
-"""
+"""Second names of structural functions, NumPy's and Theano's, and a few one-line relatives."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Softmax and its relatives, and the losses that are said with them.
-
-All stable for large arguments.
-"""
+"""Softmax and its relatives and the losses that are said with them, stable for large arguments."""
 
 from __future__ import annotations
 
@@ -24,15 +21,11 @@ from .reduce import max, normalize_axes, require_axis, require_kind, require_som
 from .statistics import mean
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
-    """Reference arithmetic: floats in float64, rounded once at the end."""
-    return (
-        x.astype(np.float32).astype(np.float64) if x.dtype.itemsize == 2 else x.astype(np.float64)
-    )
-
-
 class AlongAxis(Op, abstract=True):
-    """A function of whole slices along an axis; type and shape stay."""
+    """A function of whole slices along an axis; type and shape stay.
+
+    Reference arithmetic is in float64, rounded once at the end.
+    """
 
     axis: int
 
@@ -50,7 +43,7 @@ class Softmax(AlongAxis):
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            wide = _wide(x)
+            wide = x.astype(np.float64)
             powers = np.exp(wide - wide.max(self.axis, keepdims=True))
             return (powers / powers.sum(self.axis, keepdims=True)).astype(x.dtype)
 
@@ -70,7 +63,7 @@ class LogSoftmax(AlongAxis):
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            wide = _wide(x)
+            wide = x.astype(np.float64)
             offsets = wide - wide.max(self.axis, keepdims=True)
             return (offsets - np.log(np.exp(offsets).sum(self.axis, keepdims=True))).astype(x.dtype)
 
@@ -100,7 +93,7 @@ class LogSumExp(Op):
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            wide = _wide(x)
+            wide = x.astype(np.float64)
             top = wide.max(self.axes, keepdims=True)
             shift = np.where(np.isinf(top), 0, top)
             total = np.exp(wide - shift).sum(self.axes, keepdims=True)
@@ -189,7 +182,7 @@ def categorical_crossentropy(probabilities: Any, labels: Any) -> Expr:
     p, t = _floating(probabilities), lift(labels)
     _require_labels("categorical_crossentropy", p, t)
     if t.ndim == p.ndim:
-        return -sum(t * log(p), -1)
+        return -sum(xlogy(t, p), -1)
     hits = _hits("categorical_crossentropy", t, p.array_type.shape[-1])
     return -log(sum(where(hits, p, 0), -1))
 

@@ -1,9 +1,7 @@
-"""Reductions over axes, arg-reductions and running sums:
+"""Reductions over axes, arg-reductions and running sums: primitives and NumPy-like functions.
 
-the primitives and their NumPy-like functions.
 Accuracy of the reference: sums of floats accumulate in float64 and are rounded once (complex in
-complex128); products
-are computed in their own dtype (halves in float32), so that they overflow where compiled code does.
+complex128); products are computed in their own dtype (halves in float32), so that they overflow where compiled code does.
 Integers wrap.
 """
 
@@ -113,10 +111,7 @@ def _extreme_vjp(x: Expr, axes: tuple[int, ...], y: Expr, dy: Expr) -> Expr:
 
 
 def _prod_vjp(x: Expr, axes: tuple[int, ...], y: Expr, dy: Expr) -> Expr:
-    """Products of all the others, from the left times from the right:
-
-    no division, so zeros are no exception.
-    """
+    """Products of all the others, left times right: no division, so zeros are no exception."""
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     order = rest + axes
     moved = transpose_by(x, order)
@@ -215,10 +210,7 @@ class Cumulative(Op):
 
 
 def _follow_by_doubling(x: Expr, dy: Expr, axis: int) -> Expr:
-    """s[i] = dy[i] + x[i+1] * s[i+1], in log2(n) rounds of doubling reach (no division:
-
-    zeros are no exception).
-    """
+    """s[i] = dy[i] + x[i+1] * s[i+1], in log2(n) rounds of doubling reach; zeros may occur."""
     size = x.array_type.shape[axis]
     assert isinstance(size, int)
 
@@ -311,10 +303,7 @@ def reduce_by(kind: str, x: Expr, axis: Any, keepdims: bool) -> Expr:
 
 
 def widened(d: DType) -> DType:
-    """The dtype in which a sum of `d` is taken:
-
-    bool and integers in 64 bits, the rest in their own.
-    """
+    """The dtype a sum of `d` is taken in: 64 bits for bool and integers, else its own."""
     if d.kind == "u":
         return uint64
     return int64 if d.kind in "bi" else d

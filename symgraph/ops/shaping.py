@@ -38,8 +38,8 @@ def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
 def reshape(x: Any, shape: Any, ndim: int | None = None) -> Expr:
     """The same elements in C order under another shape.
 
-    shape: ints, sizes (x.shape[i]) and at most one -1, which takes what is left. ndim: checked if
-    given.
+    shape: ints, sizes (x.shape[i]) and at most one -1, which takes what is left.
+    ndim: checked if given.
     Raises: ShapeError if the numbers of elements differ.
     """
     node = lift(x)
@@ -99,10 +99,7 @@ def expand_dims(x: Any, axis: Any) -> Expr:
 
 
 def squeeze(x: Any, axis: Any = None) -> Expr:
-    """Axes of size 1 dropped:
-
-    all that are known to be 1, or the given ones (a symbolic size must be 1 at run time).
-    """
+    """Axes of size 1 dropped: all known ones, or the given (symbolic ones are 1 at run time)."""
     node = lift(x)
     shape = node.array_type.shape
     axes = (
@@ -227,10 +224,9 @@ def broadcast_arrays(*arrays: Any) -> list[Expr]:
 
 
 def sum_to(x: Expr, shape: Shape) -> Expr:
-    """x summed over the axes along which `shape` was broadcast to its own:
+    """x summed over the axes along which `shape` was broadcast to its own.
 
-    the inverse of broadcast_to.
-    Symbolic sizes are compared as sizes; those that differ in form are taken to be equal (a guard
+    The adjoint of broadcast_to. Symbolic sizes that differ in form are taken to be equal (a guard
     checks).
     """
     have = x.array_type.shape

@@ -182,6 +182,19 @@ def test_every_allocation_may_fail() -> None:
     assert failed >= 3
 
 
+def test_a_process_ends_quietly() -> None:
+    import subprocess
+
+    code = (
+        "import symgraph as sg, numpy as np\n"
+        "x, w = sg.matrix('x'), sg.shared(np.ones((9, 9), 'f'), 'w')\n"
+        "f = sg.function([x], (x @ w) @ w, updates={w: w.T})\n"
+        "f(np.ones((200, 9), 'f'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+
+
 def test_functions_are_not_pickled() -> None:
     import pickle
 

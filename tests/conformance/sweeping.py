@@ -13,7 +13,7 @@ import symgraph as sg
 from symgraph.dtypes import DType
 from symgraph.dtypes import dtype as as_dtype
 
-from .arrays import LAYOUTS, MODES, draw
+from .arrays import LAYOUTS, MODES, FloatFacts, draw
 from .tolerances import Bound, allowed, disagreement
 
 
@@ -112,30 +112,39 @@ def _compare(
         wants = sg.evaluate([o.value for o in outputs], values)
         sized = [o.size for o in outputs if o.size is not None]
         sizes = iter(sg.evaluate(sized, values) if sized else [])
-    for output, got, want in zip(outputs, results, wants, strict=True):
+        swaying = any(o.bound.sway for o in outputs)
+        beside = {x: one_unit_off(v) for x, v in values.items()} if swaying else values
+        moved = sg.evaluate([o.value for o in outputs], beside) if swaying else wants
+    for output, got, want, other in zip(outputs, results, wants, moved, strict=True):
         size = None if output.size is None else next(sizes)
-        yield from _differences(output, got, want, size, call)
+        if problem := shape_problem(got, want):
+            yield f"{output.name}: {problem} ({call})"
+            continue
+        tolerance = allowed(output.bound, want, size, output.terms(call.sizes), other)
+        yield from _differences(output.name, got, want, tolerance, call)
+
+
+def shape_problem(got: np.ndarray, want: np.ndarray) -> str:
+    """What differs before the values do."""
+    if type(got) is np.ndarray and got.dtype == want.dtype and got.shape == want.shape:
+        return ""
+    return f"got {type(got).__name__} {got.dtype}{got.shape}, expected {want.dtype}{want.shape}"
 
 
 def _differences(
-    output: Output, got: np.ndarray, want: np.ndarray, size: Any, call: Call
+    name: str, got: np.ndarray, want: np.ndarray, tolerance: np.ndarray, call: Call
 ) -> Iterator[str]:
-    if type(got) is not np.ndarray or got.dtype != want.dtype or got.shape != want.shape:
-        yield (
-            f"{output.name}: got {got.dtype}{got.shape}, expected {want.dtype}{want.shape} ({call})"
-        )
-        return
-    tolerance = allowed(output.bound, want, size, output.terms(call.sizes))
     wrong = disagreement(got, want, tolerance)
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         off = f" +- {tolerance[at]:.3g}" if tolerance[at] else ""
         yield (
-            f"{output.name}{list(at)}: got {got[at]!r}, expected {want[at]!r}{off}; "
+            f"{name}{list(at)}: got {got[at]!r}, expected {want[at]!r}{off}; "
             f"{int(wrong.sum())} of {wrong.size} wrong ({call})"
         )
 
 
-def name_of(d: DType | str) -> DType:
-    """A DType of its name."""
-    return as_dtype(d)
+def one_unit_off(x: np.ndarray) -> np.ndarray:
+    """Floats moved by one unit in the last place, away from 0."""
+    d = as_dtype(x.dtype)
+    return np.asarray(x * (1 + FloatFacts(d).eps)).astype(x.dtype) if d.is_float else x

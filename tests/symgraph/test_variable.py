@@ -1,5 +1,4 @@
-"""What users do with expressions: operators, methods, eval, printing; the door.
-"""
+"""What users do with expressions: operators, methods, eval, printing; the door."""
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""What compiled objects are made of: the right machine, float ABI and instructions, no libraries."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import symgraph as sg
+from benchmarks.portability import PROGRAMS, section_bytes
+from symgraph.backends import targets
+from symgraph.backends.aot import LIBRARY, Ahead, aot_modules, compile_ahead
+from symgraph.backends.build import make_plan
+from symgraph.backends.jit import compile_assembly
+from symgraph.backends.objectfile import MACHINES as ELF
+from symgraph.backends.objectfile import machine as elf_machine
+from symgraph.backends.options import Options
+from symgraph.backends.request import make_request
+from symgraph.backends.stages import Stages
+
+from . import machine
+
+
+def compiled(name: str, target: str) -> Ahead:
+    return compile_ahead(*PROGRAMS[name].graph(), target)
+
+
+@pytest.mark.parametrize("target", machine.MACHINES)
+def test_nothing_but_memory_functions_is_called(target: str) -> None:
+    called = {name: set(compiled(name, target).manifest["needs"]) for name in PROGRAMS}
+    assert all(needs <= LIBRARY for needs in called.values()), called
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("target", machine.MACHINES)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_cpu_has_every_instruction(name: str, target: str, tmp_path: Path) -> None:
+    """GNU's assembler, told which CPU it is, accepts LLVM's assembly."""
+    machine.require(target, "assemble")
+    where, stages = targets.target(target), Stages(name, ())
+    request = make_request(*PROGRAMS[name].graph())
+    program = make_plan(request, Options(), where, stages).program
+    for text in aot_modules(program, where, "model", stages).values():
+        done = subprocess.run(
+            [*machine.MACHINES[target].assemble.split(), "-o", str(tmp_path / "out.o"), "-"],
+            input=compile_assembly(text, where),
+            text=True,
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_the_assembler_refuses_what_a_cpu_lacks(tmp_path: Path) -> None:
+    """The check above can fail: AVX code is no code for x86-64-v2, nor sdot for cortex-a72."""
+    machine.require("x86-64-v2", "assemble")
+    machine.require("cortex-a72", "assemble")
+    for target, line in (
+        ("x86-64-v2", "vaddps %ymm0, %ymm1, %ymm2"),
+        ("x86-64-v3", "vaddps %zmm0, %zmm1, %zmm2"),
+        ("cortex-a72", "sdot v0.4s, v1.16b, v2.16b"),
+    ):
+        command = [*machine.MACHINES[target].assemble.split(), "-o", str(tmp_path / "out.o"), "-"]
+        done = subprocess.run(command, input=line + "\n", text=True, capture_output=True)
+        assert done.returncode != 0, target
+
+
+@pytest.mark.parametrize("target", machine.MACHINES)
+def test_objects_are_for_the_machine_and_show_three_functions(target: str, tmp_path: Path) -> None:
+    where = machine.require(target, "readelf")
+    ahead = compiled("mlp", target)
+    paths = [tmp_path / name for name in ahead.objects]
+    for path, data in zip(paths, ahead.objects.values()):
+        assert elf_machine(data) == ELF[where.arch]
+        path.write_bytes(data)
+    shown = readelf(target, "-sW", *paths)
+    seen = {line.split()[-1] for line in shown.splitlines() if " GLOBAL DEFAULT " in line}
+    defined = seen - LIBRARY - {s for s in seen if s.startswith("model.")}
+    assert defined == {"model", "model_workspace_bytes", "model_output_bytes"}
+    hidden = [s for line in shown.splitlines() if " GLOBAL HIDDEN " in line for s in line.split()]
+    assert any(s.startswith("model.matmul") for s in hidden) and "model.run" in hidden
+
+
+def test_armv7_objects_pass_floats_in_registers(tmp_path: Path) -> None:
+    machine.require("cortex-a7", "readelf")
+    for name, data in compiled("softmax", "cortex-a7").objects.items():
+        (tmp_path / name).write_bytes(data)
+        attributes = readelf("cortex-a7", "-A", tmp_path / name)
+        assert "Tag_ABI_VFP_args: VFP registers" in attributes
+        assert "Tag_CPU_arch: v7" in attributes and "Tag_FP_arch: VFPv4" in attributes
+        assert "Tag_Advanced_SIMD_arch: NEONv1 with Fused-MAC" in attributes
+
+
+def readelf(target: str, *arguments: object) -> str:
+    command = [machine.MACHINES[target].readelf, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_equal_programs_give_equal_libraries() -> None:
+    first, second = compiled("recurrence", "cortex-a7"), compiled("recurrence", "cortex-a7")
+    assert first.library == second.library and first.header == second.header
+
+
+def test_section_sizes_are_those_of_the_program() -> None:
+    x = sg.array("x", (4,))
+    table = np.arange(1000, dtype=np.float32)
+    ahead = compile_ahead([x], x.sum() + sg.constant(table), "cortex-a7")
+    code, data = map(sum, zip(*map(section_bytes, ahead.objects.values())))
+    assert 100 < code < 4000 and table.nbytes <= data < table.nbytes + 2000
