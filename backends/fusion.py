@@ -22,7 +22,7 @@ from .classify import is_leaf, kind, operand_base, resolve_inside
 from .weights import weight
 
 LIMIT = 300  # weight of one group
-SCALAR_LIMIT = 8  # a one-element chain up to this weight is recomputed by each reader
+SCALAR_LIMIT = 60  # a one-element chain up to this weight is computed again, once, by each kernel that reads it
 
 
 class Group(NamedTuple):

@@ -32,8 +32,8 @@ class Term(NamedTuple):
 def einsum(subscripts: str, *values: Any) -> Expr:
     """Sum of products over labelled axes, as NumPy's einsum.
 
-    subscripts: "ij,jk->ik", "...ij,jk", "ii->i", "i,j". Without "->" the result has the labels that occur once, in alphabetical order. Sizes of one
-    label are equal or 1.
+    subscripts: "ij,jk->ik", "...ij,jk", "ii->i", "i,j". Without "->" the
+    result has the labels that occur once, in alphabetical order. Sizes of one label are equal or 1.
     Raises: GraphError for a formula that cannot be read, ShapeError where sizes of a label differ.
     """
     nodes = operands("einsum", *values)

@@ -1,8 +1,8 @@
 """Reductions over axes, arg-reductions and running sums: primitives and NumPy-like functions.
 
 Accuracy of the reference: sums of floats accumulate in float64 and are rounded once (complex in
-complex128); products are computed in their own dtype (halves in float32), so that they overflow where compiled code does.
-Integers wrap.
+complex128); products are computed in their own dtype (halves in float32), so that they overflow
+where compiled code does. Integers wrap.
 """
 
 from __future__ import annotations

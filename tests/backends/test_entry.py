@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,7 +183,7 @@ def test_every_allocation_may_fail() -> None:
     assert failed >= 3
 
 
-def test_a_process_ends_quietly() -> None:
+def test_a_process_ends_quietly(root: Path) -> None:
     import subprocess
 
     code = (
@@ -191,7 +192,9 @@ def test_a_process_ends_quietly() -> None:
         "f = sg.function([x], (x @ w) @ w, updates={w: w.T})\n"
         "f(np.ones((200, 9), 'f'))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0 and done.stderr == ""
 
 

@@ -36,8 +36,8 @@ MODES_OF = {"exact": ("ordinary", "special", "extreme"), "product": ("ordinary",
 class Row(NamedTuple):
     """One line of the table.
 
-    shapes: one per operand; a leading "i" or "b" marks an operand of int32 labels below `classes`,
-    or of bools, whatever the dtype under test. summed: letters of the sizes that one result element
+    shapes: one per operand, "." is rank 0; a leading "#" or "?" marks an operand of int32 labels
+    below CLASSES, or of bools, whatever the dtype under test. summed: letters of the sizes that one result element
     sums over. smooth: its derivatives are checked. least: smallest sizes it takes.
     """
 
@@ -56,11 +56,10 @@ class Row(NamedTuple):
         return [self._operand(f"{prefix}{i}", s, d) for i, s in enumerate(self.shapes)]
 
     def _operand(self, name: str, shape: str, d: DType) -> Operand:
+        axes = shape.strip("#?.")
         if shape.startswith("#"):
-            return Operand(name, shape[1:], int32, _labels)
-        if shape.startswith("?"):
-            return Operand(name, shape[1:], bool_)
-        return Operand(name, shape, d)
+            return Operand(name, axes, int32, _labels)
+        return Operand(name, axes, bool_ if shape.startswith("?") else d)
 
     def outputs(self, d: DType, inputs: Sequence[sg.Expr]) -> list[Output]:
         """Its results, with what bounds them."""
@@ -245,7 +244,7 @@ MOVEMENT = rows(
         "diagonal": (lambda x: sg.diagonal(x), "nm"),
         "diag": (lambda x: sg.diag(x), "n"),
         "second": (lambda x, y: sg.second(x, y), "nm nm"),
-        "alloc": (lambda x: sg.alloc(x, 3, 5), ""),
+        "alloc": (lambda x: sg.alloc(x, 3, 5), "."),
         "where": (lambda c, x, y: sg.where(c, x, y), "?nm nm m"),
         "place": (lambda x: apply(Place((1, 4), (2, -1), (9, 5), 0), x), "45"),
     },
@@ -271,9 +270,8 @@ MOVEMENT = rows(
     "numeric",
     {
         "diff": (lambda x: sg.diff(x), "nm"),
-        "clip": (lambda x: sg.clip(x, 1, 3), "nm"),
     },
-)
+) + rows("exact", "real", {"clip": (lambda x: sg.clip(x, 1, 3), "nm")})
 
 CONTRACTIONS = rows(
     "contraction",
@@ -401,10 +399,6 @@ CREATION = rows(
     {"linspace": (lambda x: sg.linspace(-1.0, 2.0, 17, dtype=x.dtype), "nm")},
     smooth=False,
 )
-
-
-def _count(d: Any, shape: Any) -> sg.RandomStream:
-    return sg.RandomStream(seed=17)
 
 
 def random_rows() -> list[Row]:

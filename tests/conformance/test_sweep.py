@@ -8,6 +8,7 @@ are combined.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,11 @@ from symgraph.dtypes import DType, bool_
 from symgraph.ops.define import REGISTRY, Elementwise, call
 
 from .arrays import MODES
+from .language import DTYPES, FAMILIES, Row
 from .sweeping import Call, Operand, Output, check, every, rotating
 from .tolerances import HOST, KINDS, of_elementwise
 
-TOGETHER = 10  # elementwise ops in one compiled function
+TOGETHER = 10  # ops in one compiled function
 SIZES: list[Mapping[str, int]] = [
     {"n": 13, "m": 7},
     {"n": 0, "m": 3},
@@ -32,6 +34,22 @@ SIZES: list[Mapping[str, int]] = [
     {"n": 16, "m": 64},
 ]
 LARGE: Mapping[str, int] = {"n": 331, "m": 401}
+SIZES_OF_3: list[Mapping[str, int]] = [
+    {"n": 13, "m": 7, "k": 5},
+    {"n": 1, "m": 1, "k": 1},
+    {"n": 0, "m": 3, "k": 2},
+    {"n": 4, "m": 0, "k": 3},
+    {"n": 3, "m": 5, "k": 0},
+    {"n": 31, "m": 67, "k": 17},
+    {"n": 64, "m": 16, "k": 33},
+    {"n": 5, "m": 1031, "k": 3},
+    {"n": 1013, "m": 3, "k": 6},
+]
+LARGE_OF_3: list[Mapping[str, int]] = [
+    {"n": 97, "m": 131, "k": 57},
+    {"n": 3, "m": 40961, "k": 2},
+    {"n": 40961, "m": 3, "k": 4},
+]
 
 
 # ---------------------------------------------------------------------------------- elementwise ops
@@ -123,3 +141,64 @@ def test_elementwise_of_rank_0(dtypes: tuple[DType, ...], ops: list[Elementwise]
 def test_elementwise_deep(dtypes: tuple[DType, ...], ops: list[Elementwise]) -> None:
     for view in VIEWS:
         sweep_elementwise(dtypes, ops, [view], [*every([*SIZES, LARGE])])
+
+
+# ------------------------------------------------------------------------------ the rest of the ops
+
+
+def language_batches() -> Iterator[tuple[str, DType, list[Row]]]:
+    """Rows of one family that take the same values and sizes, for each dtype, a few at a time."""
+    for family, rows in FAMILIES.items():
+        alike: dict[Any, list[Row]] = {}
+        for row in rows:
+            for d in DTYPES[row.dtypes]:
+                alike.setdefault((d, row.modes, tuple(row.least.items())), []).append(row)
+        for (d, *_), together in alike.items():
+            for start in range(0, len(together), TOGETHER):
+                yield family, d, together[start : start + TOGETHER]
+
+
+LANGUAGE = [
+    pytest.param(d, rows, id=f"{family}-{d}-{rows[0].name}")
+    for family, d, rows in language_batches()
+]
+
+
+def fitting(rows: Sequence[Row], sizes: Sequence[Mapping[str, int]]) -> list[Mapping[str, int]]:
+    """The sizes that the rows can take."""
+    least = rows[0].least
+    return [s for s in sizes if all(s[k] >= v for k, v in least.items())]
+
+
+def sweep_rows(
+    d: DType, rows: Sequence[Row], calls: Sequence[Call], static: Mapping[str, int] | None = None
+) -> None:
+    operands = [row.operands(d, f"x{k}_") for k, row in enumerate(rows)]
+
+    def build(*inputs: sg.Expr) -> list[Output]:
+        left = iter(inputs)
+        given = [[next(left) for _ in group] for group in operands]
+        return [o for row, xs in zip(rows, given) for o in row.outputs(d, xs)]
+
+    allow = "allow" if d.kind == "c" else "forbid"
+    together = [o for group in operands for o in group]
+    check(together, build, calls, static=static, host_calls=allow)
+
+
+@pytest.mark.parametrize(("d", "rows"), LANGUAGE)
+def test_language(d: DType, rows: list[Row]) -> None:
+    sweep_rows(d, rows, rotating(fitting(rows, SIZES_OF_3), rows[0].modes))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("d", "rows"), LANGUAGE)
+def test_language_deep(d: DType, rows: list[Row]) -> None:
+    sweep_rows(d, rows, [*every(fitting(rows, [*SIZES_OF_3, *LARGE_OF_3]), rows[0].modes)])
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("sizes", SIZES_OF_3, ids=str)
+@pytest.mark.parametrize(("d", "rows"), LANGUAGE)
+def test_language_of_known_sizes(d: DType, rows: list[Row], sizes: Mapping[str, int]) -> None:
+    if fitting(rows, [sizes]):
+        sweep_rows(d, rows, [*every([sizes], rows[0].modes)], static=sizes)
