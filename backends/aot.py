@@ -42,6 +42,14 @@ from .stages import Stages
 from .targets import Target
 
 LIBRARY = frozenset(["memcpy", "memmove", "memset"])  # what every C library, or the user, provides
+KEYWORDS = frozenset(  # of C and C++: the header is for both
+    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
+    constexpr continue default delete do double else enum explicit export extern false float for
+    friend goto if inline int long main mutable namespace new noexcept not not_eq nullptr operator or
+    or_eq private protected public register restrict return short signed sizeof static struct switch
+    template this throw true try typedef typeid typename typeof union unsigned using virtual void
+    volatile while xor xor_eq""".split()
+)
 _FAR = (1 << 63) - 1
 _ALIGN = 64
 
@@ -73,8 +81,8 @@ class Ahead(NamedTuple):
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / n for n in (f"lib{self.name}.a", f"{self.name}.h", f"{self.name}.json")]
         paths[0].write_bytes(self.library)
-        paths[1].write_text(self.header)
-        paths[2].write_text(json.dumps(self.manifest, indent=1) + "\n")
+        paths[1].write_text(self.header, encoding="utf-8")
+        paths[2].write_text(json.dumps(self.manifest, indent=1) + "\n", encoding="utf-8")
         return paths
 
 
@@ -181,7 +189,7 @@ def needed(objects: Mapping[str, bytes]) -> frozenset[str]:
 
 def aot_modules(program: Program, target: Target, name: str, stages: Stages) -> dict[str, str]:
     """The LLVM modules behind the object files."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name) or name in KEYWORDS:
         raise TargetError(f"{name!r} is not a name in C")
     _refuse_updates(name, [program.shared[u.shared].label for u in program.updates])
     # kernels carry the name: code for several CPUs may be linked into one program and must not mix
@@ -425,7 +433,7 @@ def aot_header(manifest: Mapping[str, Any]) -> str:
 def _lines(lines: Iterable[str]) -> str:
     """Lines of a comment."""
     text = "\n".join(line.rstrip() for line in lines)
-    return text.replace("*/", "* /").replace("\n", "\n *   ")
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", "\n *   ")
 
 
 _HEADER = """\

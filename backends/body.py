@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from symgraph.arraytype import Array
@@ -25,10 +26,12 @@ from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, build_contraction, workspace_elements
 from .expand import expand
 from .fusion import Group, Opaque, Partition, partition
+from .loops import Kernel
 from .lower.nest import Built, build
 from .lower.request import Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step
+from .targets import Target
 
 if TYPE_CHECKING:
     from .plan import Planner
@@ -212,7 +215,7 @@ class Body:
             _unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
             *(s if isinstance(s, int) else None for s in (m, n, k)),
         )
-        kernel = build_contraction(spec, self.p.target)
+        kernel = contraction(spec, self.p.target)
         args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [self._advance(self.home(node), c, outer)]
         if workspace_elements(spec, self.p.target):
             args.append(self.p.temp(Array(dtype(spec.accumulate), (workspace_elements(spec, self.p.target),))))
@@ -314,6 +317,12 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Cond: Body._cond,
 }
 SPECIAL_OPS = tuple(SPECIAL)
+
+
+@lru_cache(maxsize=256)
+def contraction(spec: ContractionSpec, target: Target) -> Kernel:
+    """The kernel of a product; products of one kind share it."""
+    return build_contraction(spec, target)
 
 
 def _root(node: Expr, group: Group) -> Root:

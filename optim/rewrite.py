@@ -53,6 +53,12 @@ class Rewriter:
         self._left = FIRINGS_PER_NODE * len(users) + 100
         return [self._finish(x) for x in outputs]
 
+    def once(self, node: Expr) -> Expr | None:
+        """What the first rule that fires at this node makes of it; its operands are taken as they are."""
+        self._context = Context(count_users([node]), self.cost)
+        self._left = 1
+        return self._fire(node)
+
     def _finish(self, output: Expr) -> Expr:
         done, pending = self._done, self._pending
         stack = [output]

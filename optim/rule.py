@@ -28,7 +28,7 @@ GRADES = ("exact", "stabler", "rounds")
 class Rule:
     """One equation. Hashable by identity; `name` is the equation's text unless given."""
 
-    __slots__ = ("lhs", "rhs", "grade", "when", "_name", "line", "examples", "family", "topic", "_takes", "_asks")
+    __slots__ = ("lhs", "rhs", "grade", "when", "_name", "line", "family", "topic", "_takes", "_asks")
 
     def __init__(
         self,
@@ -37,7 +37,6 @@ class Rule:
         grade: str,
         when: Callable[..., bool] | None,
         name: str | None,
-        examples: Callable[[Any], Expr] | None,
         line: int,
     ):
         self.lhs = lhs
@@ -46,7 +45,6 @@ class Rule:
         self.when = when
         self._name = name
         self.line = line
-        self.examples = examples
         self.family = self.topic = ""
         self._takes = _parameters(rhs) if not isinstance(rhs, Pattern) and callable(rhs) else None
         self._asks = _parameters(when) if when is not None else ()
@@ -95,13 +93,11 @@ def rule(
     grade: str = "exact",
     when: Callable[..., bool] | None = None,
     name: str | None = None,
-    examples: Callable[[Any], Expr] | None = None,
 ) -> Rule:
     """An equation lhs -> rhs.
 
     grade: what it promises of floats: "exact" (bitwise), "stabler" (error never larger), "rounds" (rounding may differ).
-    when: a condition on the variables.   name: needed if rhs is a function.   examples: expressions (made of a random
-    generator) that match, for rules whose left side alone does not say what matches.
+    when: a condition on the variables.   name: needed if rhs is a function.
     """
     if grade not in GRADES:
         raise ValueError(f"rule {name or lhs}: grade {grade!r}: one of {', '.join(GRADES)}")
@@ -109,7 +105,7 @@ def rule(
         raise TypeError(f"rule {name or lhs}: the left side must be an op")
     if name is None and callable(rhs) and not isinstance(rhs, Pattern):
         raise TypeError(f"rule {lhs}: a right side that is a function needs a name")
-    return Rule(lhs, rhs, grade, when, name, examples, sys._getframe(1).f_lineno)
+    return Rule(lhs, rhs, grade, when, name, sys._getframe(1).f_lineno)
 
 
 class Rules:

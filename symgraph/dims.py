@@ -135,6 +135,7 @@ _uid = itertools.count(1)
 
 
 def next_uid() -> int:
+    """A number nobody else has: inputs and anonymous sizes draw from one counter, so that atoms never meet by chance."""
     return next(_uid)
 
 

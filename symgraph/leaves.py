@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +18,6 @@ from .expr import Expr, apply, user_site
 from .op import Op
 
 INTERN_LIMIT = 64  # elements; larger constants are private
-
-_uid = itertools.count(1)
-
 
 class Leaf(Op, abstract=True):
     """An op without inputs whose type is a field."""
@@ -65,7 +61,7 @@ class Constant(Leaf):
     def __init__(self, value: np.ndarray, d: DType):
         value = _frozen(value)
         type = Array(d, value.shape)
-        key = value.tobytes() if value.size <= INTERN_LIMIT else next(_uid)
+        key = value.tobytes() if value.size <= INTERN_LIMIT else dims.next_uid()
         object.__setattr__(self, "_values", (type, key))
         object.__setattr__(self, "_hash", hash((Constant, type, key)))
         for field, x in (("type", type), ("key", key), ("value", value)):
@@ -118,7 +114,7 @@ class Shared(Expr):
     __slots__ = ("storage", "default_update", "lock", "uid", "runtime")
 
     def __init__(self, value: np.ndarray, type: Array, name: str | None):
-        self.uid = next(_uid)
+        self.uid = dims.next_uid()
         super().__init__(SharedOp(type, self.uid), (), type, user_site(), name)
         self.storage = value
         self.default_update: Expr | None = None
@@ -181,7 +177,7 @@ def array(name: str | None = None, shape: Sequence[Any] = (), dtype: Any = None)
 def _input(name: str | None, type: Array) -> Expr:
     if name is not None and not isinstance(name, str):
         raise GraphError(f"input name must be a string, got {name!r}", site=user_site())
-    node = apply(Input(type, next(_uid)))
+    node = apply(Input(type, dims.next_uid()))
     node.name = name
     return node
 

@@ -33,7 +33,7 @@ from ..words import (
 )
 
 x, y = wild("x y")
-f = wild("f", "f")
+f, g = wild("f g", "f")
 i, j = wild("i j", "iu")
 w = wild("w", "biu")
 u = wild("u", "bu")
@@ -84,6 +84,9 @@ signs = [
     rule(x + -y, x - y),
     rule(x - -y, x + y),
     rule(-0.0 - x, -x),
+    rule(f + 0.0, f, grade="rounds"),  # these three lose the sign of a zero
+    rule(0.0 - f, -f, grade="rounds"),
+    rule(-(f - g), g - f, grade="rounds"),
     rule(-x * -y, x * y),
     rule(-x / -y, x / y),
     rule(-x * c, x * -c),

@@ -8,11 +8,13 @@ from ..dtypes import every
 from ..expr import Expr
 from ..leaves import lift
 from . import reduce
-from .creation import full
+from .creation import eye, full
 from .define import promote_operands
 from .joining import concatenate, hstack, stack, vstack
+from .movement import broadcast_by
 from .nnet import categorical_crossentropy, log_softmax, one_hot
-from .shaping import mT, shape_padleft, transpose
+from .reduce import kept_shape
+from .shaping import axes_of, expand_dims, mT, shape_padleft, transpose
 
 # NumPy and the array API
 amax, amin = reduce.max, reduce.min
@@ -20,6 +22,7 @@ concat, permute_dims, matrix_transpose = concatenate, transpose, mT
 
 # Theano
 horizontal_stack, vertical_stack = hstack, vstack
+shape_padaxis = expand_dims
 as_tensor_variable = as_tensor = lift
 logsoftmax, to_one_hot = log_softmax, one_hot
 crossentropy_categorical_1hot = categorical_crossentropy
@@ -48,6 +51,29 @@ def fill(x: Any, value: Any) -> Expr:
 
 
 second = fill
+
+
+def identity_like(x: Any) -> Expr:
+    """Ones on the diagonal, zeros elsewhere, with the shape and dtype of a matrix."""
+    node = lift(x)
+    return eye(*node.array_type.shape, dtype=node.dtype)
+
+
+def addbroadcast(x: Any, *axes: int) -> Expr:
+    """x with axes that broadcast: their size is 1, which a guard checks where it is symbolic."""
+    node = lift(x)
+    ones = axes_of(axes, node.ndim, "addbroadcast")
+    return broadcast_by(node, kept_shape(node.array_type.shape, ones))
+
+
+def unbroadcast(x: Any, *axes: int) -> Expr:
+    """x itself: a size of 1 broadcasts whenever it is known."""
+    return lift(x)
+
+
+def patternbroadcast(x: Any, pattern: Any) -> Expr:
+    """addbroadcast of the axes for which the pattern is true."""
+    return addbroadcast(x, *[axis for axis, one in enumerate(pattern) if one])
 
 
 def shape(x: Any) -> tuple[Any, ...]:
@@ -94,6 +120,11 @@ __all__ = [
     "max_and_argmax",
     "fill",
     "second",
+    "identity_like",
+    "addbroadcast",
+    "unbroadcast",
+    "patternbroadcast",
+    "shape_padaxis",
     "shape",
     "diff",
     "kron",

@@ -35,7 +35,7 @@ def test_faults_come_back_as_the_numbers_of_the_header(target: str, tmp_path: Pa
     ahead = compile_ahead([x, y], [checked, sg.assert_(y, y < 9, "y < 9")], target)
     faults = ahead.manifest["faults"]
     assert faults[0].startswith("AssertionFault: x > 0") and "y < 9" in faults[1]
-    assert "1  AssertionFault: x > 0 /* always * /" in ahead.header
+    assert "1  AssertionFault: x > 0 / * always * /" in ahead.header
     small, large, minus = (np.full(3, v, np.float32) for v in (1, 10, -1))
     codes = [
         machine.run(ahead, arrays, [3, 3], tmp_path)[0]

@@ -445,6 +445,18 @@ def test_gradients_of_shaping():
     check_gradient(lambda v: sg.flip(v) ** 2, x)
 
 
+def test_broadcast_marks():
+    x = sg.array("x", ("n", 3))
+    row = sg.addbroadcast(x, 0)
+    assert row.array_type.shape[0] == 1 and row.broadcastable == (True, False)
+    assert sg.patternbroadcast(x, (True, False)) is row and sg.unbroadcast(x, 0) is x
+    assert (row + np.zeros((4, 3), "f")).eval({x: np.ones((1, 3), "f")}).shape == (4, 3)
+    with pytest.raises(sg.ShapeError, match="broadcast_to: axis 0 of x: expected n == 1, got 2"):
+        row.eval({x: np.ones((2, 3), "f")})
+    same = sg.identity_like(x).eval({x: np.ones((2, 3), "f")})
+    assert same.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
 @given(shapes(min_dims=1, min_side=1), st.data(), seeds)
 def test_diff_and_kron(shape, data, seed):
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))

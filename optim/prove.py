@@ -1,0 +1,209 @@
+"""A rule is an equation, so it tests itself: both sides on random dtypes, shapes and values.
+
+exact     every element has the same bits (any NaN is equal to any NaN)
+rounds    elements differ by a bounded number of roundings of the largest terms that were added; NaN and infinities
+          are the same; the sign of a zero may differ
+stabler   the error against high precision is not larger, beyond ULPS; a NaN or an infinity may only become the number
+          that is true, and only where no input is NaN
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from symgraph.dims import Size
+from symgraph.errors import VerifyError
+from symgraph.evaluate import evaluate
+from symgraph.expr import Expr, toposort
+from symgraph.op import Op
+
+from .cost import GENERIC
+from .journal import Journal
+from .match import Index
+from .precise import evaluate_precisely
+from .rewrite import Rewriter
+from .rule import Rule
+from .samples import SIZES, Instance, Random, instance, with_values
+
+ULPS = 4.0  # what the elementary functions of the reference may be off by themselves
+ROUNDINGS = 24.0  # for each node of both sides, in rules that may round differently
+COST_SLACK = 1.35  # a stabler function may cost a little more than the one it replaces
+_ADDITIVE = frozenset("add sub sum cumsum matmul erfc".split())
+Examples = Callable[[Random], "Expr | None"]
+
+
+class Proof(NamedTuple):
+    """How many instances matched and held."""
+
+    rule: Rule
+    instances: int
+
+
+def prove(rule: Rule, count: int = 25, seed: int = 0, examples: Examples | None = None) -> Proof:
+    """Check a rule on `count` random instances.
+
+    examples: makes expressions that match, for rules whose left side does not say what its operands are.
+    Raises: VerifyError at the first instance that fails, or if too few instances match.
+    """
+    rng = np.random.default_rng(seed)
+    index = Index([rule])
+    matched = 0
+    for _ in range(count * 40):
+        drawn = _draw(rule, rng, examples)
+        new = None if drawn is None else Rewriter(index, Journal()).once(drawn.node)
+        if drawn is not None and new is not None:
+            check(rule, drawn, new)
+            matched += 1
+            if matched == count:
+                return Proof(rule, matched)
+    if matched < min(count, 5):
+        raise VerifyError(f"rule {rule.name!r} ({rule.place}): only {matched} of {count * 40} instances matched")
+    return Proof(rule, matched)
+
+
+def _draw(rule: Rule, rng: Random, examples: Examples | None) -> Instance | None:
+    if examples is None:
+        return instance(rule, rng)
+    node = examples(rng)
+    return None if node is None else with_values(node, rng)
+
+
+def check(rule: Rule, drawn: Instance, new: Expr) -> None:
+    """Both sides of one instance against each other.   Raises: VerifyError with the values that differ."""
+    node, values = drawn
+    if new.type != node.type:
+        raise _failure(rule, drawn, new, f"{node.type} became {new.type}")
+    sizes: Any = {Size(name): n for name, n in SIZES.items()}
+    before, after = (evaluate(x, values, sizes=sizes) for x in (node, new))
+    if before.shape != after.shape or before.dtype != after.dtype:
+        raise _failure(rule, drawn, new, f"{before.dtype}{before.shape} became {after.dtype}{after.shape}")
+    _JUDGES[rule.grade if node.dtype.is_float else "exact"](rule, drawn, new, before, after)
+    old_cost, new_cost = total_cost(node), total_cost(new)
+    if new_cost > old_cost * (COST_SLACK if rule.grade == "stabler" else 1.0) + 1e-9:
+        raise _failure(rule, drawn, new, f"cost {old_cost} became {new_cost}")
+
+
+def total_cost(output: Expr) -> float:
+    """The generic cost of everything an expression computes."""
+    return sum(map(GENERIC.weight, toposort([output])))
+
+
+# ------------------------------------------------------------------------------------------ judges
+
+
+def _exact(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        same = (before == after) | ((before != before) & (after != after))
+        if before.dtype.kind == "f" or before.dtype.name == "bfloat16":
+            same &= (np.signbit(before) == np.signbit(after)) | (before != before)
+    _require(same, "the bits differ", rule, drawn, new, before, after)
+
+
+def _rounds(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: np.ndarray) -> None:
+    a, b = before.astype(np.float64), after.astype(np.float64)
+    eps, tiny, largest = _limits(before.dtype)
+    edge = 0.999 * largest
+    with np.errstate(all="ignore"):
+        odd = ~np.isfinite(a) | ~np.isfinite(b)
+        alike = (a == b) | (np.isnan(a) & np.isnan(b)) | ((np.abs(a) > edge) & (np.abs(b) > edge) & (a * b > 0))
+        _require(alike | ~odd, "NaN or infinity differ", rule, drawn, new, before, after)
+        bound = ROUNDINGS * eps * _scale(drawn, new, a.shape) + 8 * tiny
+        _require(odd | (np.abs(a - b) <= bound), f"off by more than {bound.max()}", rule, drawn, new, before, after)
+
+
+def _scale(drawn: Instance, new: Expr, shape: tuple[int, ...]) -> np.ndarray:
+    """How large the terms are that are added on the way, for each element where that can be said."""
+    scale = np.zeros(shape)
+
+    def see(node: Expr, value: Any) -> None:
+        for x in node.inputs if node.op.name in _ADDITIVE else ():
+            _widen(scale, seen[id(x)])
+        seen[id(node)] = value
+        if node in (drawn.node, new):
+            _widen(scale, value)
+
+    sizes: Any = {Size(name): n for name, n in SIZES.items()}
+    for side in (drawn.node, new):
+        seen: dict[int, Any] = {}
+        evaluate(side, drawn.values, sizes=sizes, observe=lambda node, value: see(node, value))
+    return scale
+
+
+def _widen(scale: np.ndarray, value: Any) -> None:
+    size = np.nan_to_num(np.abs(np.asarray(value, np.float64)), nan=0.0, posinf=0.0)
+    try:
+        np.maximum(scale, size, out=scale)
+    except ValueError:
+        np.maximum(scale, size.sum(), out=scale)
+
+
+def _stabler(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: np.ndarray) -> None:
+    a, b = before.astype(np.float64), after.astype(np.float64)
+    poisoned = any(v.dtype.kind == "f" and np.isnan(v).any() for v in drawn.values.values())
+    truth = np.broadcast_to(evaluate_precisely(drawn.node, _numbers(drawn)), a.shape)
+    fine = np.ones(a.shape, bool)
+    for at in np.ndindex(a.shape):
+        fine[at] = _not_worse(a[at], b[at], truth[at], before.dtype, poisoned)
+    _require(fine, "less accurate", rule, drawn, new, before, after)
+
+
+def _numbers(drawn: Instance) -> dict[Expr, np.ndarray]:
+    return dict(drawn.values)
+
+
+def _not_worse(a: float, b: float, truth: Any, dtype: np.dtype, poisoned: bool) -> bool:
+    """Whether b is no worse than a, `truth` being what both should be."""
+    import mpmath
+
+    if np.isnan(a) and (poisoned or mpmath.isnan(truth) or mpmath.isinf(truth)):
+        return bool(np.isnan(b)) or not poisoned
+    if mpmath.isnan(truth) or mpmath.isinf(truth):
+        return a == b or (np.isnan(a) and np.isnan(b))
+    return _error(b, truth, dtype) <= _error(a, truth, dtype) + ULPS
+
+
+def _error(value: float, truth: Any, dtype: np.dtype) -> float:
+    """Distance in units in the last place; infinity counts as the number after the largest."""
+    import mpmath
+
+    eps, tiny, largest = _limits(dtype)
+    if np.isnan(value):
+        return np.inf
+    if abs(truth) > largest:
+        return 0.0 if abs(value) >= 0.999 * largest and (value > 0) == (truth > 0) else np.inf
+    if np.isinf(value):
+        return 0.0 if abs(truth) >= 0.999 * largest and (value > 0) == (truth > 0) else np.inf
+    unit = max(float(abs(truth)) * eps, tiny)
+    return float(abs(mpmath.mpf(value) - truth) / unit)
+
+
+_JUDGES: dict[str, Callable[..., None]] = {"exact": _exact, "rounds": _rounds, "stabler": _stabler}
+
+
+def _limits(dtype: np.dtype) -> tuple[float, float, float]:
+    """Rounding unit, smallest number, largest number."""
+    if dtype.name == "bfloat16":
+        return 2.0**-7, 2.0**-133, 3.3895313892515355e38
+    info = np.finfo(dtype)
+    return float(info.eps), float(info.smallest_subnormal), float(info.max)
+
+
+def _require(
+    holds: np.ndarray, what: str, rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: np.ndarray
+) -> None:
+    if not np.all(holds):
+        at = tuple(np.argwhere(~np.asarray(holds))[0])
+        raise _failure(rule, drawn, new, f"{what}: at {tuple(map(int, at))} {before[at]!r} became {after[at]!r}")
+
+
+def _failure(rule: Rule, drawn: Instance, new: Expr, what: str) -> VerifyError:
+    given = "\n".join(f"    {x.label}: {x.type} = {v!r}" for x, v in drawn.values.items())
+    return VerifyError(
+        f"rule {rule.name!r} ({rule.place}): {what}\n  before:\n{drawn.node}\n  after:\n{new}\n  values:\n{given}"
+    )
+
+
+__all__ = ["Op", "Proof", "check", "prove", "total_cost"]
