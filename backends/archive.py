@@ -30,7 +30,9 @@ def archive(objects: Mapping[str, bytes]) -> bytes:
         members.append(_member(f"/{name_at[name]}", data))
         offsets[name] = at
         at += len(members[-1])
-    positions = struct.pack(f">{1 + len(defined)}I", len(defined), *(offsets[n] for _, n in defined))
+    positions = struct.pack(
+        f">{1 + len(defined)}I", len(defined), *(offsets[n] for _, n in defined)
+    )
     head = [_MAGIC, _member(_INDEX, positions + strings), _member(_NAMES, names)]
     return b"".join([*head, *members])
 

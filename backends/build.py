@@ -119,15 +119,18 @@ def emit_kernels(
     texts: dict[str, str] = {}
     symbols: dict[int, str] = {}
     shown: list[str] = []
+    known: dict[str, str] = {}  # symbol of a kernel by its loops: equal ones are lowered once
     for kernel in kernels_of(program):
-        with stages.timed("legalize"):
-            legal = legalize(kernel, target)
-        if stages.needs("loops"):
-            shown.append(kernel_text(kernel))
-        with stages.timed("emit"):
-            symbol, text = named_text(legal, target, prefix)
-        texts[symbol] = text
-        symbols[id(kernel)] = symbol
+        loops = kernel_text(kernel)
+        shown.append(loops)
+        if loops not in known:
+            with stages.timed("legalize"):
+                legal = legalize(kernel, target)
+            with stages.timed("emit"):
+                symbol, text = named_text(legal, target, prefix)
+            texts[symbol] = text
+            known[loops] = symbol
+        symbols[id(kernel)] = known[loops]
     stages.text("loops", lambda: "\n\n".join(shown))
     return list(texts.values()), symbols
 

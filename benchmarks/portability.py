@@ -148,7 +148,7 @@ PROGRAMS = {
         (randomness, 0.0),
         (half, 1e-3),
         (double, 1e-14),
-        (integers, 0.0),
+        (integers, 1e-15),
         (movement, 0.0),
     )
 }

@@ -26,8 +26,16 @@ from .losses import (
     mse,
     multiclass_hinge,
 )
-from .metrics import accuracy, binary_accuracy, confusion, error_rate, f1, precision, recall
-from .metrics import top_k_accuracy
+from .metrics import (
+    accuracy,
+    binary_accuracy,
+    confusion,
+    error_rate,
+    f1,
+    precision,
+    recall,
+    top_k_accuracy,
+)
 from .models import mlp
 from .train import Trainer
 from .updates import (

@@ -33,13 +33,11 @@ class Dataset(NamedTuple):
 
 def row_count(arrays: Sequence[np.ndarray]) -> int:
     """How many rows the arrays have, all the same.  Raises ArgumentError."""
-    counts = {len(a) if np.ndim(a) else None for a in arrays}
-    if len(counts) != 1 or None in counts:
-        shapes = ", ".join(str(np.shape(a)) for a in arrays)
-        raise ArgumentError(f"data: expected arrays with equally many rows, got shapes {shapes}")
-    (count,) = counts
-    assert count is not None
-    return count
+    shapes = [np.shape(a) for a in arrays]
+    if not shapes or any(not s or s[0] != shapes[0][0] for s in shapes):
+        shown = ", ".join(map(str, shapes)) or "no array"
+        raise ArgumentError(f"data: expected arrays with equally many rows, got {shown}")
+    return shapes[0][0]
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
@@ -48,6 +46,8 @@ def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
     It is computed from the Philox numbers of the state (seed, epoch) alone, so nothing has to be
     kept to shuffle the next epoch as before, on any machine.
     """
+    if not (0 <= seed < 2**64 and epoch >= 0):
+        raise ArgumentError(f"shuffle: expected a seed from 0 to 2**64 - 1, got {seed}")
     state = np.array([seed, epoch], np.uint64)
     return np.argsort(pair(random_words(state, _SHUFFLE_STREAM, 2 * rows)), kind="stable")
 
@@ -59,6 +59,7 @@ def minibatches(
 
     seed: shuffles them, differently in each epoch; None takes them in order, without copying.
     """
+    arrays = [np.asarray(a) for a in arrays]
     rows = row_count(arrays)
     if size < 1:
         raise ArgumentError(f"minibatches: expected a size of 1 or more, got {size}")

@@ -18,6 +18,7 @@ import numpy as np
 
 import symgraph as sg
 from symgraph.dims import evaluate_dim
+from symgraph.expr import toposort
 
 from ..backends.function import Function
 from ..optim.pipeline import optimize
@@ -115,7 +116,7 @@ def compiler_facts(function: Function, arrays: list[np.ndarray]) -> dict[str, An
     _, journal = optimize(list(function.request.roots), "full")
     updates = [mode for _, mode, _, _ in core.code.frame.updates]
     return {
-        "nodes": len(sg.expr.toposort(function.request.roots)),
+        "nodes": len(toposort(function.request.roots)),
         "rules": journal.counts(),
         "kernels": len(launches),
         "host calls": len(core.code.hosts),
@@ -206,7 +207,10 @@ def _opening(data: Dataset, plan: Plan) -> str:
 
 def _report(facts: dict[str, Any], plan: Plan, costs: list[float]) -> str:
     drawn = plot.curve(
-        costs, "Training cost by epoch, seed 0", ascii=not plot.shows_blocks(sys.stdout)
+        costs,
+        "Training cost by epoch, seed 0 (logarithmic)",
+        log=True,
+        ascii=not plot.shows_blocks(sys.stdout),
     )
     return "\n\n".join(
         [drawn, _claims(facts, plan), _compiler(facts), _written(facts), _next_steps()]
@@ -229,8 +233,9 @@ def _compiler(facts: dict[str, Any]) -> str:
     lines = [
         "What the compiler made of the training step (forward, gradient, update):",
         f"  one native function of {made['kernels']} kernels from {made['nodes']} graph nodes, "
-        f"{made['host calls']} calls back into Python; compiled in "
-        f"{facts['compile seconds']:.2f} s",
+        f"{made['host calls']} calls back into Python",
+        f"  built, differentiated, rewritten and compiled in {facts['compile seconds']:.2f} s, "
+        "together with the function that measures",
         f"  rules that fired: {rules}",
         f"  a minibatch of {BATCH}: {made['operations'] / 1e6:.2f} M operations, "
         f"{made['bytes moved'] / 1e6:.2f} MB read and written, "

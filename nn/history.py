@@ -25,7 +25,7 @@ class History:
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def column(self, name: str) -> list[float]:
-        """A column's numbers, NaN where an epoch has none.  Raises GraphError for no such column."""
+        """A column's numbers, NaN where an epoch has none.  Raises GraphError for no such."""
         if name not in self.names:
             known = ", ".join(self.names) or "none yet"
             raise GraphError(f"history: no column {name!r}", hint=f"columns: {known}")

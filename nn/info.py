@@ -39,7 +39,7 @@ def _versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {
         "symgraph": symgraph.__version__,
         "python": platform.python_version(),
-        "llvm": str(llvm_version()),
+        "llvm": llvm_version().split()[1],
     }
     for package in (*REQUIRED, *OPTIONAL):
         try:

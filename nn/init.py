@@ -1,6 +1,6 @@
-"""Initial values of parameters: functions of a shape and a random generator, and what makes a parameter of one.
+"""Initial values: functions of a shape and a generator, and what makes a parameter of one.
 
-An initializer is any function (shape, generator) -> array. Options are given with functools.partial:
+An initializer is any function (shape, generator) -> array. functools.partial gives options:
     Dense(784, 500, weight=partial(normal, std=0.02), rng=0)
 Draws come from NumPy's Philox generator, so a seed fixes every value.
 """
@@ -23,7 +23,7 @@ Initializer = Callable[[Sequence[int], np.random.Generator], np.ndarray]
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """A Philox generator from a seed; a generator is handed through, to draw on from where it is."""
+    """A Philox generator from a seed; a generator is handed through, to draw on from it."""
     if isinstance(seed, np.random.Generator):
         return seed
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or int(seed) < 0:
@@ -89,9 +89,7 @@ def uniform(
     return rng.uniform(low, high, shape)
 
 
-def glorot_uniform(
-    shape: Sequence[int], rng: np.random.Generator, gain: float = 1.0
-) -> np.ndarray:
+def glorot_uniform(shape: Sequence[int], rng: np.random.Generator, gain: float = 1.0) -> np.ndarray:
     """Uniform with variance gain^2 * 2 / (fan_in + fan_out): tanh and linear layers.
 
     Source: Glorot and Bengio 2010, equation 16.

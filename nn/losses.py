@@ -89,7 +89,7 @@ def huber(
     """
     x, t = _pair("huber", predictions, targets)
     error = sg.abs(x - t)
-    near = sg.minimum(error, delta)
+    near: Expr = sg.minimum(error, delta)
     return _reduced("huber", near * (error - 0.5 * near), reduction, weights)
 
 

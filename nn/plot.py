@@ -89,7 +89,7 @@ def save_png(
 ) -> None:
     """Curves over epochs as a PNG, a panel beside the other.
 
-    panels: {label of the vertical axis: {curve: values}}. log: the panels whose axis is logarithmic.
+    panels: {label of the vertical axis: {curve: values}}. log: panels with a logarithmic axis.
     Raises: ModuleNotFoundError that names what to install.
     """
     try:
@@ -99,7 +99,9 @@ def save_png(
             f'a PNG is drawn by matplotlib ({error}): pip install ".[demo]"', name=error.name
         ) from None
     figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
-    for axes, (label, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+    for axes, (label, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items()
+    ):
         for name, values in curves.items():
             axes.plot(range(1, len(values) + 1), values, label=name, linewidth=1.6)
         axes.set_xlabel("epoch")

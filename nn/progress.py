@@ -19,10 +19,11 @@ _WIDTH = 24
 class Progress:
     """Counts up to `total`; a context manager that takes its line away at the end."""
 
-    def __init__(self, total: int, label: str = "", stream: TextIO | None = None):
-        self.total, self.done, self.label = total, 0, label
+    def __init__(self, total: int, stream: TextIO | None = None, wanted: bool = True):
+        self.total, self.done, self.label = total, 0, ""
         self.stream = sys.stderr if stream is None else stream
-        self.enabled = os.environ.get("SYMGRAPH_PROGRESS", "") != "0" and _is_terminal(self.stream)
+        allowed = wanted and os.environ.get("SYMGRAPH_PROGRESS") != "0"
+        self.enabled = allowed and _is_terminal(self.stream)
         self._began = time.monotonic()
         self._next = self._began + PATIENCE
         self._drawn = False
@@ -35,11 +36,10 @@ class Progress:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
 
-    def advance(self, label: str | None = None, count: int = 1) -> None:
-        """Some more is done; the line is drawn anew if it is time."""
-        self.done += count
-        if label is not None:
-            self.label = label
+    def advance(self, label: str) -> None:
+        """One more is done; the line is drawn anew if it is time."""
+        self.done += 1
+        self.label = label
         if self.enabled and time.monotonic() >= self._next:
             self._next = time.monotonic() + INTERVAL
             self._drawn = True

@@ -42,8 +42,8 @@ def cosine(rate: float, steps: int, floor: float = 0.0) -> Schedule:
     _require_steps("cosine", steps)
 
     def at(step: Expr) -> Expr:
-        done = sg.minimum(step / steps, 1)
-        return floor + (rate - floor) * 0.5 * (1 + sg.cos(math.pi * done))
+        turned: Expr = sg.cos(math.pi * sg.minimum(step / steps, 1))
+        return floor + (rate - floor) * 0.5 * (1 + turned)
 
     return at
 

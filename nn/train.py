@@ -79,17 +79,16 @@ class Trainer:
         data, validation: one array for each input. Each epoch adds a row to the history: "cost",
         the mean over the epoch's minibatches, and "val_" + name for each metric on the validation
         data. stop: ends training when it says so of the history. save_to: a checkpoint is written
-        there after each epoch.
+        there after each epoch. progress: False shows no progress bar.
         """
-        data = [np.asarray(a) for a in data]
         rows = row_count(data)
         if not rows:
             raise ArgumentError("fit: there are no rows to train on")
         if validation is not None and self.measure is None:
             raise ArgumentError("fit: validation needs metrics", hint="Trainer(..., metrics={...})")
         steps = -(-rows // batch) * max(0, epochs - self.epoch)
-        with Progress(steps if progress else 0) as bar:
-            while self.epoch < epochs:
+        with Progress(steps, wanted=progress) as bar:
+            while self.epoch < epochs and not (stop and self.history.rows and stop(self.history)):
                 began = time.perf_counter()
                 cost = self._epoch(data, batch, bar, f"epoch {self.epoch + 1}/{epochs}")
                 measured = self.evaluate(validation) if validation is not None else {}
@@ -100,8 +99,6 @@ class Trainer:
                 )
                 if save_to is not None:
                     self.save(save_to)
-                if stop is not None and stop(self.history):
-                    break
         return self.history
 
     def _epoch(self, data: Sequence[np.ndarray], batch: int, bar: Progress, label: str) -> float:
@@ -110,15 +107,16 @@ class Trainer:
         for arrays in minibatches(data, batch, seed=self.seed, epoch=self.epoch):
             cost, count = float(self.step(*arrays)), len(arrays[0])
             total, rows = total + cost * count, rows + count
-            if bar.total:
+            if bar.enabled:
                 bar.advance(f"{label}  cost {total / rows:.4g}")
         return total / rows
 
     def evaluate(self, data: Sequence[np.ndarray], batch: int = 1024) -> dict[str, float]:
         """The metrics on data, `batch` rows at a time."""
         if self.measure is None:
-            raise ArgumentError("evaluate: there are no metrics", hint="Trainer(..., metrics={...})")
-        data = [np.asarray(a) for a in data]
+            raise ArgumentError(
+                "evaluate: there are no metrics", hint="Trainer(..., metrics={...})"
+            )
         rows = row_count(data)
         if not rows:
             raise ArgumentError("evaluate: there are no rows")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -40,9 +39,7 @@ class Update:
         self.step = shared(np.int64(0), "step")
         self._memory: dict[str, Shared] = {"step": self.step}
 
-    def minimize(
-        self, cost: Expr, parameters: Sequence[Shared], clip: Clip | None = None
-    ) -> Pairs:
+    def minimize(self, cost: Expr, parameters: Sequence[Shared], clip: Clip | None = None) -> Pairs:
         """Updates that make a scalar cost smaller. clip: what is done to the gradients first."""
         gradients: Sequence[Expr] = sg.grad(cost, list(parameters))
         return self(parameters, clip(gradients) if clip is not None else gradients)
@@ -216,8 +213,8 @@ def clip_by_norm(gradients: Sequence[Expr], limit: float) -> list[Expr]:
 
     Source: Pascanu et al. 2013, algorithm 1.
     """
-    norm = global_norm(gradients)
-    factor = limit / sg.maximum(norm, limit)
+    longest: Expr = sg.maximum(global_norm(gradients), limit)
+    factor = limit / longest
     return [g * factor.astype(g.dtype) for g in gradients]
 
 

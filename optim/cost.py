@@ -8,7 +8,7 @@ from symgraph.arraytype import Array
 from symgraph.dims import SizeLike
 from symgraph.expr import Expr
 from symgraph.ops.contract import MatMul
-from symgraph.ops.define import Elementwise
+from symgraph.ops.define import Cast, Elementwise
 
 if TYPE_CHECKING:
     from .rule import Match
@@ -54,9 +54,9 @@ class GenericCost:
             return elements(node) * _ELEMENT.get(node.op.name, _CALL)
         if isinstance(node.op, MatMul):
             return elements(node) * extent(node.inputs[0].array_type.shape[-1])
-        if node.op.name in ("sum", "prod", "max", "min", "any", "all", "cast"):
-            return float(elements(node.inputs[0]))
-        return elements(node) * _MOVE
+        if node.op.name in ("sum", "prod", "max", "min", "any", "all"):
+            return float(elements(node.inputs[0]) + elements(node))
+        return elements(node) * (1.0 if isinstance(node.op, Cast) else _MOVE)
 
 
 def elements(x: Expr) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from symgraph.expr import Expr, toposort
-from symgraph.leaves import Constant
 from symgraph.ops.define import Elementwise
 from symgraph.ops.movement import BroadcastTo, Place, Reshape, Slice, Transpose
 from symgraph.ops.reduce import Reduce
@@ -48,8 +47,8 @@ def _expanded(output: Expr) -> Expr:
 
 def _one(mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, arrays: list[Any]) -> np.ndarray:
     op = node.op
-    if isinstance(op, Constant):
-        return _to_objects(mpmath, op.value)
+    if not node.inputs:
+        return _to_objects(mpmath, op.evaluate())
     if isinstance(op, Elementwise):
         return np.asarray(np.frompyfunc(functions[op.name], len(arrays), 1)(*arrays), object)
     if isinstance(op, (Reshape, Transpose, BroadcastTo, Slice, Place)):

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symgraph.dims import Dim, dim, evaluate_dim, product
-from symgraph.dims import substitute as put_sizes
+from symgraph.dims import Dim, Size, dim, evaluate_dim, product
 from symgraph.dtypes import DType, bool_, complexes, floats, integers
 from symgraph.errors import SymgraphError
 from symgraph.expr import Expr, apply, toposort
@@ -25,6 +24,7 @@ from .rule import Rule, variables
 
 Random = np.random.Generator
 SIZES = {"n": 3, "m": 5}  # symbolic sizes and what they are
+NUMBERS: dict[Any, Any] = {Size(name): n for name, n in SIZES.items()}
 ROOMS: list[Any] = [1, 1, 2, 3, 4, "n", "m"]
 DTYPES: dict[str, tuple[DType, ...]] = {
     "b": (bool_,),
@@ -60,6 +60,19 @@ def with_values(node: Expr, rng: Random) -> Instance:
     return Instance(node, {x: values(x, rng, style) for x in inputs})
 
 
+def concrete(node: Expr, values: dict[Expr, np.ndarray]) -> tuple[Expr, dict[Expr, np.ndarray]]:
+    """The expression with numbers for its sizes, and the values of its inputs."""
+    done: dict[int, Expr] = {}
+    new_values: dict[Expr, np.ndarray] = {}
+    for x in toposort([node]):
+        if x in values:
+            done[id(x)] = array(x.name, values[x].shape, x.dtype)
+            new_values[done[id(x)]] = values[x]
+        else:
+            done[id(x)] = apply(x.op.with_sizes(NUMBERS), *[done[id(i)] for i in x.inputs])
+    return done[id(node)], new_values
+
+
 def grow(rule: Rule, rng: Random) -> Expr | None:
     """The left side with random expressions for its variables."""
     names = variables(rule.lhs)
@@ -72,7 +85,9 @@ def grow(rule: Rule, rng: Random) -> Expr | None:
             continue
         d = main if main.kind in v.kinds else draw_dtype(rng, v.kinds)
         found[v.name] = (
-            array(v.name, thinned(rng, base), d) if isinstance(v, Wild) else draw_constant(rng, d)
+            draw_operand(rng, v.name, thinned(rng, base), d)
+            if isinstance(v, Wild)
+            else draw_constant(rng, d)
         )
     return _grown(rule.lhs, found, rng)
 
@@ -118,6 +133,12 @@ def thinned(rng: Random, shape: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(1 if rng.random() < 0.4 else s for s in shape[start:])
 
 
+def draw_operand(rng: Random, name: str, shape: tuple[Any, ...], d: DType) -> Expr:
+    """An input; now and then a function of one that is never negative."""
+    x = array(name, shape, d)
+    return x if d.kind != "f" or rng.random() < 0.85 else call(REGISTRY[str(rng.choice(["abs", "square"]))], [x])
+
+
 def draw_constant(rng: Random, d: DType) -> Expr:
     """A constant that the dtype holds, now and then repeated."""
     while True:
@@ -135,8 +156,7 @@ def draw_constant(rng: Random, d: DType) -> Expr:
 
 def values(x: Expr, rng: Random, style: str) -> np.ndarray:
     """An array for an input."""
-    shape = tuple(evaluate_dim(s, {a: SIZES[a.name] for m, _ in s.terms for a in m}) if isinstance(s, Dim) else s
-                  for s in x.array_type.shape)  # fmt: skip
+    shape = tuple(evaluate_dim(s, NUMBERS) for s in x.array_type.shape)
     d = x.dtype
     if d.kind == "b":
         return rng.random(shape) < 0.5
@@ -259,4 +279,4 @@ _DRAW: Mapping[type, Callable[[Random, Expr], Op | None]] = {
     Cumulative: lambda rng, x: None if not x.ndim else Cumulative(str(rng.choice(["sum", "prod"])), _axis(rng, x)),
 }
 
-__all__ = ["Instance", "draw_constant", "draw_dtype", "draw_shape", "grow", "instance", "put_sizes", "with_values"]
+__all__ = ["NUMBERS", "Instance", "concrete", "draw_constant", "draw_dtype", "draw_shape", "grow", "instance", "with_values"]

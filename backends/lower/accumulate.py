@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, Union
 
 import numpy as np
 
+from symgraph.dtypes import bool_
 from symgraph.dtypes import dtype as as_dtype
 from symgraph.expr import Expr
 from symgraph.ops.reduce import ArgReduce, Reduce
@@ -17,6 +18,7 @@ from symgraph.ops.reduce import ArgReduce, Reduce
 from ..loops import INDEX, Block, Const, Ty, Value
 from .scalar import HALF
 
+BOOL_KINDS = {"max": "any", "min": "all"}
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 HORIZONTAL = {"sum": "hsum", "prod": "hprod", "max": "hmax", "min": "hmin", "any": "hor", "all": "hand"}
 
@@ -41,7 +43,8 @@ def accumulator(node: Expr) -> Accumulator:
     if isinstance(node.op, ArgReduce):
         return Best(node.op.kind, "float32" if source in HALF else str(source))
     assert isinstance(node.op, Reduce)
-    return Fold(node.op.kind, str(source))
+    kind = BOOL_KINDS.get(node.op.kind, node.op.kind) if source is bool_ else node.op.kind
+    return Fold(kind, str(source))
 
 
 class Fold(NamedTuple):

@@ -13,7 +13,7 @@ from .layer import Layer
 
 
 class Activation(Layer):
-    """function(x, **options) as a layer, e.g. Activation(sg.elu, alpha=0.5).   x: [...] -> [...]."""
+    """function(x, **options), as in Activation(sg.elu, alpha=0.5).   x: [...] -> [...]."""
 
     def __init__(self, function: Callable[..., Expr], **options: Any):
         self.function = function
@@ -33,9 +33,7 @@ class PReLU(Layer):
     Source: He et al. 2015, equation 1.
     """
 
-    def __init__(
-        self, features: int, slope: Any = 0.25, *, name: str = "prelu", dtype: Any = None
-    ):
+    def __init__(self, features: int, slope: Any = 0.25, *, name: str = "prelu", dtype: Any = None):
         self.slope = parameter(slope, (features,), 0, f"{name}.slope", dtype)
 
     def __call__(self, x: Expr, deterministic: bool = False) -> Expr:

@@ -11,7 +11,7 @@ from symgraph.ops.random import RandomStream
 
 
 class Layer:
-    """Base of layers: `__init__` makes shared variables and inner layers, `__call__` builds a graph.
+    """Base of layers: `__init__` makes shared variables and inner layers, a call builds a graph.
 
     Whatever is an attribute (or in a list or tuple that is one) is found by `variables`. A call
     takes `deterministic`: False builds the graph to train, True the one to use; there is no mode

@@ -35,6 +35,7 @@ from ..words import (
 x, y = wild("x y")
 f, g = wild("f g", "f")
 i, j = wild("i j", "iu")
+s = wild("s", "if")
 w = wild("w", "biu")
 u = wild("u", "bu")
 c, d = const("c d")
@@ -69,7 +70,7 @@ identities = [
     rule(abs(u), u),
     rule(abs(abs(x)), abs(x)),
     rule(abs(f), f, when=lambda f: nonnegative(f)),
-    rule(abs(-x), abs(x)),
+    rule(abs(-s), abs(s)),
     rule(square(-x), square(x)),
     rule(square(abs(x)), square(x)),
     rule(cos(-x), cos(x)),

@@ -17,7 +17,7 @@ from symgraph.ops.movement import BroadcastTo, Reshape, Transpose, reshape_to, t
 from symgraph.ops.nnet import LogSoftmax, Softmax
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 
-from ..conditions import precision
+from ..conditions import precision, same_shape
 from ..pattern import const, operator, wild
 from ..rule import Match, Rule, Rules, rule
 from ..words import logical_not, neg, neq
@@ -106,7 +106,7 @@ def under_reshape(x: Expr, outer: Reduce, shaped: Reshape, node: Expr) -> Expr:
 
 
 def only_ones(x: Expr, outer: Reduce) -> bool:
-    """Every reduced axis has size 1."""
+    """Every reduced axis has size 1; or there is none."""
     return all(x.array_type.shape[a] == 1 for a in outer.axes)
 
 
@@ -193,7 +193,6 @@ def _turned(x: Expr, axes: Sequence[int]) -> Expr:
 
 
 reductions = [
-    rule(outer(x), x, when=lambda outer: not outer.axes, name="reduce over no axis -> x"),
     *in_both_grades(outer(x), drop, "reduce over axes of size 1 -> reshape", only_ones),
     *in_both_grades(outer(inner(x)), merge, "reduce(reduce(x))", same_kind),
     *in_both_grades(outer(moved(x)), under_transpose, "reduce(transpose(x))"),
@@ -207,7 +206,8 @@ reductions = [
          name="reduce(-x) -> -reduce(x)", grade="rounds"),
     rule(outer(logical_not(p)), lambda p, outer: logical_not(apply(opposite(outer), p)),
          name="any(not p) -> not all(p)"),
-    rule(outer(i * k), lambda i, k, outer: apply(outer, i) * k, when=lambda outer: outer.kind == "sum",
+    rule(outer(i * k), lambda i, k, outer: apply(outer, i) * k,
+         when=lambda i, outer, node: outer.kind == "sum" and same_shape(i, node.inputs[0]),
          name="sum(i * k) -> sum(i) * k"),
     rule(find(-f), lambda f, find: apply(ArgReduce("argmin" if find.kind == "argmax" else "argmax", find.axis), f),
          name="argmax(-x) -> argmin(x)"),

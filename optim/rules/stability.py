@@ -50,7 +50,6 @@ kept = operator("kept", Reshape)
 moved = operator("moved", Reshape, Transpose, Slice, BroadcastTo)
 soft = operator("soft", Softmax)
 log_soft = operator("log_soft", LogSoftmax)
-lse = operator("lse", LogSumExp)
 places = operator("places", Iota)
 
 logarithms = [
@@ -167,8 +166,6 @@ softmaxes = [
     rule(log(total(exp(x))), logsumexp_of, when=is_sum, grade="stabler", name="log(sum(exp(x))) -> logsumexp(x)"),
     rule(log(kept(total(exp(x)))), logsumexp_of, when=is_sum, grade="stabler",
          name="log(keepdims(sum(exp(x)))) -> logsumexp(x)"),
-    rule(x - lse(x), lambda x, lse: apply(LogSoftmax(lse.axes[0]), x) if len(lse.axes) == 1 else None, grade="stabler",
-         name="x - logsumexp(x) -> log_softmax(x)"),
 ]  # fmt: skip
 
 rules = Rules("stability", "stabilize", *logarithms, *logistic, *hyperbolic, *powers, *softmaxes)

@@ -56,7 +56,8 @@ second = fill
 def identity_like(x: Any) -> Expr:
     """Ones on the diagonal, zeros elsewhere, with the shape and dtype of a matrix."""
     node = lift(x)
-    return eye(*node.array_type.shape, dtype=node.dtype)
+    rows, columns = node.array_type.shape
+    return eye(rows, columns, dtype=node.dtype)
 
 
 def addbroadcast(x: Any, *axes: int) -> Expr:

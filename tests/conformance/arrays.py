@@ -43,10 +43,11 @@ def draw(shape: Sequence[int], d: DType, mode: str, rng: np.random.Generator) ->
     if d.is_integer:
         return _integers(shape, d, mode, rng)
     if d.kind == "c":
-        parts = [_floats(shape, d.bits // 2, mode, rng) for _ in range(2)]
-        return np.asarray(parts[0] + 1j * parts[1]).astype(d.np)
+        result = np.empty(shape, d.np)
+        result.real, result.imag = (_floats(shape, d.bits // 2, mode, rng) for _ in range(2))
+        return result
     with np.errstate(all="ignore"):
-        x = np.asarray(rng.normal(size=shape) * 2)
+        x = rng.normal(size=shape) * 2
         if mode != "ordinary":
             odd = _SPECIAL if mode == "special" else _extremes(d)
             x = np.where(rng.random(shape) < 0.5, rng.choice(odd, shape), x)
@@ -83,19 +84,19 @@ def _integers(
 
 
 def _fortran(x: np.ndarray) -> np.ndarray:
-    return np.asfortranarray(x)
+    return np.array(x, order="F")
 
 
 def _sliced(x: np.ndarray) -> np.ndarray:
     room = np.zeros(tuple(2 * s + 1 for s in x.shape), x.dtype)
-    view = room[tuple(slice(1, 2 * s + 1, 2) for s in x.shape)]
+    view = room[(*(slice(1, 2 * s + 1, 2) for s in x.shape), ...)]
     view[...] = x
     return view
 
 
 def _reversed(x: np.ndarray) -> np.ndarray:
     every = (slice(None, None, -1),) * x.ndim
-    return np.ascontiguousarray(x[every])[every]
+    return x[every].copy()[every] if x.ndim else x
 
 
 def _broadcast(x: np.ndarray) -> np.ndarray:

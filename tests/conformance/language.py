@@ -37,7 +37,7 @@ class Row(NamedTuple):
     """One line of the table.
 
     shapes: one per operand, "." is rank 0; a leading "#" or "?" marks an operand of int32 labels
-    below CLASSES, or of bools, whatever the dtype under test. summed: letters of the sizes that one result element
+    below CLASSES, or of bools, whatever the dtype under test, "%" one of probabilities. summed: letters of the sizes that one result element
     sums over. smooth: its derivatives are checked. least: smallest sizes it takes.
     """
 
@@ -56,15 +56,19 @@ class Row(NamedTuple):
         return [self._operand(f"{prefix}{i}", s, d) for i, s in enumerate(self.shapes)]
 
     def _operand(self, name: str, shape: str, d: DType) -> Operand:
-        axes = shape.strip("#?.")
+        axes = shape.strip("#?%.")
         if shape.startswith("#"):
             return Operand(name, axes, int32, _labels)
+        if shape.startswith("%"):
+            return Operand(name, axes, d, _probabilities)
         return Operand(name, axes, bool_ if shape.startswith("?") else d)
 
     def outputs(self, d: DType, inputs: Sequence[sg.Expr]) -> list[Output]:
         """Its results, with what bounds them."""
         results = as_list(self.build(*inputs))
-        bound = KINDS[self.kind if d.kind != "c" or self.kind == "exact" else "complex"]
+        bound = KINDS[self.kind]
+        if d.kind == "c" and bound.size in ("each", "largest"):
+            bound = KINDS["complex"]
         sizes: Sequence[Any] = [None] * len(results)
         if bound.size == "terms":
             sizes = as_list(self.build(*[magnitude(x) for x in inputs]))
@@ -75,9 +79,10 @@ class Row(NamedTuple):
         """How many terms one element sums."""
         return int(np.prod([int(s) if s.isdigit() else sizes[s] for s in self.summed], dtype=int))
 
-    @property
-    def modes(self) -> tuple[str, ...]:
+    def modes(self, d: DType) -> tuple[str, ...]:
         """Which values it is judged with."""
+        if d.kind == "c" and self.kind != "exact":
+            return ("ordinary",)
         return MODES_OF.get(self.kind, ("ordinary", "special"))
 
 
@@ -86,6 +91,10 @@ CLASSES = 5
 
 def _labels(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, CLASSES, shape)
+
+
+def _probabilities(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(0.02, 0.98, shape)
 
 
 def as_list(value: Any) -> list[sg.Expr]:
@@ -352,22 +361,22 @@ NETWORKS = rows(
         "one_hot": (lambda x, t: x * sg.one_hot(t, 5), "n5 #n"),
         "softmax_cross_entropy": (lambda x, t: sg.softmax_cross_entropy(x, t), "n5 #n", "5"),
         "categorical_crossentropy": (
-            lambda x, t: sg.categorical_crossentropy(sg.sigmoid(x), t),
-            "n5 #n",
+            lambda x, t: sg.categorical_crossentropy(x, t),
+            "%n5 #n",
             "5",
         ),
         "cross-entropy of rows": (
-            lambda x, t: sg.softmax_cross_entropy(x, sg.sigmoid(t)),
-            "nm nm",
+            lambda x, t: sg.softmax_cross_entropy(x, t),
+            "nm %nm",
             "m",
         ),
         "binary_crossentropy": (
-            lambda x, t: sg.binary_crossentropy(sg.sigmoid(x), sg.sigmoid(t)),
-            "nm nm",
+            lambda x, t: sg.binary_crossentropy(x, t),
+            "%nm %nm",
         ),
         "sigmoid_binary_crossentropy": (
-            lambda x, t: sg.sigmoid_binary_crossentropy(x, sg.sigmoid(t)),
-            "nm nm",
+            lambda x, t: sg.sigmoid_binary_crossentropy(x, t),
+            "nm %nm",
         ),
     },
     least=SOME,

@@ -152,7 +152,7 @@ def language_batches() -> Iterator[tuple[str, DType, list[Row]]]:
         alike: dict[Any, list[Row]] = {}
         for row in rows:
             for d in DTYPES[row.dtypes]:
-                alike.setdefault((d, row.modes, tuple(row.least.items())), []).append(row)
+                alike.setdefault((d, row.modes(d), tuple(row.least.items())), []).append(row)
         for (d, *_), together in alike.items():
             for start in range(0, len(together), TOGETHER):
                 yield family, d, together[start : start + TOGETHER]
@@ -187,13 +187,13 @@ def sweep_rows(
 
 @pytest.mark.parametrize(("d", "rows"), LANGUAGE)
 def test_language(d: DType, rows: list[Row]) -> None:
-    sweep_rows(d, rows, rotating(fitting(rows, SIZES_OF_3), rows[0].modes))
+    sweep_rows(d, rows, rotating(fitting(rows, SIZES_OF_3), rows[0].modes(d)))
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize(("d", "rows"), LANGUAGE)
 def test_language_deep(d: DType, rows: list[Row]) -> None:
-    sweep_rows(d, rows, [*every(fitting(rows, [*SIZES_OF_3, *LARGE_OF_3]), rows[0].modes)])
+    sweep_rows(d, rows, [*every(fitting(rows, [*SIZES_OF_3, *LARGE_OF_3]), rows[0].modes(d))])
 
 
 @pytest.mark.deep
@@ -201,4 +201,4 @@ def test_language_deep(d: DType, rows: list[Row]) -> None:
 @pytest.mark.parametrize(("d", "rows"), LANGUAGE)
 def test_language_of_known_sizes(d: DType, rows: list[Row], sizes: Mapping[str, int]) -> None:
     if fitting(rows, [sizes]):
-        sweep_rows(d, rows, [*every([sizes], rows[0].modes)], static=sizes)
+        sweep_rows(d, rows, [*every([sizes], rows[0].modes(d))], static=sizes)

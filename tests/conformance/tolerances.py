@@ -21,7 +21,8 @@ from .arrays import FloatFacts
 class Bound(NamedTuple):
     """size: "exact" (the same bits), "each", "largest" or "terms".
 
-    float32, float64: units; halves are computed in float32 and rounded once. floor: "each" takes at
+    float32, float64: units; half: units beyond a half of float32's, for halves, which are computed
+    in float32 and rounded after each op. floor: "each" takes at
     least this magnitude, for formulas that cancel. chain: one more unit per term of a sum, up to so
     many terms. sway: this times what one unit in the operands changes, for the tails of functions
     that are steep there (the reference is not better).
@@ -30,6 +31,7 @@ class Bound(NamedTuple):
     size: str
     float32: float = 0.0
     float64: float = 0.0
+    half: float = 1.0
     floor: float = 0.0
     chain: int = 0
     sway: float = 0.0
@@ -40,7 +42,7 @@ class Bound(NamedTuple):
             return 0.0
         own = self.float64 if d == "float64" else self.float32
         if d.bits == 16:
-            own = 1.0 + own * 2.0**-12
+            own = self.half + own * 2.0**-12
         return own + (1.0 if d.bits > 16 else 2.0**-12) * min(terms, self.chain)
 
 
@@ -54,12 +56,12 @@ KINDS: dict[str, Bound] = {
     "product": Bound("each", 2.0, 2.0, chain=1 << 20),
     "contraction": Bound("terms", 4.0, 4.0, chain=1 << 12),
     # Compositions of reductions and elementary functions, of well-conditioned operands.
-    "normalization": Bound("largest", 16.0, 32.0, chain=64),
-    "loss": Bound("largest", 16.0, 32.0, chain=64),
-    "composite": Bound("each", 16.0, 16.0, floor=1e-3),
+    "normalization": Bound("largest", 16.0, 32.0, half=6.0, chain=64),
+    "loss": Bound("largest", 16.0, 32.0, half=6.0, chain=64),
+    "composite": Bound("each", 16.0, 16.0, half=6.0, floor=1e-3),
     "uniform": EXACT,
     "normal": EXACT,
-    "distribution": Bound("each", 8.0, 8.0, floor=1e-3),
+    "distribution": Bound("each", 8.0, 8.0, half=3.0, floor=1.0),
     # Complex operands run in Python, but through other expressions than the reference's.
     "complex": Bound("largest", 8.0, 8.0),
 }

@@ -124,7 +124,17 @@ def test_code_for_two_cpus_in_one_program(tmp_path: Path) -> None:
     for name, target in (("plain", "x86-64-v2"), ("wide", "x86-64-v3")):
         compile_ahead([x], sg.sqrt(x).sum(), target, name).write(tmp_path)
     (tmp_path / "two.c").write_text(TWO)
-    command = ["gcc", "-static", "-Wall", "-Werror", "two.c", "libplain.a", "libwide.a", "-o", "two"]
+    command = [
+        "gcc",
+        "-static",
+        "-Wall",
+        "-Werror",
+        "two.c",
+        "libplain.a",
+        "libwide.a",
+        "-o",
+        "two",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
     assert subprocess.run(["./two"], cwd=tmp_path, timeout=60).returncode == 0
 

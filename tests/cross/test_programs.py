@@ -27,7 +27,9 @@ def values(x: sg.Expr, rng: np.random.Generator, special: bool) -> np.ndarray:
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.is_integer:
-        return rng.integers(0 if "u" in str(dtype) or x.name == "labels" else -99, 10, shape).astype(dtype.np)
+        return rng.integers(
+            0 if "u" in str(dtype) or x.name == "labels" else -99, 10, shape
+        ).astype(dtype.np)
     found = np.asarray(rng.standard_normal(shape))
     if special:
         found = np.where(rng.random(shape) < 0.2, rng.choice(SPECIAL, shape), found)
@@ -44,11 +46,16 @@ def sizes_of(ahead: Ahead, arrays: list[np.ndarray]) -> list[int]:
 
 
 def compare(
-    inputs: list[sg.Expr], outputs: list[sg.Expr], arrays: list[np.ndarray], ahead: Ahead,
-    tolerance: float, folder: Path,
+    inputs: list[sg.Expr],
+    outputs: list[sg.Expr],
+    arrays: list[np.ndarray],
+    ahead: Ahead,
+    tolerance: float,
+    folder: Path,
 ) -> None:
     """Run a compiled program and assert that it computes what the reference does."""
     arrays = machine.flushed(arrays, ahead.target)
+    assert set(ahead.manifest["needs"]) <= {"memcpy", "memmove", "memset"}
     code, got = machine.run(ahead, arrays, sizes_of(ahead, arrays), folder)
     assert code == 0
     with np.errstate(all="ignore"):

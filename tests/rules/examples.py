@@ -1,0 +1,179 @@
+"""Expressions that match the rules whose left sides leave their operands open, made of a random generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgraph.dims import dim
+from symgraph.dtypes import int64
+from symgraph.expr import Expr, apply
+from symgraph.leaves import DimValue, array, constant
+from symgraph.ops.contract import MatMul
+from symgraph.ops.define import REGISTRY, call
+from symgraph.ops.elementwise import eq, exp, log, where
+from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Slice, Transpose, slice_axis
+from symgraph.ops.nnet import LogSoftmax, Softmax
+from symgraph.ops.reduce import Reduce
+from symgraph.optim.samples import draw_dtype, draw_shape
+
+Random = np.random.Generator
+OPS = ["add", "mul", "sub", "maximum", "where", "tanh", "neg", "lt", "isnan", "true_div"]
+
+
+def _operand(rng: Random, name: str, shape: Any, kinds: str = "f") -> Expr:
+    return array(name, shape, draw_dtype(rng, kinds))
+
+
+def _elementwise(rng: Random, operands: list[Expr]) -> Expr:
+    """An op of as many of the operands as it takes."""
+    op = REGISTRY[str(rng.choice(OPS))]
+    return call(op, operands[: op.spec.arity] + operands[:1] * (op.spec.arity - len(operands)))
+
+
+def folding(rng: Random) -> Expr:
+    shape = tuple(int(n) for n in rng.integers(1, 4, rng.integers(0, 3)))
+    operands = [constant(rng.normal(size=shape).astype("float32")) for _ in range(3)]
+    choice = rng.integers(4)
+    if choice == 0 and shape:
+        return apply(Reduce("sum", (0,)), operands[0])
+    if choice == 1 and shape:
+        return apply(Softmax(0), operands[0])
+    if choice == 2 and len(shape) == 2:
+        return apply(MatMul(), operands[0], apply(Transpose((1, 0)), operands[1]))
+    return _elementwise(rng, operands)
+
+
+def sizes(rng: Random) -> Expr:
+    n, m = apply(DimValue(dim("n"))), apply(DimValue(dim("m") * 2 + 1))
+    other = [m, constant(int(rng.integers(-3, 7)), int64)][rng.integers(2)]
+    name = str(rng.choice(["add", "sub", "mul", "maximum", "minimum", "floor_divide", "mod"]))
+    return call(REGISTRY[name], [n, other])
+
+
+def size_comparisons(rng: Random) -> Expr:
+    n = apply(DimValue(dim("n")))
+    name = str(rng.choice(["lt", "le", "gt", "ge", "eq", "neq"]))
+    return call(REGISTRY[name], [n, n + int(rng.integers(-2, 3))] if rng.random() < 0.5 else [n + 1, 0])
+
+
+def broadcasts(rng: Random) -> Expr | None:
+    x = _operand(rng, "x", [(1,), (), (3, 1), ("n",)][rng.integers(4)])
+    y = array("y", [(3, "n"), ("n",), (), (2, 3, "n")][rng.integers(4)], x.dtype)
+    return _elementwise(rng, [apply(BroadcastTo((3, dim("n"))), x), y])
+
+
+def transposes(rng: Random) -> Expr:
+    x, y = _operand(rng, "x", (2, "n", 4)), array("y", (), "float32")
+    axes = tuple(int(a) for a in rng.permutation(3))
+    back = tuple(int(a) for a in np.argsort(axes))
+    inner = apply(Transpose(axes), x)
+    return apply(Transpose(back if rng.random() < 0.7 else axes), _elementwise(rng, [inner, [y, inner][rng.integers(2)]]))
+
+
+def joined(rng: Random) -> list[Expr]:
+    d = draw_dtype(rng, "biuf")
+    rows: list[Any] = [2, "n", 0, 3, 1]
+    return [array(f"x{i}", (rows[rng.integers(5)], 2), d) for i in range(rng.integers(1, 4))]
+
+
+def joins(rng: Random) -> Expr:
+    return apply(Concatenate(0), *joined(rng))
+
+
+def nested_joins(rng: Random) -> Expr:
+    d = draw_dtype(rng, "biuf")
+    a, b, c = (array(name, (rows, 2), d) for name, rows in zip("abc", (2, "n", 3)))
+    inner = apply(Concatenate(0), b, c)
+    return apply(Concatenate(0), *([inner, a] if rng.random() < 0.5 else [a, inner]))
+
+
+def joined_slices(rng: Random) -> Expr:
+    x = _operand(rng, "x", (6, 2), "biuf")
+    cut = int(rng.integers(1, 6))
+    left, right = slice_axis(x, 0, 0, cut), slice_axis(x, 0, cut, int(rng.integers(1, 7 - cut)))
+    return apply(Concatenate(0), *([left, right] if rng.random() < 0.7 else [x, left, right]))
+
+
+def slices_of_joins(rng: Random) -> Expr | None:
+    node = joins(rng)
+    size = node.array_type.shape[0]
+    if size == 0:
+        return None
+    if not isinstance(size, int):
+        return slice_axis(node, 0, 0, 1) if rng.random() < 0.5 else slice_axis(node, 0, size - 1, 1)
+    start = int(rng.integers(size))
+    step = int(rng.choice([1, -1, 2]))
+    room = (size - 1 - start) // step + 1 if step > 0 else start + 1
+    return slice_axis(node, 0, start, int(rng.integers(1, min(room, 2) + 1)), step)
+
+
+def slices_of_places(rng: Random) -> Expr:
+    x = _operand(rng, "x", (3, 2), "biuf")
+    placed = apply(Place((2, 1), (1, 1), (7, 4), 0 if x.dtype.kind != "b" else False), x)
+    start, count = int(rng.integers(7)), int(rng.integers(1, 3))
+    if rng.random() < 0.3:
+        return apply(Slice((2, 1), (3, 2), (1, 1)), placed)
+    return apply(Slice((min(start, 7 - count), 1), (count, 1), (1, 1)), placed)
+
+
+def products(rng: Random) -> Expr:
+    a, b = _operand(rng, "a", ("n", 3)), _operand(rng, "b", (3, 2))
+    b = array("b", (3, 2), a.dtype)
+    left, right = (apply(Transpose((1, 0)), apply(Transpose((1, 0)), x)) for x in (a, b))
+    left = apply(Transpose((1, 0)), array("at", (3, "n"), a.dtype))
+    return apply(Transpose((1, 0)), apply(MatMul(), left, b if rng.random() < 0.5 else right))
+
+
+def columns(rng: Random) -> Expr:
+    a = _operand(rng, "a", ("n", 1))
+    return apply(MatMul(), a, array("b", (1, 4), a.dtype))
+
+
+def softmaxes(rng: Random) -> Expr:
+    x = array("x", (3, 4), ["float32", "float64"][rng.integers(2)])
+    powers, axis = exp(x), int(rng.integers(2))
+    return powers / apply(Reduce("sum", (axis,)), powers).reshape((3, 1) if axis else (1, 4))
+
+
+def shifted_softmaxes(rng: Random) -> Expr:
+    x = array("x", (3, 4), ["float32", "float64"][rng.integers(2)])
+    axis = int(rng.integers(2))
+    top = apply(Reduce("max", (axis,)), x).reshape((3, 1) if axis else (1, 4))
+    return apply(Softmax(axis), x - top)
+
+
+def picks(rng: Random) -> Expr:
+    x = array("x", ("n", 4), ["float32", "float64"][rng.integers(2)])
+    labels = array("labels", ("n", 1), "int64")
+    hits = eq(labels, apply(Iota(4, int64)))
+    return log(apply(Reduce("sum", (1,)), where(hits, apply(Softmax(1), x), 0)))
+
+
+def log_softmax_powers(rng: Random) -> Expr:
+    return exp(apply(LogSoftmax(int(rng.integers(2))), array("x", (3, 4), "float32")))
+
+
+def empty_shape(rng: Random) -> Any:
+    return draw_shape(rng)
+
+
+EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
+    "constants -> constant": folding,
+    "sizes -> size": sizes,
+    "sizes compare -> truth": size_comparisons,
+    "op(broadcast_to(x)) -> op(x)": broadcasts,
+    "transpose(op(transpose(x)))": transposes,
+    "slice(concatenate(...))": slices_of_joins,
+    "slice(place(x))": slices_of_places,
+    "concatenate(x) -> x": joins,
+    "concatenate(concatenate(x, y), z)": nested_joins,
+    "concatenate(x[a:b], x[b:c])": joined_slices,
+    "transpose(a @ b) -> transpose(b) @ transpose(a)": products,
+    "column @ row -> column * row": columns,
+    "exp(x) / sum(exp(x)) -> softmax(x)": softmaxes,
+    "softmax(x - max(x)) -> softmax(x)": shifted_softmaxes,
+    "log(pick(softmax(x))) -> pick(log_softmax(x))": picks,
+}
