@@ -1,9 +1,10 @@
-"""Index maps: how a point of a loop space reads an operand through movement ops, without moving anything.
+"""Index maps: how a point of a loop space reads an operand through movement ops, without moving
+anything.
 
-A Map gives, for every axis of a source, offset + sum(coefs[j] * index[j]) over the axes of the loop space. Movement
-ops compose into it; `resolve` walks an operand down to the first node that is not movement. A C-order reshape of
-a stored array only renames its linear index, so a reshape that has no affine form ends the walk with a View of the
-array under it: that array must then be stored.
+A Map gives, for every axis of a source, offset + sum(coefs[j] * index[j]) over the axes of the loop
+space. Movement ops compose into it; `resolve` walks an operand down to the first node that is not
+movement. A C-order reshape of a stored array only renames its linear index, so a reshape that has
+no affine form ends the walk with a View of the array under it: that array must then be stored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from symgraph.ops.movement import BroadcastTo, Reshape, Slice, Transpose
 
 
 class Axis(NamedTuple):
-    """Index along one source axis: offset + sum(coefs[j] * i_j). Coefficients that are left out are 0."""
+    """Index along one source axis: offset + sum(coefs[j] * i_j). Coefficients that are left out are
+    0.
+    """
 
     offset: SizeLike
     coefs: tuple[SizeLike, ...]
@@ -69,7 +72,9 @@ def never(node: Expr) -> bool:
 
 
 def resolve(node: Expr, map: Map, stored: Callable[[Expr], bool] = never) -> View:
-    """Walk from `node`, read at `map`, through movement to the node that holds the values, or one that is stored."""
+    """Walk from `node`, read at `map`, through movement to the node that holds the values, or one
+    that is stored.
+    """
     while not stored(node):
         op = node.op
         if isinstance(op, Transpose):
@@ -99,19 +104,26 @@ def _times(k: SizeLike, x: SizeLike) -> SizeLike:
 
 
 def broadcast(source: Shape, target: Shape, map: Map) -> Map:
-    """The map over `source` axes of an operand that broadcasts to `target`, read at `map` over target axes."""
+    """The map over `source` axes of an operand that broadcasts to `target`, read at `map` over
+    target axes.
+    """
     lead = len(target) - len(source)
     rank = max((len(axis.coefs) for axis in map), default=0)
     zero = Axis(0, (0,) * rank)
-    return tuple(zero if s == 1 and t != 1 else map[lead + i] for i, (s, t) in enumerate(zip(source, target[lead:])))
+    return tuple(
+        zero if s == 1 and t != 1 else map[lead + i]
+        for i, (s, t) in enumerate(zip(source, target[lead:]))
+    )
 
 
 def _reshape(source: Shape, target: Shape, map: Map) -> Map | None:
-    """The map over `source` axes of a reshape read at `map` over `target` axes; None where it needs division."""
+    """The map over `source` axes of a reshape read at `map` over `target` axes; None where it needs
+    division.
+    """
     rank = max((len(axis.coefs) for axis in map), default=0)
     result: list[Axis] = []
     t = 0
-    for s, size in enumerate(source):
+    for _s, size in enumerate(source):
         if size == 1:
             result.append(Axis(0, (0,) * rank))
             continue

@@ -43,12 +43,12 @@ from .targets import Target
 
 LIBRARY = frozenset(["memcpy", "memmove", "memset"])  # what every C library, or the user, provides
 KEYWORDS = frozenset(  # of C and C++: the header is for both
-    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
-    constexpr continue default delete do double else enum explicit export extern false float for
-    friend goto if inline int long main mutable namespace new noexcept not not_eq nullptr operator or
-    or_eq private protected public register restrict return short signed sizeof static struct switch
-    template this throw true try typedef typeid typename typeof union unsigned using virtual void
-    volatile while xor xor_eq""".split()
+    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl
+    const constexpr continue default delete do double else enum explicit export extern false float
+    for friend goto if inline int long main mutable namespace new noexcept not not_eq nullptr
+    operator or or_eq private protected public register restrict return short signed sizeof static
+    struct switch template this throw true try typedef typeid typename typeof union unsigned using
+    virtual void volatile while xor xor_eq""".split()
 )
 _FAR = (1 << 63) - 1
 _ALIGN = 64
@@ -384,7 +384,12 @@ def aot_manifest(
         faults.append("SizeError: a size is not the value of the input that it stands for")
     return {
         "name": name,
-        "target": {"name": target.name, "triple": target.triple, "cpu": target.cpu},
+        "target": {
+            "name": target.name,
+            "triple": target.triple,
+            "cpu": target.cpu,
+            "flushes_subnormals": target.flushes_subnormals,
+        },
         "inputs": [_described(x.array_type, x.name) for x in program.inputs],
         "outputs": [_described(t, None) for t in program.outputs],
         "sizes": [
@@ -425,6 +430,7 @@ def aot_header(manifest: Mapping[str, Any]) -> str:
         guard=f"SYMGRAPH_{name.upper()}_H",
         machine=f"{target['name']} ({target['triple']})",
         needs=", ".join(manifest["needs"]) or "no other function",
+        subnormals=_FLUSHES if target["flushes_subnormals"] else "",
         arguments=_lines([*arrays, *(sizes or ["sizes: none, may be null"])]),
         faults=_lines(["0  all is well", *faults]),
     )
@@ -436,6 +442,7 @@ def _lines(lines: Iterable[str]) -> str:
     return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", "\n *   ")
 
 
+_FLUSHES = " Subnormal\n * float32 numbers may be taken for zero."
 _HEADER = """\
 /* {name}, compiled by symgraph for {machine}. It calls {needs}.
  *
@@ -443,7 +450,7 @@ _HEADER = """\
  *
  * Arrays are in C order and aligned as their elements are; bool is one byte, 0 or 1; float16 and
  * bfloat16 are their 16 bits. Outputs overlap neither each other nor inputs nor the workspace. No
- * state is kept: any number of threads may call, each with a workspace of its own.
+ * state is kept: any number of threads may call, each with a workspace of its own.{subnormals}
  */
 #ifndef {guard}
 #define {guard}

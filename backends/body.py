@@ -1,4 +1,6 @@
-"""Plans one straight-line graph: units in order, each lowered to steps, every stored value at its place."""
+"""Plans one straight-line graph: units in order, each lowered to steps, every stored value at its
+place.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 
 class Body:
-    """Plans one straight-line graph. `env` places the leaves that only this body knows (a region's parameters).
+    """Plans one straight-line graph. `env` places the leaves that only this body knows (a region's
+    parameters).
 
     depth: how many Repeats enclose its steps.
     """
@@ -51,7 +54,9 @@ class Body:
         self.steps: list[Step] = []
         self.part = Partition((), frozenset())
 
-    def run(self, results: Sequence[Expr], targets: Sequence[Ref], last: Iterable[Expr] = ()) -> tuple[Step, ...]:
+    def run(
+        self, results: Sequence[Expr], targets: Sequence[Ref], last: Iterable[Expr] = ()
+    ) -> tuple[Step, ...]:
         """Steps after which result i (already expanded) lies at target i."""
         self.part = partition(results, last)
         self.gets = self._gets(results)
@@ -120,7 +125,9 @@ class Body:
         built = self.nest(nest, group.roots, group.roots[-1])
         self.p.groups.append(program.Group(built.kernel.name, group.members, group.reason))
 
-    def nest(self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()) -> Built:
+    def nest(
+        self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
+    ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
         built = build(nest, self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
@@ -135,7 +142,7 @@ class Body:
         nest = Nest(shape, (), (), (root,), lambda n: self.stored(n) and id(n) not in inside)
         self.nest(nest._replace(**options), [home], home)
 
-    # ---------------------------------------------------------------------------------- opaque nodes
+    # --------------------------------------------------------------------------------- opaque nodes
 
     def _opaque(self, unit: Opaque) -> None:
         node = unit.node
@@ -152,12 +159,16 @@ class Body:
             args = [self.whole(x) for x in node.inputs] + [self.home(node)]
             self.steps.append(Launch(special.kernel, tuple(args), special.dims, special.work, node))
         else:
-            raise InternalError(f"{node.op.name} has neither a kernel nor an expansion", site=node.site)
+            raise InternalError(
+                f"{node.op.name} has neither a kernel nor an expansion", site=node.site
+            )
 
     def _host(self, node: Expr) -> None:
         args = tuple(self.whole(x) for x in node.inputs)
         types = tuple(x.array_type for x in node.inputs)
-        self.steps.append(Host(node, args, types, (self.home(node),), (node.array_type,), host_reason(node)))
+        self.steps.append(
+            Host(node, args, types, (self.home(node),), (node.array_type,), host_reason(node))
+        )
         self.p.groups.append(program.Group(f"host call {node.op.name}", (node,), host_reason(node)))
 
     def _concatenate(self, node: Expr) -> None:
@@ -185,7 +196,14 @@ class Body:
         op = node.op
         assert isinstance(op, Cumulative)
         strides = row_strides(node.array_type.shape)
-        self.write(node.inputs[0], Strided(0, strides), node, reduced=(op.axis,), cumulative=op.kind, name="cumulative")
+        self.write(
+            node.inputs[0],
+            Strided(0, strides),
+            node,
+            reduced=(op.axis,),
+            cumulative=op.kind,
+            name="cumulative",
+        )
 
     def _assert(self, node: Expr) -> None:
         op = node.op
@@ -216,26 +234,56 @@ class Body:
             *(s if isinstance(s, int) else None for s in (m, n, k)),
         )
         kernel = contraction(spec, self.p.target)
-        args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [self._advance(self.home(node), c, outer)]
+        args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
+            self._advance(self.home(node), c, outer)
+        ]
         if workspace_elements(spec, self.p.target):
-            args.append(self.p.temp(Array(dtype(spec.accumulate), (workspace_elements(spec, self.p.target),))))
+            args.append(
+                self.p.temp(
+                    Array(dtype(spec.accumulate), (workspace_elements(spec, self.p.target),))
+                )
+            )
         batch = product(shape[j] for j in inner)
         last = inner[-1] if inner else None
         a_batch, b_batch, c_batch = (s.strides[last] if last is not None else 0 for s in (a, b, c))
-        sizes = (batch, m, n, k, a_batch, a.strides[-2], a.strides[-1], b_batch, b.strides[-2], b.strides[-1], c_batch, c.strides[-2])
+        sizes = (
+            batch,
+            m,
+            n,
+            k,
+            a_batch,
+            a.strides[-2],
+            a.strides[-1],
+            b_batch,
+            b.strides[-2],
+            b.strides[-1],
+            c_batch,
+            c.strides[-2],
+        )
         work = product(shape) * k
         step: Step = Launch(kernel, tuple(args), sizes, work, node)
         for axis in reversed(outer):
             step = Repeat(shape[axis], (step,), False, node)
         self.steps.append(step)
-        self.p.groups.append(program.Group(kernel.name, (node,), "a product has a kernel of its own"))
+        self.p.groups.append(
+            program.Group(kernel.name, (node,), "a product has a kernel of its own")
+        )
 
     def _advance(self, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
         """`ref` moved to where a strided view starts, stepping along the outer batch axes."""
-        strides = (*ref.strides, *[0] * (self.depth - len(ref.strides)), *(address.strides[j] for j in outer))
-        return Ref(ref.slot, ref.offset + address.offset, strides if outer or ref.strides else (), ref.first)
+        strides = (
+            *ref.strides,
+            *[0] * (self.depth - len(ref.strides)),
+            *(address.strides[j] for j in outer),
+        )
+        return Ref(
+            ref.slot,
+            ref.offset + address.offset,
+            strides if outer or ref.strides else (),
+            ref.first,
+        )
 
-    # ---------------------------------------------------------------------------------- control flow
+    # --------------------------------------------------------------------------------- control flow
 
     def _scan(self, node: Expr) -> None:
         op = node.op
@@ -256,7 +304,9 @@ class Body:
             out = wanted.get(op.states + i)
             targets.append(None if out is None else self._row(self.home(out), out.array_type, 0))
         env += captures
-        self.steps.append(Repeat(op.n_steps, self._region(op.region, env, targets, after), op.reverse, node))
+        self.steps.append(
+            Repeat(op.n_steps, self._region(op.region, env, targets, after), op.reverse, node)
+        )
 
     def _row(self, ref: Ref, stacked: Array, shift: int, first: Ref | None = None) -> Ref:
         """Row number (iteration + shift) of a stacked array, as seen inside the new loop."""
@@ -264,11 +314,15 @@ class Body:
         strides = (*ref.strides, *[0] * (self.depth - len(ref.strides)), row)
         return Ref(ref.slot, ref.offset + shift * row, strides, first)
 
-    def _state(self, op: Scan, wanted: dict[int, Expr], i: int, init: Ref, type: Array) -> tuple[Ref, Ref, Ref | None]:
-        """Where a step reads state i, where it writes the new one, and what to copy it to after the step.
+    def _state(
+        self, op: Scan, wanted: dict[int, Expr], i: int, init: Ref, type: Array
+    ) -> tuple[Ref, Ref, Ref | None]:
+        """Where a step reads state i, where it writes the new one, and what to copy it to after the
+        step.
 
-        A stacked state is read from the row the step before wrote (the initial value at first); a state that is only
-        carried, or whose final value is wanted, has one buffer that each step reads and that takes over the new value.
+        A stacked state is read from the row the step before wrote (the initial value at first); a
+        state that is only carried, or whose final value is wanted, has one buffer that each step
+        reads and that takes over the new value.
         """
         stacked, final = wanted.get(i), wanted.get(op.states + op.outputs + i)
         if stacked is not None and final is None:
@@ -277,7 +331,11 @@ class Body:
             return back, self._row(home, stacked.array_type, 0), None
         carry = self.home(final) if final is not None else self.p.temp(type)
         self.copy(carry, init, type)
-        target = self._row(self.home(stacked), stacked.array_type, 0) if stacked is not None else self.p.temp(type)
+        target = (
+            self._row(self.home(stacked), stacked.array_type, 0)
+            if stacked is not None
+            else self.p.temp(type)
+        )
         return carry, target, carry
 
     def _cond(self, node: Expr) -> None:
@@ -297,14 +355,18 @@ class Body:
         after: Sequence[tuple[Ref, Ref, Array]],
         nested: int = 1,
     ) -> tuple[Step, ...]:
-        """The steps of a region whose parameters lie at `env`; results without a target are not computed."""
+        """The steps of a region whose parameters lie at `env`; results without a target are not
+        computed.
+        """
         wanted = [(r, t) for r, t in zip(region.results, targets) if t is not None]
         results = expand([r for r, _ in wanted])
         params = {id(x): env[x.op.index] for x in toposort(results) if isinstance(x.op, Param)}  # type: ignore[attr-defined]
         self.p.kept_alive += results
         body = Body(self.p, params, self.depth + nested)
         steps = body.run(results, [t for _, t in wanted])
-        return steps + tuple(Copy(to, source, type.size, str(type.dtype)) for to, source, type in after)
+        return steps + tuple(
+            Copy(to, source, type.size, str(type.dtype)) for to, source, type in after
+        )
 
 
 HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
@@ -326,7 +388,9 @@ def contraction(spec: ContractionSpec, target: Target) -> Kernel:
 
 
 def _root(node: Expr, group: Group) -> Root:
-    """How a member is stored: over the whole space, or over the kept axes (with or without 1s for the reduced ones)."""
+    """How a member is stored: over the whole space, or over the kept axes (with or without 1s for
+    the reduced ones).
+    """
     rank = len(group.space)
     shape = node.array_type.shape
     strides = row_strides(shape)
@@ -335,22 +399,38 @@ def _root(node: Expr, group: Group) -> Root:
     kept = tuple(a for a in range(rank) if a not in group.reduced)
     if len(shape) == rank:
         map: Map = tuple(Axis(0, unit(rank, a) if a in kept else (0,) * rank) for a in range(rank))
-        return Root(node, map, Strided(0, tuple(strides[a] if a in kept else 0 for a in range(rank))), inner=False)
+        return Root(
+            node,
+            map,
+            Strided(0, tuple(strides[a] if a in kept else 0 for a in range(rank))),
+            inner=False,
+        )
     at = dict(zip(kept, strides))
-    return Root(node, project(rank, kept), Strided(0, tuple(at.get(a, 0) for a in range(rank))), inner=False)
+    return Root(
+        node, project(rank, kept), Strided(0, tuple(at.get(a, 0) for a in range(rank))), inner=False
+    )
 
 
-def _batches(batch: Sequence[SizeLike], addresses: Sequence[Strided]) -> tuple[list[int], list[int]]:
-    """Batch axes that need a loop around the kernel, and the trailing ones that merge into its own batch loop."""
+def _batches(
+    batch: Sequence[SizeLike], addresses: Sequence[Strided]
+) -> tuple[list[int], list[int]]:
+    """Batch axes that need a loop around the kernel, and the trailing ones that merge into its own
+    batch loop.
+    """
     inner: list[int] = []
     for axis in reversed(range(len(batch))):
-        if inner and not all(known_equal(s.strides[axis], s.strides[inner[0]] * batch[inner[0]]) is True for s in addresses):
+        if inner and not all(
+            known_equal(s.strides[axis], s.strides[inner[0]] * batch[inner[0]]) is True
+            for s in addresses
+        ):
             break
         inner.insert(0, axis)
     return list(range(len(batch) - len(inner))), inner
 
 
-def _unit_axis(strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str) -> str | None:
+def _unit_axis(
+    strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str
+) -> str | None:
     """The axis of an operand along which elements are neighbours; of several, one longer than 1."""
     unit = [axis for axis in (preferred, *strides) if strides[axis] == 1]
     return next((axis for axis in unit if sizes[axis] != 1), unit[0] if unit else None)

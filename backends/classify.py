@@ -7,16 +7,20 @@ from collections.abc import Callable
 from symgraph.arraytype import Array
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
+from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.loop import Scan
 from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Reshape, Slice, Transpose
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+from symgraph.ops.tuple import Get
 
 from .affine import View, identity, resolve
 
 Stored = Callable[[Expr], bool]
 LEAVES = (Input, Param, SharedOp, Constant)
 MOVES = (Reshape, Transpose, BroadcastTo, Slice)
+CONTROL = (Scan, Cond, Get)
 PULLING = (Concatenate, Place, Cumulative)  # opaque, but their operands are read by a loop nest
 
 
@@ -39,9 +43,9 @@ def kind(node: Expr) -> str:
 
 
 def host_reason(node: Expr) -> str:
-    """Why a node has no native form ("" if it has one)."""
+    """Why a node has no native form ("" if it has one; what loops and branches hold is asked itself)."""
     op = node.op
-    if isinstance(op, LEAVES):
+    if isinstance(op, (*LEAVES, *CONTROL)):
         return ""
     types = [x.type for x in (node, *node.inputs) if isinstance(x.type, Array)]
     if any(t.dtype.kind == "c" for t in types):

@@ -19,11 +19,25 @@ from symgraph.ops.tuple import Get
 from .classify import host_reason
 from .lower.special import SPECIAL
 
-NATIVE = (Reduce, ArgReduce, Cumulative, MatMul, Scan, Cond, Concatenate, Place, Get, Assert, *SPECIAL)
+NATIVE = (
+    Reduce,
+    ArgReduce,
+    Cumulative,
+    MatMul,
+    Scan,
+    Cond,
+    Concatenate,
+    Place,
+    Get,
+    Assert,
+    *SPECIAL,
+)
 
 
 def expand(results: Sequence[Expr]) -> list[Expr]:
-    """The graph in ops that have kernels: everything else is replaced by its own expansion, to the end."""
+    """The graph in ops that have kernels: everything else is replaced by its own expansion, to the
+    end.
+    """
     done: dict[int, Expr] = {}
     keep: list[Expr] = []  # the ids in `done` stay valid while their nodes live
     stack = list(results)
@@ -71,10 +85,18 @@ def refuse_host_calls(results: Sequence[Expr]) -> None:
             stack.extend(list(r.results) for r in regions(node))
     if found:
         names = ", ".join(sorted({f"{n.op.name} ({host_reason(n)})" for n in found}))
-        raise HostCallError(f"host calls are forbidden, but these have no native form: {names}", site=found[0].site)
+        raise HostCallError(
+            f"host calls are forbidden, but these have no native form: {names}", site=found[0].site
+        )
 
 
 def regions(node: Expr) -> list[Any]:
     """The regions an op holds."""
     op = node.op
-    return [op.region] if isinstance(op, Scan) else [op.then, op.orelse] if isinstance(op, Cond) else []
+    return (
+        [op.region]
+        if isinstance(op, Scan)
+        else [op.then, op.orelse]
+        if isinstance(op, Cond)
+        else []
+    )

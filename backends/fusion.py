@@ -1,9 +1,11 @@
-"""Cut the graph into kernels: which nodes share one loop nest, and why each group ended where it did.
+"""Cut the graph into kernels: which nodes share one loop nest, and why each group ended where it
+did.
 
-A group computes over one space (a shape) and may reduce it over one set of axes. Its members are inner (they live on
-the whole space) or outer (they live on the kept axes: the reductions and what follows them). A member reads another
-member only at its own index; every other computed value it reads comes from memory. Movement, counters and cheap
-scalars belong to no group: whoever reads them computes them at the index it needs.
+A group computes over one space (a shape) and may reduce it over one set of axes. Its members are
+inner (they live on the whole space) or outer (they live on the kept axes: the reductions and what
+follows them). A member reads another member only at its own index; every other computed value it
+reads comes from memory. Movement, counters and cheap scalars belong to no group: whoever reads them
+computes them at the index it needs.
 """
 
 from __future__ import annotations
@@ -51,11 +53,13 @@ class Partition(NamedTuple):
     stored: frozenset[int]
 
 
-# ------------------------------------------------------------------------------------------------- the partition
+# ------------------------------------------------------------------------------------ the partition
 
 
 class _Growing:
-    """A group while it grows. ancestors: bits of the groups and opaque nodes that must run before it."""
+    """A group while it grows. ancestors: bits of the groups and opaque nodes that must run before
+    it.
+    """
 
     __slots__ = ("bit", "space", "reduced", "members", "weight", "ancestors", "reason")
 
@@ -78,11 +82,15 @@ class _Growing:
     @property
     def outer_shapes(self) -> tuple[Shape, Shape]:
         """The shapes of outer members: the kept axes, and the same with the reduced axes kept as 1."""
-        return tuple(self.space[a] for a in self.kept), tuple(1 if a in self.reduced else s for a, s in enumerate(self.space))
+        return tuple(self.space[a] for a in self.kept), tuple(
+            1 if a in self.reduced else s for a, s in enumerate(self.space)
+        )
 
 
 def partition(results: Sequence[Expr], last: Iterable[Expr] = ()) -> Partition:
-    """Group the graph of `results`. Units that only serve `last` (results as well) are ordered after all others."""
+    """Group the graph of `results`. Units that only serve `last` (results as well) are ordered
+    after all others.
+    """
     return _Partitioner(results, last).run()
 
 
@@ -93,12 +101,16 @@ class _Partitioner:
         self.nodes = toposort(self.results)
         self.kinds = {id(n): kind(n) for n in self.nodes}
         self.uses = self._count_uses()
-        self.stored: set[int] = {id(n) for n in self.nodes if self.kinds[id(n)] in ("leaf", "opaque", "pull")}
+        self.stored: set[int] = {
+            id(n) for n in self.nodes if self.kinds[id(n)] in ("leaf", "opaque", "pull")
+        }
         self.forced: set[int] = {id(r) for r in self.results}
         self.inline: set[int] = set()
         self.group_of: dict[int, _Growing] = {}
         self.groups: dict[int, _Growing] = {}  # by bit
-        self.before: dict[int, int] = {}  # ancestors of what a stored node's producer needs, itself included
+        self.before: dict[
+            int, int
+        ] = {}  # ancestors of what a stored node's producer needs, itself included
         self.bits = 0
         self.reads: dict[int, list[View]] = {}
         self.first_reader: dict[tuple[int, Shape], Expr] = {}
@@ -133,7 +145,9 @@ class _Partitioner:
         return id(node) in self.stored or id(node) in self.forced
 
     def _force(self) -> None:
-        """Nodes that have to be in memory: whole operands, strided operands' bases, arrays seen through a flat reshape."""
+        """Nodes that have to be in memory: whole operands, strided operands' bases, arrays seen
+        through a flat reshape.
+        """
         changed = True
         while changed:
             before = len(self.forced)
@@ -145,7 +159,9 @@ class _Partitioner:
                     self._force_flat(resolve_inside(node, self._is_stored))
                 elif k != "leaf":
                     for x in node.inputs:
-                        self._force_flat(resolve(x, identity(len(x.array_type.shape)), self._is_stored))
+                        self._force_flat(
+                            resolve(x, identity(len(x.array_type.shape)), self._is_stored)
+                        )
             changed = len(self.forced) != before
 
     def _force_flat(self, view: View) -> None:
@@ -167,17 +183,28 @@ class _Partitioner:
             k = self.kinds[id(node)]
             if k == "compute" and id(node) not in self.forced and node.array_type.size == 1:
                 total = weight(node) + sum(cost.get(id(x), 0) for x in node.inputs)
-                simple = all(cost.get(id(x), LIMIT) < LIMIT or self.kinds[id(x)] != "compute" for x in node.inputs)
+                simple = all(
+                    cost.get(id(x), LIMIT) < LIMIT or self.kinds[id(x)] != "compute"
+                    for x in node.inputs
+                )
                 if total <= SCALAR_LIMIT and simple:
                     self.inline.add(id(node))
                     cost[id(node)] = total
                     continue
-            cost[id(node)] = cost.get(id(node.inputs[0]), 0) if k == "move" and node.inputs else 0 if k != "compute" else LIMIT
+            cost[id(node)] = (
+                cost.get(id(node.inputs[0]), 0)
+                if k == "move" and node.inputs
+                else 0
+                if k != "compute"
+                else LIMIT
+            )
 
     # -------------------------------------------------------------- reads
 
     def _views(self, node: Expr) -> list[View]:
-        """What a node reads from memory or from other members, looking through movement and inlined scalars."""
+        """What a node reads from memory or from other members, looking through movement and inlined
+        scalars.
+        """
         stack = self._operand_views(node)
         found: list[View] = []
         while stack:
@@ -199,7 +226,10 @@ class _Partitioner:
     def _through(self, view: View) -> list[View]:
         """The operands of an elementwise node that is read at a view."""
         shape = view.base.array_type.shape
-        return [resolve(x, broadcast(x.array_type.shape, shape, view.map), self._is_stored) for x in view.base.inputs]
+        return [
+            resolve(x, broadcast(x.array_type.shape, shape, view.map), self._is_stored)
+            for x in view.base.inputs
+        ]
 
     # -------------------------------------------------------------- placing nodes
 
@@ -207,7 +237,10 @@ class _Partitioner:
         needs = 0
         operands = self._views(node) if self.kinds[id(node)] == "pull" else []
         if self.kinds[id(node)] == "opaque":
-            bases = [operand_base(node, x, self._is_stored) if isinstance(x.type, Array) else x for x in node.inputs]
+            bases = [
+                operand_base(node, x, self._is_stored) if isinstance(x.type, Array) else x
+                for x in node.inputs
+            ]
         else:
             bases = [v.base for v in operands]
             self.reads[id(node)] = operands
@@ -266,8 +299,12 @@ class _Partitioner:
                 found.append(group)
         return found
 
-    def _try_join(self, home: _Growing, group: _Growing, node: Expr, views: list[View]) -> _Growing | None:
-        """Merge `home` (which will hold node) with a group that node reads; None, with the reason kept, where that is wrong."""
+    def _try_join(
+        self, home: _Growing, group: _Growing, node: Expr, views: list[View]
+    ) -> _Growing | None:
+        """Merge `home` (which will hold node) with a group that node reads; None, with the reason
+        kept, where that is wrong.
+        """
         if home is group or self.groups.get(group.bit) is not group:  # merged already
             return home
         merged = _common(home, group)
@@ -294,18 +331,29 @@ class _Partitioner:
         """Whether a member is read at the index at which it is computed."""
         if view.is_flat:
             return False
-        reader = node.inputs[0].array_type.shape if self.kinds[id(node)] == "reduce" else node.array_type.shape
-        reader_axes, base_axes = _axes_in(reader, space, reduced), _axes_in(view.shape, space, reduced)
+        reader = (
+            node.inputs[0].array_type.shape
+            if self.kinds[id(node)] == "reduce"
+            else node.array_type.shape
+        )
+        reader_axes, base_axes = (
+            _axes_in(reader, space, reduced),
+            _axes_in(view.shape, space, reduced),
+        )
         base_inner = view.shape == space and self.kinds[id(view.base)] != "reduce"
         if reader_axes is None or base_axes is None or (base_inner and reader != space):
             return False
         for size, place, axis in zip(view.shape, base_axes, view.map):
-            moving = {reader_axes[j]: c for j, c in enumerate(axis.coefs) if c != 0 and reader[j] != 1}
+            moving = {
+                reader_axes[j]: c for j, c in enumerate(axis.coefs) if c != 0 and reader[j] != 1
+            }
             if axis.offset != 0 or moving != ({} if size == 1 else {place: 1}):
                 return False
         return True
 
-    def _merge(self, home: _Growing, group: _Growing, space: Shape, reduced: tuple[int, ...]) -> _Growing:
+    def _merge(
+        self, home: _Growing, group: _Growing, space: Shape, reduced: tuple[int, ...]
+    ) -> _Growing:
         """One group of two; `home` lives on if it has members already."""
         old, new = (group, home) if home.members else (home, group)
         new.space, new.reduced = space, reduced
@@ -355,7 +403,9 @@ class _Partitioner:
         return roots
 
     def _absorb(self, groups: list[_Growing], roots: set[int]) -> None:
-        """A small group whose one root is read once, through movement that repeats nothing, is computed by its reader."""
+        """A small group whose one root is read once, through movement that repeats nothing, is
+        computed by its reader.
+        """
         readers: dict[int, list[tuple[Expr, View]]] = {}
         for node in self.nodes:
             for view in self.reads.get(id(node), ()):
@@ -382,7 +432,9 @@ class _Partitioner:
 
     def _order(self, groups: list[_Growing], roots: set[int]) -> Partition:
         position = {id(n): i for i, n in enumerate(self.nodes)}
-        stored = {id(n) for n in self.nodes if id(n) in self.stored} | {id(m) for g in groups for m in g.members if id(m) in roots}
+        stored = {id(n) for n in self.nodes if id(n) in self.stored} | {
+            id(m) for g in groups for m in g.members if id(m) in roots
+        }
         units: list[Unit] = []
         keys: list[tuple[bool, int]] = []
         owner: dict[int, int] = {}
@@ -393,15 +445,27 @@ class _Partitioner:
                 owner[id(m)] = len(units)
             late = all(id(m) in self.last for m in mine)
             keys.append((late, position[id(g.members[-1])]))
-            units.append(Group(g.space, g.reduced, tuple(g.members), mine, g.reason or "its readers are outside"))
+            units.append(
+                Group(
+                    g.space,
+                    g.reduced,
+                    tuple(g.members),
+                    mine,
+                    g.reason or "its readers are outside",
+                )
+            )
         for n in self.nodes:
             if self.kinds[id(n)] in ("opaque", "pull"):
                 owner[id(n)] = len(units)
                 keys.append((False, position[id(n)]))
                 units.append(Opaque(n))
-        return Partition(tuple(units[i] for i in self._schedule(units, keys, owner)), frozenset(stored))
+        return Partition(
+            tuple(units[i] for i in self._schedule(units, keys, owner)), frozenset(stored)
+        )
 
-    def _schedule(self, units: list[Unit], keys: list[tuple[bool, int]], owner: dict[int, int]) -> list[int]:
+    def _schedule(
+        self, units: list[Unit], keys: list[tuple[bool, int]], owner: dict[int, int]
+    ) -> list[int]:
         """Kahn's algorithm, in graph order where there is a choice."""
         needs: list[set[int]] = [self._unit_needs(u, owner) - {i} for i, u in enumerate(units)]
         users: list[list[int]] = [[] for _ in units]
@@ -466,6 +530,8 @@ def _axes(node: Expr) -> tuple[int, ...]:
 
 
 def _injective(view: View) -> bool:
-    """Every element of the base is read at most once: each loop axis that matters moves along its own source axis."""
+    """Every element of the base is read at most once: each loop axis that matters moves along its
+    own source axis.
+    """
     used = [any(c != 0 for c in column) for column in zip(*(axis.coefs for axis in view.map))]
     return not view.is_flat and all(used)

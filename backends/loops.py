@@ -1,9 +1,10 @@
 """The loop IR on one screen: typed loop nests over flat buffers, and the builder that makes them.
 
-A kernel is a tree of statements. Values are in A-normal form: every `Let` names one operation on atoms (`Var` or
-`Const`), so printing, checking, interpreting and emitting are one case per statement and nothing is recomputed by
-accident. Types are `Ty(dtype, lanes)`: `lanes == 1` is a scalar, more is a vector; dtypes are the language's own
-names (signedness is part of the type) plus "index", an integer of the target's pointer width.
+A kernel is a tree of statements. Values are in A-normal form: every `Let` names one operation on
+atoms (`Var` or `Const`), so printing, checking, interpreting and emitting are one case per
+statement and nothing is recomputed by accident. Types are `Ty(dtype, lanes)`: `lanes == 1` is a
+scalar, more is a vector; dtypes are the language's own names (signedness is part of the type) plus
+"index", an integer of the target's pointer width.
 
     kernel   = Kernel(name, buffers, dims, body, faults)       -> i32: 0, or 1 + the index of the fault that stopped it
     stmt     = Let | Load | Store | For | If | While | Alloc | Fault | Poll
@@ -56,7 +57,8 @@ Value = Union[Var, Const]
 
 
 class Buffer:
-    """A flat array argument of a kernel, or a small stack array (`Alloc`). Offsets count elements, not bytes.
+    """A flat array argument of a kernel, or a small stack array (`Alloc`). Offsets count elements,
+    not bytes.
 
     access: "r" read only, "w" written before it is read, "rw" both.
     """
@@ -73,7 +75,9 @@ class Buffer:
 
 
 class Let(NamedTuple):
-    """var = op(*args). `attr` is the function's name for `call`, the lane for `extract`/`insert`, else None."""
+    """var = op(*args). `attr` is the function's name for `call`, the lane for `extract`/`insert`,
+    else None.
+    """
 
     var: Var
     op: str
@@ -84,9 +88,9 @@ class Let(NamedTuple):
 class Load(NamedTuple):
     """var = buffer[offset].
 
-    A vector var with a scalar offset reads `lanes` consecutive elements; with a vector offset it gathers. `mask`
-    (bool, same lanes) leaves masked-off elements untouched in memory and zero in the register. A bool in memory is
-    one byte, 0 or 1.
+    A vector var with a scalar offset reads `lanes` consecutive elements; with a vector offset it
+    gathers. `mask` (bool, same lanes) leaves masked-off elements untouched in memory and zero in
+    the register. A bool in memory is one byte, 0 or 1.
     """
 
     var: Var
@@ -105,7 +109,9 @@ class Store(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """A value carried around a loop: `var` inside the body, `init` before it, `next` at the end of the body, `result` after it."""
+    """A value carried around a loop: `var` inside the body, `init` before it, `next` at the end of
+    the body, `result` after it.
+    """
 
     var: Var
     init: Value
@@ -114,10 +120,11 @@ class Carry(NamedTuple):
 
 
 class For(NamedTuple):
-    """for var in range(start, stop, step): a counted loop; runs zero times if stop <= start; step is positive.
+    """for var in range(start, stop, step): a counted loop; runs zero times if stop <= start; step
+    is positive.
 
-    `kind`: "serial", "parallel" (iterations are independent, may be vectorized or split), "reduce" (iterations only
-    combine through carries whose `next` is an associative update).
+    `kind`: "serial", "parallel" (iterations are independent, may be vectorized or split), "reduce"
+    (iterations only combine through carries whose `next` is an associative update).
     """
 
     var: Var
@@ -162,7 +169,9 @@ class Alloc(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """if cond: payload -> context, return 1 + index of this fault in the kernel's `faults`. `cond` is a scalar bool."""
+    """if cond: payload -> context, return 1 + index of this fault in the kernel's `faults`. `cond`
+    is a scalar bool.
+    """
 
     cond: Value
     fault: int
@@ -170,8 +179,9 @@ class Fault(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """Charge `cost` (index: about one per element-operation) to the context; when the budget is used up, ask the
-    host whether to go on (signals); a refusal returns INTERRUPTED."""
+    """Charge `cost` (index: about one per element-operation) to the context; when the budget is
+    used up, ask the host whether to go on (signals); a refusal returns INTERRUPTED.
+    """
 
     cost: Value
 
@@ -194,10 +204,12 @@ class Kernel(NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-# What each `Let` op takes and gives. T any numeric type, F float, I integer, B bool; all args of the same lanes.
+# What each `Let` op takes and gives. T any numeric type, F float, I integer, B bool; all args of
+# the same lanes.
 #   arithmetic  add sub mul (wrap for ints) · div rem (F: IEEE, C fmod; I: truncating, the divisor must be neither 0
-#               nor make it overflow) · neg abs · fma (F: one rounding where the target has it, see legalize)
-#               sqrt floor ceil trunc roundeven (F) · copysign (F) · min max (NaN wins, as numpy.minimum)
+#               nor make it overflow) · neg abs · fma (F: one rounding where the target has it, see
+#               legalize) sqrt floor ceil trunc roundeven (F) · copysign (F) · min max (NaN wins, as
+#               numpy.minimum)
 #   bits        and or xor (I, B) · not (I, B) · shl shr (I: count in [0, bits); shr is arithmetic if signed)
 #               popcount clz ctz (I)
 #   compare     eq ne lt le gt ge -> B (F: IEEE: only ne is true of NaN)
@@ -205,8 +217,9 @@ class Kernel(NamedTuple):
 #   convert     cast (numeric, C rules; F->I truncates and saturates, NaN -> 0; B->T gives 0/1; T->B is != 0)
 #               fastcast (F->I truncates; the value must fit) · bitcast (same bits)
 #   lanes       splat (scalar -> vector) · iota (-> index vector 0..lanes-1; no args) · extract (attr = lane) ·
-#               insert(vector, scalar) (attr = lane) · reverse · ziplo ziphi
-#               (a0 b0 a1 b1 ... of the lower, upper halves of two vectors) · hsum hprod hmin hmax hand hor (vector -> scalar)
+#               insert(vector, scalar) (attr = lane) · reverse · ziplo ziphi (a0 b0 a1 b1 ... of the
+#               lower, upper halves of two vectors) · hsum hprod hmin hmax hand hor (vector ->
+#               scalar)
 #   call        call: attr names a function of backends.vmath; legalize expands it
 ARITY: dict[str, int] = (
     dict.fromkeys(
@@ -241,7 +254,9 @@ class Block:
         return Var(f"{hint}{self._names[0]}", type)
 
     def let(self, op: str, *args: Value, type: Ty | None = None, attr: Any = None) -> Var:
-        """Append one operation. The type follows from the args, except for casts, splat, extract, call, iota."""
+        """Append one operation. The type follows from the args, except for casts, splat, extract,
+        call, iota.
+        """
         if type is None:
             first = args[1].type if op == "select" else args[0].type
             type = Ty("bool", first.lanes) if op in COMPARE else first
@@ -289,14 +304,25 @@ class Block:
         self.stmts.append(Poll(cost))
 
     @contextmanager
-    def loop(self, start: Any, stop: Value, step: Any = 1, kind: str = "serial", carries: Sequence[Value] = (), hint: str = "i"):
-        """`with b.loop(0, n, carries=[zero]) as body:` builds in `body`; `body.var` is the index, `body.carried` the
-        carried values; give their next values with `body.next(...)`; after the block `body.results` holds the results.
+    def loop(
+        self,
+        start: Any,
+        stop: Value,
+        step: Any = 1,
+        kind: str = "serial",
+        carries: Sequence[Value] = (),
+        hint: str = "i",
+    ):
+        """`with b.loop(0, n, carries=[zero]) as body:` builds in `body`; `body.var` is the index,
+        `body.carried` the carried values; give their next values with `body.next(...)`; after the
+        block `body.results` holds the results.
         """
         body = LoopBlock(self, Ty(INDEX), carries, hint)
         yield body
         if len(body._next) != len(carries):
-            raise ValueError(f"loop carries {len(carries)} values but next() was given {len(body._next)}")
+            raise ValueError(
+                f"loop carries {len(carries)} values but next() was given {len(body._next)}"
+            )
         body.results = [self.fresh(c.type, "r") for c in carries]
         self.stmts.append(
             For(
@@ -319,8 +345,15 @@ class Block:
         triples = zip(body.carried, carries, body._next, body.results)
         self.stmts.append(While(tuple(body.stmts), body.cond, tuple(Carry(*c) for c in triples)))
 
-    def branch(self, cond: Value, then: Callable[[Block], Sequence[Value]], orelse: Callable[[Block], Sequence[Value]] | None = None) -> list[Var]:
-        """If with results: both callables build in the Block they get and return the same number of values."""
+    def branch(
+        self,
+        cond: Value,
+        then: Callable[[Block], Sequence[Value]],
+        orelse: Callable[[Block], Sequence[Value]] | None = None,
+    ) -> list[Var]:
+        """If with results: both callables build in the Block they get and return the same number of
+        values.
+        """
         arms = [Block(self._names), Block(self._names)]
         values = [list(then(arms[0]) or ()), list(orelse(arms[1]) or ()) if orelse else []]
         results = [self.fresh(a.type, "r") for a in values[0]]

@@ -1,7 +1,7 @@
 """Where temporaries live in the arena: slots coloured by lifetime; and what steps read and write.
 
-Two temporaries share memory only if their lifetimes do not meet and one provably fits into the other's place. What a
-loop's body touches lives as long as the whole loop.
+Two temporaries share memory only if their lifetimes do not meet and one provably fits into the
+other's place. What a loop's body touches lives as long as the whole loop.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def sizes_in(steps: Sequence[Step], slots: Sequence[Slot]) -> Iterator[SizeLike]
             yield slot.offset
 
 
-def assign(steps: tuple[Step, ...], slots: Sequence[Slot], align: int) -> tuple[tuple[Slot, ...], SizeLike]:
+def assign(
+    steps: tuple[Step, ...], slots: Sequence[Slot], align: int
+) -> tuple[tuple[Slot, ...], SizeLike]:
     """Slots with arena offsets for the temporaries, and the arena's bytes."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -87,7 +89,11 @@ def assign(steps: tuple[Step, ...], slots: Sequence[Slot], align: int) -> tuple[
         heirs = inherited(step, slots, starting.get(i, ()), ending.get(i, ()))
         for slot in starting.get(i, ()):
             heir = heirs.get(slot)
-            taken[slot] = taken.pop(heir) if heir is not None else places.take(slots[slot].type.size * slots[slot].type.dtype.bytes)
+            taken[slot] = (
+                taken.pop(heir)
+                if heir is not None
+                else places.take(slots[slot].type.size * slots[slot].type.dtype.bytes)
+            )
             result[slot] = slots[slot]._replace(offset=taken[slot][0])
         for slot in ending.get(i, ()):
             if slot in taken:
@@ -95,9 +101,12 @@ def assign(steps: tuple[Step, ...], slots: Sequence[Slot], align: int) -> tuple[
     return tuple(result), places.total
 
 
-def inherited(step: Step, slots: Sequence[Slot], starting: Sequence[int], ending: Sequence[int]) -> dict[int, int]:
-    """Which temporary that a kernel makes may take the very place of one that dies there: it reads each element of the
-    old one only just before it writes the same element of the new one."""
+def inherited(
+    step: Step, slots: Sequence[Slot], starting: Sequence[int], ending: Sequence[int]
+) -> dict[int, int]:
+    """Which temporary that a kernel makes may take the very place of one that dies there: it reads
+    each element of the old one only just before it writes the same element of the new one.
+    """
     heirs: dict[int, int] = {}
     if not isinstance(step, Launch):
         return heirs
@@ -106,7 +115,13 @@ def inherited(step: Step, slots: Sequence[Slot], starting: Sequence[int], ending
         for old in ending:
             a, b = slots[new].type, slots[old].type
             fits = a.size == b.size and a.dtype.bytes == b.dtype.bytes
-            if new in made and old not in made and old not in heirs.values() and fits and same_index(step, new, old):
+            if (
+                new in made
+                and old not in made
+                and old not in heirs.values()
+                and fits
+                and same_index(step, new, old)
+            ):
                 heirs[new] = old
                 break
     return heirs
@@ -125,7 +140,9 @@ class _Places:
     def take(self, bytes: SizeLike) -> tuple[SizeLike, SizeLike]:
         if self.free.get(bytes):
             return self.free[bytes].pop(), bytes
-        fitting = [s for s in list(self.free)[: self.LOOK] if self.free[s] and known_le(bytes, s) is True]
+        fitting = [
+            s for s in list(self.free)[: self.LOOK] if self.free[s] and known_le(bytes, s) is True
+        ]
         if fitting:
             best = min((s for s in fitting if isinstance(s, int)), default=fitting[0])
             return self.free[best].pop(), best
@@ -137,14 +154,15 @@ class _Places:
         self.free.setdefault(place[1], []).append(place[0])
 
 
-# --------------------------------------------------------------------------------------- updates in place
+# --------------------------------------------------------------------------------- updates in place
 
 
 def may_write_in_place(steps: Sequence[Step], update: int, own: int, updates: set[int]) -> bool:
     """Whether the value in slot `update` may be written over the variable's slot `own` right away.
 
-    The one step that writes it is a loop nest that reads the variable, if at all, at the element it writes; nothing
-    reads the variable later, nothing else reads the update, and no later step can fail or be interrupted.
+    The one step that writes it is a loop nest that reads the variable, if at all, at the element it
+    writes; nothing reads the variable later, nothing else reads the update, and no later step can
+    fail or be interrupted.
     """
     writers = [i for i, s in enumerate(steps) if (update, True) in set(slots_of(s))]
     if len(writers) != 1:
@@ -164,7 +182,12 @@ def may_write_in_place(steps: Sequence[Step], update: int, own: int, updates: se
 
 
 def _cannot_stop(step: Step) -> bool:
-    return isinstance(step, Launch) and not step.faults and step.kernel.name in NESTS and not has_poll(step)
+    return (
+        isinstance(step, Launch)
+        and not step.faults
+        and step.kernel.name in NESTS
+        and not has_poll(step)
+    )
 
 
 NESTS = ("map", "reduce", "fill")
@@ -185,7 +208,9 @@ def has_poll(step: Launch) -> bool:
 
 
 def same_index(step: Launch, update: int, own: int) -> bool:
-    """The kernel, a loop nest, reads slot `own` only with the very offsets it writes slot `update` with."""
+    """The kernel, a loop nest, reads slot `own` only with the very offsets it writes slot `update`
+    with.
+    """
     if step.kernel.name not in NESTS:
         return False
     readers = [b for r, b in zip(step.args, step.kernel.buffers) if r.slot == own]
@@ -196,7 +221,9 @@ def same_index(step: Launch, update: int, own: int) -> bool:
 
 
 def aligned_accesses(step: Launch, read: object, write: object) -> bool:
-    """Every store to `write` uses an offset from which `read` was loaded before in the same block, and no other load exists."""
+    """Every store to `write` uses an offset from which `read` was loaded before in the same block,
+    and no other load exists.
+    """
     stack = [list(step.kernel.body)]
     while stack:
         block = stack.pop()
@@ -228,6 +255,8 @@ def rename_slots(steps: Sequence[Step], rename: Mapping[int, int]) -> tuple[Step
     if not rename:
         return tuple(steps)
     return tuple(
-        s._replace(args=tuple(r._replace(slot=rename.get(r.slot, r.slot)) for r in s.args)) if isinstance(s, Launch) else s
+        s._replace(args=tuple(r._replace(slot=rename.get(r.slot, r.slot)) for r in s.args))
+        if isinstance(s, Launch)
+        else s
         for s in steps
     )

@@ -1,7 +1,8 @@
-"""Make a Program of an expression graph: fuse it, lower each unit, give every stored value a place, order the steps.
+"""Make a Program of an expression graph: fuse it, lower each unit, give every stored value a place,
+order the steps.
 
-`plan` is the only entry. A `Body` (backends.body) plans one straight-line graph, the function's or a region's inside a
-loop or a branch; the `Planner` holds what they share: slots, constants, faults.
+`plan` is the only entry. A `Body` (backends.body) plans one straight-line graph, the function's or
+a region's inside a loop or a branch; the `Planner` holds what they share: slots, constants, faults.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def plan(
 ) -> Program:
     """The Program that computes `outputs` and the new values of shared variables.
 
-    guards: size relations to check at each call. host_calls="forbid" refuses ops without a native form.
-    Raises: HostCallError, naming every such op and its line; MissingInputError for inputs that are not listed.
+    guards: size relations to check at each call. host_calls="forbid" refuses ops without a native
+    form. Raises: HostCallError, naming every such op and its line; MissingInputError for inputs
+    that are not listed.
     """
     return Planner(inputs, target).run(outputs, updates, guards, host_calls)
 
@@ -66,7 +68,9 @@ class Planner:
         return self.slot("temp", 0, type)
 
     def leaf(self, node: Expr) -> Ref:
-        """Where a leaf lies: inputs are there, shared variables and constants get a slot at first use."""
+        """Where a leaf lies: inputs are there, shared variables and constants get a slot at first
+        use.
+        """
         if id(node) not in self.leaves:
             self.kept_alive.append(node)
             if isinstance(node, Shared):
@@ -125,22 +129,33 @@ class Planner:
 
     # ---------------------------------------------------------------------------------- updates
 
-    def _update_places(self, updates: Sequence[tuple[Shared, Expr]]) -> tuple[list[bool], list[Ref]]:
+    def _update_places(
+        self, updates: Sequence[tuple[Shared, Expr]]
+    ) -> tuple[list[bool], list[Ref]]:
         """A slot beside each updated variable; and whether its shape may change."""
         places = [self.slot("update", i, e.array_type) for i, (_, e) in enumerate(updates)]
-        return [known_equal(s.array_type.size, e.array_type.size) is not True for s, e in updates], places
+        return [
+            known_equal(s.array_type.size, e.array_type.size) is not True for s, e in updates
+        ], places
 
     def _settle_updates(
-        self, steps: tuple[Step, ...], updates: Sequence[tuple[Shared, Expr]], moved: list[bool], places: list[Ref]
+        self,
+        steps: tuple[Step, ...],
+        updates: Sequence[tuple[Shared, Expr]],
+        moved: list[bool],
+        places: list[Ref],
     ) -> tuple[tuple[Step, ...], list[Slot], list[Update]]:
-        """Write in place what may be: the step that makes the value is among the last, cannot fail, and reads the old
-        value only at the element it writes."""
+        """Write in place what may be: the step that makes the value is among the last, cannot fail,
+        and reads the old value only at the element it writes.
+        """
         modes: list[Update] = []
         rename: dict[int, int] = {}
         for (s, _), changes, place in zip(updates, moved, places):
             own = self.leaf(s).slot
             index = self.slots[own].index
-            if not changes and memory.may_write_in_place(steps, place.slot, own, {p.slot for p in places}):
+            if not changes and memory.may_write_in_place(
+                steps, place.slot, own, {p.slot for p in places}
+            ):
                 rename[place.slot] = own
                 modes.append(Update(index, "inplace", own))
             else:
@@ -153,7 +168,9 @@ class Planner:
 
     # ---------------------------------------------------------------------------------- named sizes
 
-    def _binds(self, steps: Sequence[Step], slots: Sequence[Slot], guards: Sequence[tuple[Guard, Expr]]) -> tuple[Bind, ...]:
+    def _binds(
+        self, steps: Sequence[Step], slots: Sequence[Slot], guards: Sequence[tuple[Guard, Expr]]
+    ) -> tuple[Bind, ...]:
         known: dict[Atom, Bind] = {}
         for kind, nodes in (("input", self.inputs), ("shared", self.shared)):
             for i, x in enumerate(nodes):
@@ -161,14 +178,29 @@ class Planner:
                     atom = single_atom(size)
                     if atom is not None:
                         known.setdefault(atom, Bind(atom, kind, i, axis))
-                if kind == "input" and isinstance(x.op, Input) and x.array_type.shape == () and x.array_type.dtype.is_integer:
-                    known[ValueOf(x.label, x.op.uid)] = Bind(ValueOf(x.label, x.op.uid), kind, i, None)
+                if (
+                    kind == "input"
+                    and isinstance(x.op, Input)
+                    and x.array_type.shape == ()
+                    and x.array_type.dtype.is_integer
+                ):
+                    known[ValueOf(x.label, x.op.uid)] = Bind(
+                        ValueOf(x.label, x.op.uid), kind, i, None
+                    )
         needed: set[Atom] = set()
-        for size in [*memory.sizes_in(steps, slots), *(s for g, _ in guards for s in (g.left, g.right))]:
+        for size in [
+            *memory.sizes_in(steps, slots),
+            *(s for g, _ in guards for s in (g.left, g.right)),
+        ]:
             needed |= atoms(size)
         for s in slots:
-            needed |= {a for size in s.type.shape for a in atoms(size)} if s.kind != "unused" else set()
+            needed |= (
+                {a for size in s.type.shape for a in atoms(size)} if s.kind != "unused" else set()
+            )
         missing = sorted(str(a) for a in needed if a not in known)
         if missing:
-            raise MissingInputError(f"no input gives the size {', '.join(missing)} a value", hint="list the input that has it")
+            raise MissingInputError(
+                f"no input gives the size {', '.join(missing)} a value",
+                hint="list the input that has it",
+            )
         return tuple(b for a, b in known.items() if a in needed or b.axis is not None)

@@ -1,7 +1,8 @@
 """What a planned function is: slots, steps and a signature, as plain data.
 
-The plan (backends.plan) makes a Program from an expression graph; memory places its temporaries; the driver turns it
-into one native function; the reference runner interprets it. Sizes are ints or Dims everywhere.
+The plan (backends.plan) makes a Program from an expression graph; memory places its temporaries;
+the driver turns it into one native function; the reference runner interprets it. Sizes are ints or
+Dims everywhere.
 
     Program
       inputs, shared, outputs, updates     the signature: what comes in, what is kept, what goes out
@@ -35,9 +36,10 @@ class Slot(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """An address: element `offset` in slot number `slot`, plus for each enclosing Repeat (outermost first) its
-    iteration number times `strides[i]` elements. With `first` set, iteration 0 of the innermost Repeat uses `first`
-    instead (the initial value of a scan's state)."""
+    """An address: element `offset` in slot number `slot`, plus for each enclosing Repeat (outermost
+    first) its iteration number times `strides[i]` elements. With `first` set, iteration 0 of the
+    innermost Repeat uses `first` instead (the initial value of a scan's state).
+    """
 
     slot: int
     offset: SizeLike = 0
@@ -46,8 +48,9 @@ class Ref(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """Call a kernel. args: one Ref per kernel buffer; dims: one size per kernel dim; work: element-operations, for
-    deciding about the GIL and threads; node: the expression it computes last (for messages and profiles).
+    """Call a kernel. args: one Ref per kernel buffer; dims: one size per kernel dim; work:
+    element-operations, for deciding about the GIL and threads; node: the expression it computes
+    last (for messages and profiles).
 
     faults: for each fault of the kernel its index in Program.faults.
     """
@@ -61,8 +64,9 @@ class Launch(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """Run `body` `count` times; with `reverse` the iteration numbers in Refs run from count-1 down to 0 (`first` is
-    then used by iteration count-1)."""
+    """Run `body` `count` times; with `reverse` the iteration numbers in Refs run from count-1 down
+    to 0 (`first` is then used by iteration count-1).
+    """
 
     count: SizeLike
     body: tuple[Step, ...]
@@ -89,9 +93,11 @@ class Copy(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Call `node.op.evaluate` in Python on arrays at `args` (types `arg_types`), results to `results`.
+    """Call `node.op.evaluate` in Python on arrays at `args` (types `arg_types`), results to
+    `results`.
 
-    reason: why there is no native form; the entry retakes the GIL for it. Not possible ahead of time.
+    reason: why there is no native form; the entry retakes the GIL for it. Not possible ahead of
+    time.
     """
 
     node: Expr
@@ -106,7 +112,9 @@ Step = Union[Launch, Repeat, Branch, Copy, Host]
 
 
 class Bind(NamedTuple):
-    """A named size takes its value from axis `axis` of input or shared `index`, or (axis None) from its value."""
+    """A named size takes its value from axis `axis` of input or shared `index`, or (axis None) from
+    its value.
+    """
 
     atom: Atom
     kind: str  # "input" or "shared"
@@ -125,9 +133,10 @@ class FaultSpec(NamedTuple):
 class Update(NamedTuple):
     """New value of shared variable number `shared`.
 
-    "inplace": a step already wrote into the shared variable's own buffer; "swap": a step wrote into its second
-    buffer, slot (kind "update"), and the pointers are exchanged after the last step; "keep": value unchanged;
-    "rebind": the shape may change: slot (kind "update") is a fresh array that becomes the value.
+    "inplace": a step already wrote into the shared variable's own buffer; "swap": a step wrote into
+    its second buffer, slot (kind "update"), and the pointers are exchanged after the last step;
+    "keep": value unchanged; "rebind": the shape may change: slot (kind "update") is a fresh array
+    that becomes the value.
     """
 
     shared: int

@@ -1,7 +1,9 @@
-"""Run a Program in Python: the sizes as numbers, the slots as NumPy arrays, each kernel by a function that is handed in.
+"""Run a Program in Python: the sizes as numbers, the slots as NumPy arrays, each kernel by a
+function that is handed in.
 
-With the loop IR's interpreter this is the oracle of everything behind the plan; with compiled kernels it checks the
-driver. It has no entry point, no shared state and no guards: those are the runtime's.
+With the loop IR's interpreter this is the oracle of everything behind the plan; with compiled
+kernels it checks the driver. It has no entry point, no shared state and no guards: those are the
+runtime's.
 """
 
 from __future__ import annotations
@@ -39,16 +41,30 @@ def simulate(
 
 
 class _Simulation:
-    def __init__(self, program: Program, inputs: Sequence[np.ndarray], shared: Sequence[np.ndarray], run: RunKernel):
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[np.ndarray],
+        shared: Sequence[np.ndarray],
+        run: RunKernel,
+    ):
         self.program, self.run_kernel = program, run
         self.env: dict[Atom, Any] = {}
         for b in program.binds:
             array = (inputs if b.kind == "input" else shared)[b.index]
             self.env[b.atom] = int(array) if b.axis is None else array.shape[b.axis]
         self.shared = [s.copy() for s in shared]
-        given: Mapping[str, Sequence[np.ndarray]] = {"input": inputs, "shared": self.shared, "constant": program.constants}
+        given: Mapping[str, Sequence[np.ndarray]] = {
+            "input": inputs,
+            "shared": self.shared,
+            "constant": program.constants,
+        }
         self.flat = [
-            np.ravel(np.ascontiguousarray(given[s.kind][s.index])) if s.kind in given else np.zeros(evaluate_dim(s.type.size, self.env) if s.kind != "unused" else 0, s.type.dtype.np)
+            np.ravel(np.ascontiguousarray(given[s.kind][s.index]))
+            if s.kind in given
+            else np.zeros(
+                evaluate_dim(s.type.size, self.env) if s.kind != "unused" else 0, s.type.dtype.np
+            )
             for s in program.slots
         ]
 
@@ -69,7 +85,9 @@ class _Simulation:
     def at(self, ref: Ref, iterations: tuple[int, ...], firsts: tuple[int, ...] = ()) -> np.ndarray:
         if ref.first is not None and iterations and iterations[-1] == self.first_iteration[-1]:
             return self.at(ref.first, iterations)
-        offset = self.size(ref.offset) + sum(self.size(s) * i for s, i in zip(ref.strides, iterations))
+        offset = self.size(ref.offset) + sum(
+            self.size(s) * i for s, i in zip(ref.strides, iterations)
+        )
         return self.flat[ref.slot][offset:]
 
     first_iteration: tuple[int, ...] = ()
@@ -85,7 +103,9 @@ class _Simulation:
                 n = self.size(step.count)
                 self.at(step.target, iterations)[:n] = self.at(step.source, iterations)[:n]
             elif isinstance(step, Branch):
-                self.steps(step.then if self.at(step.predicate, iterations)[0] else step.orelse, iterations)
+                self.steps(
+                    step.then if self.at(step.predicate, iterations)[0] else step.orelse, iterations
+                )
             elif isinstance(step, Host):
                 self.host(step, iterations)
             else:

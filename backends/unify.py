@@ -1,7 +1,9 @@
-"""Sizes that a guard makes equal become one size: then shapes that agree at run time agree in the plan as well.
+"""Sizes that a guard makes equal become one size: then shapes that agree at run time agree in the
+plan as well.
 
-The guards are checked before anything runs, so behind them `y.shape[0] == n` may be used: y is read through a stand-in
-input of shape [n], and kernels over n and over y.shape[0] can fuse. A size that must equal a number becomes the number.
+The guards are checked before anything runs, so behind them `y.shape[0] == n` may be used: y is read
+through a stand-in input of shape [n], and kernels over n and over y.shape[0] can fuse. A size that
+must equal a number becomes the number.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def _rank(size: SizeLike) -> int:
     return 0 if isinstance(atom, Size) and not atom.uid else 1
 
 
-def _rebuild(results: Sequence[Expr], sizes: Mapping[Atom, SizeLike]) -> tuple[list[Expr], dict[Expr, Expr]]:
+def _rebuild(
+    results: Sequence[Expr], sizes: Mapping[Atom, SizeLike]
+) -> tuple[list[Expr], dict[Expr, Expr]]:
     done: dict[int, Expr] = {}
     stands_for: dict[Expr, Expr] = {}
     for node in toposort(results):

@@ -1,8 +1,10 @@
-"""About how many loop-IR operations one element of a node costs: what fusion adds up to keep kernels small."""
+"""About how many loop-IR operations one element of a node costs: what fusion adds up to keep
+kernels small.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from symgraph.expr import Expr
@@ -11,6 +13,7 @@ from symgraph.ops.reduce import ArgReduce, Reduce
 
 CALL = 20  # an elementary function or a division
 HALF_COST = 12  # conversions around each op on 16-bit floats
+
 
 class _Counter:
     """A ScalarBuilder that only counts; scalars are dtype names."""
@@ -43,7 +46,7 @@ class _Counter:
         return "bool" if name in ("eq", "ne", "lt", "le", "gt", "ge") else args[0]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _op_weight(op: Elementwise, dtypes: tuple[str, ...]) -> int:
     counter = _Counter()
     op.spec.lower(counter, *("float32" if d in ("float16", "bfloat16") else d for d in dtypes))

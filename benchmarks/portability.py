@@ -123,7 +123,7 @@ def double() -> Graph:
 def integers() -> Graph:
     """Divisions, shifts and casts of integers that 32-bit machines have no instruction for."""
     i, j = sg.array("i", ("n",), "int64"), sg.array("j", ("n",), "int16")
-    parts = [i // 7 + i % 3, (i * 1234567891) >> 5, i.astype("float64") / 3, i.cumsum()]
+    parts = [i // 7 + i % 3, sg.right_shift(i * 1234567891, 5), i.astype("float64") / 3, i.cumsum()]
     wide = (i.astype("float64") * 1e9).astype("int64")
     return [i, j], [*parts, wide, i.astype("float32"), j // 4, (j * j).sum(), j.astype("uint8")]
 

@@ -49,6 +49,12 @@ def absorbed(c: Expr, d: Expr) -> bool:
     return abs(number(c)) + abs(number(d)) < bound
 
 
+def is_ordinary(c: Expr) -> bool:
+    """c is finite and not 0."""
+    value = number(c)
+    return math.isfinite(value) and value != 0
+
+
 def nonzero(c: Expr) -> bool:
     """c is not 0 and not NaN."""
     value = number(c)

@@ -8,7 +8,7 @@ operands' ops and then remembered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from symgraph.arraytype import Array
 from symgraph.expr import Expr
@@ -101,11 +101,11 @@ def _compile(pattern: Node) -> list[tuple[int, int, Any, Any]]:
     return ops + leaves
 
 
-class Signature(NamedTuple):
-    """What the index looks at: the root's op, and for each operand its op and whether it is a scalar constant."""
-
-    root: Key
-    operands: tuple[tuple[Key, bool], ...]
+def matchers(rule: Rule) -> list[Matcher]:
+    """One matcher for each order of operands, made when the rule's root is first seen."""
+    if rule.matchers is None:
+        rule.matchers = [Matcher(rule, p) for p in variants(rule.lhs) if isinstance(p, Node)]
+    return rule.matchers
 
 
 class Index:
@@ -113,16 +113,11 @@ class Index:
 
     def __init__(self, rules: Iterable[Rule]):
         self.rules = list(rules)
-        self._by_root: dict[Key, list[tuple[int, Matcher]]] = {}
+        self._by_root: dict[Key, list[tuple[int, Rule]]] = {}
         self._remembered: dict[Any, list[Matcher]] = {}
-        order = 0
-        for rule in self.rules:
-            for pattern in variants(rule.lhs):
-                assert isinstance(pattern, Node)
-                matcher = Matcher(rule, pattern)
-                for key in matcher.root:
-                    self._by_root.setdefault(key, []).append((order, matcher))
-                order += 1
+        for order, rule in enumerate(self.rules):
+            for key in _keys(rule.lhs):
+                self._by_root.setdefault(key, []).append((order, rule))
 
     def candidates(self, signature: tuple[Any, ...]) -> list[Matcher]:
         """The matchers whose root and operands fit a signature: (root's key, (operand's key, is constant), ...)."""
@@ -136,7 +131,8 @@ class Index:
         rooted = list(self._by_root.get(root, ()))
         if isinstance(root, str):
             rooted += self._by_root.get(ELEMENTWISE, ())
-        return [m for _, m in sorted(rooted, key=lambda entry: entry[0]) if _may_match(m, operands)]
+        rooted.sort(key=lambda entry: entry[0])
+        return [m for _, rule in rooted for m in matchers(rule) if _may_match(m, operands)]
 
 
 def _may_match(matcher: Matcher, operands: list[tuple[Key, bool]]) -> bool:

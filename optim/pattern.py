@@ -198,7 +198,7 @@ def variants(pattern: Pattern) -> list[Pattern]:
         choices = [(*chosen, v) for chosen in choices for v in variants(arg)]
     if pattern.head in COMMUTATIVE and not _interchangeable(*pattern.args):
         choices += [(b, a) for a, b in choices]
-    found = {text(n): n for n in (Node(pattern.head, args) for args in choices)}
+    found = {text(n): n for n in (Node(pattern.head, args, pattern.needs) for args in choices)}
     return list(found.values())
 
 

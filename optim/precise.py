@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symgraph.expr import Expr, toposort
-from symgraph.ops.define import Elementwise
+from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import BroadcastTo, Place, Reshape, Slice, Transpose
 from symgraph.ops.reduce import Reduce
 
@@ -56,8 +56,8 @@ def _one(mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, a
     if isinstance(op, Reduce):
         reducer = {"sum": functions["add"], "prod": functions["mul"], "max": functions["maximum"], "min": functions["minimum"]}
         return _reduced(reducer[op.kind], arrays[0], op.axes)
-    if op.name == "cast":
-        return arrays[0]
+    if isinstance(op, Cast):
+        return _to_objects(mpmath, op.evaluate(np.asarray(arrays[0]).astype(node.inputs[0].dtype.np)))
     raise KeyError(op.name)
 
 
@@ -68,8 +68,11 @@ def _reduced(function: Callable[..., Any], x: np.ndarray, axes: tuple[int, ...])
 
 
 def _to_objects(mpmath: Any, array: np.ndarray) -> np.ndarray:
-    convert = np.frompyfunc(lambda v: bool(v) if isinstance(v, (bool, np.bool_)) else mpmath.mpf(float(v)), 1, 1)
-    return np.asarray(convert(np.asarray(array)), object)
+    array = np.asarray(array)
+    if array.dtype == np.bool_:
+        return array.astype(object)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(array.astype(np.float64)), object)
 
 
 def _functions(mp: Any) -> dict[str, Callable[..., Any]]:

@@ -18,10 +18,11 @@ import numpy as np
 from symgraph.errors import ShapeError, VerifyError
 from symgraph.evaluate import check_guards, evaluate
 from symgraph.expr import Expr, toposort
+from symgraph.ops.define import Elementwise
 from symgraph.ops.nnet import AlongAxis
 from symgraph.ops.reduce import Reduce
 
-from .cost import GENERIC
+from .cost import GENERIC, elements
 from .journal import Journal
 from .match import Index
 from .precise import evaluate_precisely
@@ -92,7 +93,9 @@ def check(rule: Rule, drawn: Instance, new: Expr) -> None:
         raise _failure(rule, drawn, new, f"{before.dtype}{before.shape} became {after.dtype}{after.shape}")
     _JUDGES[rule.grade if node.dtype.is_float else "exact"](rule, drawn, new, before, after)
     old_cost, new_cost = total_cost(node), total_cost(new)
-    if new_cost > old_cost * (COST_SLACK if rule.grade == "stabler" else 1.0) + 1e-9:
+    slack = COST_SLACK if rule.grade == "stabler" else 1.0
+    rest = 0.0 if isinstance(node.op, Elementwise) else 2.0 * elements(node)  # copies of small results
+    if new_cost > old_cost * slack + rest:
         raise _failure(rule, drawn, new, f"cost {old_cost} became {new_cost}")
 
 
@@ -152,17 +155,29 @@ def _widen(scale: np.ndarray, value: Any) -> None:
 def _stabler(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: np.ndarray) -> None:
     a, b = before.astype(np.float64), after.astype(np.float64)
     given = [v for v in drawn.values.values() if v.dtype.kind not in "biu"]
-    poisoned = any(np.isnan(v).any() for v in given)
+    poisoned = _anywhere([np.isnan(v) for v in given], a.shape)
+    open_ended = _anywhere([np.isinf(v) for v in given], a.shape)
     truth = _truth(drawn.node, drawn.values)
-    if not poisoned:  # the left side may cancel beyond any precision; infinity stands for its limit
-        limits = {x: _with_limits(v) for x, v in drawn.values.items()}
-        truth = np.where(_is_finite(truth) | ~np.isnan(a), truth, _truth(new, limits))
+    # the left side may cancel beyond any precision; infinity stands for its limit where the left side has no value
+    unknown = ~_is_finite(truth) & ~poisoned & (np.isnan(a) | ~open_ended)
+    truth = np.where(unknown, _truth(new, {x: _with_limits(v) for x, v in drawn.values.items()}), truth)
     rows = any(isinstance(x.op, (Reduce, AlongAxis)) for x in toposort([drawn.node]))
     floor = float(np.nan_to_num(np.abs(a), posinf=0.0).max(initial=0.0)) if rows else 0.0
     fine = np.ones(a.shape, bool)
     for at in np.ndindex(a.shape if not (rows and np.isnan(a).any()) else (0,)):
-        fine[at] = _not_worse(a[at], b[at], truth[at], before.dtype, poisoned, floor)
+        fine[at] = _not_worse(a[at], b[at], truth[at], before.dtype, bool(poisoned[at]), floor)
     _require(fine, "less accurate", rule, drawn, new, before, after)
+
+
+def _anywhere(masks: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Where a mask holds, for each element of the result if masks broadcast to it, else everywhere or nowhere."""
+    result = np.zeros(shape, bool)
+    for mask in masks:
+        try:
+            result |= np.broadcast_to(mask, shape)
+        except ValueError:
+            result |= mask.any()
+    return result
 
 
 def _truth(node: Expr, values: dict[Expr, np.ndarray]) -> np.ndarray:

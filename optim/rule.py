@@ -28,7 +28,7 @@ GRADES = ("exact", "stabler", "rounds")
 class Rule:
     """One equation. Hashable by identity; `name` is the equation's text unless given."""
 
-    __slots__ = ("lhs", "rhs", "grade", "when", "_name", "line", "family", "topic", "_takes", "_asks")
+    __slots__ = ("lhs", "rhs", "grade", "when", "_name", "line", "family", "topic", "matchers", "_takes", "_asks")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Rule:
         self._name = name
         self.line = line
         self.family = self.topic = ""
+        self.matchers: list[Any] | None = None  # compiled left sides, once they are needed
         self._takes = _parameters(rhs) if not isinstance(rhs, Pattern) and callable(rhs) else None
         self._asks = _parameters(when) if when is not None else ()
 

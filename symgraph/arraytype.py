@@ -1,4 +1,6 @@
-"""Types of expressions: an array (dtype and shape) or a tuple of types for ops with several outputs."""
+"""Types of expressions: an array (dtype and shape) or a tuple of types for ops with several
+outputs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Array(NamedTuple):
         return not any(isinstance(s, Dim) for s in self.shape)
 
     def accepts(self, other: Any) -> bool:
-        """Whether a value of type `other` fits where this type is declared: same dtype and rank, no size provably different."""
+        """Whether a value of type `other` fits where this type is declared: same dtype and rank, no
+        size provably different.
+        """
         return (
             isinstance(other, Array)
             and self.dtype is other.dtype

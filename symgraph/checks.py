@@ -19,31 +19,52 @@ from .dtypes import KINDS, DType, dtype, promote, scalar_dtype
 from .errors import ArgumentError, DTypeError
 
 
-def as_argument(value: Any, type: Array, what: str, *, allow_downcast: bool | None = None, copy: bool = False) -> np.ndarray:
+def as_argument(
+    value: Any, type: Array, what: str, *, allow_downcast: bool | None = None, copy: bool = False
+) -> np.ndarray:
     """`value` as a C-contiguous, aligned, native array of the declared dtype, rank and fixed sizes.
 
     Raises: ArgumentError naming `what`, what was expected and what came.
     """
     array = _convert(value, type, what, allow_downcast)
     if array.ndim != len(type.shape):
-        raise ArgumentError(f"{what}: expected rank {len(type.shape)} ({type}), got rank {array.ndim} (shape {array.shape})")
+        raise ArgumentError(
+            f"{what}: expected rank {len(type.shape)} ({type}), got rank {array.ndim} (shape {array.shape})"
+        )
     for axis, (declared, size) in enumerate(zip(type.shape, array.shape)):
         if isinstance(declared, int) and declared != size:
-            raise ArgumentError(f"{what}: expected {type}, got size {size} on axis {axis} (shape {array.shape})")
+            raise ArgumentError(
+                f"{what}: expected {type}, got size {size} on axis {axis} (shape {array.shape})"
+            )
     array = np.require(array, type.dtype.np, ["C", "A"])
-    return array.copy() if copy and (array is value or np.may_share_memory(array, np.asarray(value))) else array
+    return (
+        array.copy()
+        if copy and (array is value or np.may_share_memory(array, np.asarray(value)))
+        else array
+    )
 
 
 def _convert(value: Any, type: Array, what: str, allow_downcast: bool | None) -> np.ndarray:
     want = type.dtype
-    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__"):
-        array = np.asarray(value) if not hasattr(value, "__dlpack__") or isinstance(value, np.ndarray) else np.from_dlpack(value)
+    if (
+        isinstance(value, (np.ndarray, np.generic))
+        or hasattr(value, "__array_interface__")
+        or hasattr(value, "__dlpack__")
+    ):
+        array = (
+            np.asarray(value)
+            if not hasattr(value, "__dlpack__") or isinstance(value, np.ndarray)
+            else np.from_dlpack(value)
+        )
         return _cast(array, want, what, allow_downcast is True)
     if isinstance(value, (bool, int, float, complex)):
         return _from_number(value, want, what, allow_downcast)
     if isinstance(value, (list, tuple)):
         return _from_list(value, want, what, allow_downcast)
-    raise ArgumentError(f"{what}: expected an array of {type}, got {_kind(value)}", hint="pass a NumPy array, a list or a number")
+    raise ArgumentError(
+        f"{what}: expected an array of {type}, got {_kind(value)}",
+        hint="pass a NumPy array, a list or a number",
+    )
 
 
 def _cast(array: np.ndarray, want: DType, what: str, downcast: bool) -> np.ndarray:
@@ -55,7 +76,9 @@ def _cast(array: np.ndarray, want: DType, what: str, downcast: bool) -> np.ndarr
             return array.astype(want.np)
     raise ArgumentError(
         f"{what}: {have} does not go into {want} without loss",
-        hint=f"pass an array of {want}, or allow_downcast=True" if _same_kind(have, want) else f"convert it: x.astype({str(want)!r})",
+        hint=f"pass an array of {want}, or allow_downcast=True"
+        if _same_kind(have, want)
+        else f"convert it: x.astype({str(want)!r})",
     )
 
 

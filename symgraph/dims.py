@@ -407,7 +407,12 @@ def atoms(x: SizeLike) -> set[Atom]:
 
 def single_atom(size: SizeLike) -> Atom | None:
     """The atom a size consists of, if it is just that."""
-    if isinstance(size, Dim) and len(size.terms) == 1 and size.terms[0][1] == 1 and len(size.terms[0][0]) == 1:
+    if (
+        isinstance(size, Dim)
+        and len(size.terms) == 1
+        and size.terms[0][1] == 1
+        and len(size.terms[0][0]) == 1
+    ):
         return size.terms[0][0][0]
     return None
 

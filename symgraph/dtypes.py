@@ -1,7 +1,9 @@
-"""Dtypes and promotion: names as strings with facts attached, NumPy 2's rules within a kind, float32 kept.
+"""Dtypes and promotion: names as strings with facts attached, NumPy 2's rules within a kind,
+float32 kept.
 
-Promotion: within a kind as NumPy 2; an integer with a float takes the float's dtype; Python scalars are weak (they
-take the array's dtype unless their kind is higher); the default float is float32 and is one explicit setting.
+Promotion: within a kind as NumPy 2; an integer with a float takes the float's dtype; Python scalars
+are weak (they take the array's dtype unless their kind is higher); the default float is float32 and
+is one explicit setting.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ KINDS = "biufc"  # bool, int, unsigned, float, complex
 
 
 class DType(str):
-    """A dtype: a string ("float32") that also knows its kind (one of "biufc"), its size and its NumPy twin."""
+    """A dtype: a string ("float32") that also knows its kind (one of "biufc"), its size and its
+    NumPy twin.
+    """
 
     kind: str
     bits: int
@@ -80,7 +84,12 @@ reals = integers + floats
 numeric = integers + floats + complexes
 every = (bool_, *numeric)
 
-_BY_NAME: dict[str, DType] = {str(d): d for d in every} | {"bool_": bool_, "float": float64, "int": int64, "complex": complex128}
+_BY_NAME: dict[str, DType] = {str(d): d for d in every} | {
+    "bool_": bool_,
+    "float": float64,
+    "int": int64,
+    "complex": complex128,
+}
 _PYTHON = {bool: bool_, int: int64, float: float64, complex: complex128}
 
 _default_float = float32
@@ -92,7 +101,9 @@ def default_float() -> DType:
 
 
 def set_default_float(name: Any) -> None:
-    """Set the default float: "float16", "bfloat16", "float32" or "float64". Read when an expression is built."""
+    """Set the default float: "float16", "bfloat16", "float32" or "float64". Read when an expression
+    is built.
+    """
     global _default_float
     d = dtype(name)
     if not d.is_float:
@@ -103,7 +114,8 @@ def set_default_float(name: Any) -> None:
 def dtype(name: Any) -> DType:
     """The DType of a name, a NumPy dtype, a Python type, or "default" for the default float.
 
-    Raises: DTypeError for anything else (object, string, datetime, long double, big-endian is read as native).
+    Raises: DTypeError for anything else (object, string, datetime, long double, big-endian is read
+    as native).
     """
     if type(name) is DType:
         return name
@@ -162,8 +174,18 @@ def _default_wide() -> DType:
 
 
 def weak(value: Any, others: DType) -> DType:
-    """The dtype a Python scalar takes beside an array of dtype `others`: the array's own unless its kind is higher."""
-    kind = "b" if isinstance(value, bool) else "i" if isinstance(value, int) else "f" if isinstance(value, float) else "c"
+    """The dtype a Python scalar takes beside an array of dtype `others`: the array's own unless its
+    kind is higher.
+    """
+    kind = (
+        "b"
+        if isinstance(value, bool)
+        else "i"
+        if isinstance(value, int)
+        else "f"
+        if isinstance(value, float)
+        else "c"
+    )
     mine = KINDS.index(kind)
     theirs = KINDS.index("i" if others.kind == "u" else others.kind)
     if mine <= theirs:
@@ -172,7 +194,13 @@ def weak(value: Any, others: DType) -> DType:
         return int64
     if kind == "f":
         return _default_float
-    return _COMPLEX[others.bits] if others.is_float else complex64 if _default_float.bits <= 32 else complex128
+    return (
+        _COMPLEX[others.bits]
+        if others.is_float
+        else complex64
+        if _default_float.bits <= 32
+        else complex128
+    )
 
 
 def scalar_dtype(value: Any) -> DType:
@@ -187,5 +215,7 @@ def scalar_dtype(value: Any) -> DType:
 
 
 def to_inexact(d: DType) -> DType:
-    """The dtype in which a float-only function of `d` is computed: floats and complexes keep theirs, the rest take the default float."""
+    """The dtype in which a float-only function of `d` is computed: floats and complexes keep
+    theirs, the rest take the default float.
+    """
     return d if d.is_inexact else _default_float

@@ -22,7 +22,14 @@ class SymgraphError(Exception):
     `site` is the user's line; `hint` says what to do. Both are shown by `str()`.
     """
 
-    def __init__(self, message: str, *, site: Site | None = None, hint: str | None = None, operands: Iterable[Any] = ()):
+    def __init__(
+        self,
+        message: str,
+        *,
+        site: Site | None = None,
+        hint: str | None = None,
+        operands: Iterable[Any] = (),
+    ):
         super().__init__(message)
         self.message = message
         self.site = site
@@ -54,11 +61,15 @@ class DTypeError(SymgraphError, TypeError):
 
 
 class AxisError(SymgraphError, IndexError):
-    """An axis or a constant index is out of range.   x.sum(axis=2) of a matrix      mend: axis in [-2, 1]."""
+    """An axis or a constant index is out of range.   x.sum(axis=2) of a matrix      mend: axis in
+    [-2, 1].
+    """
 
 
 class GraphError(SymgraphError, ValueError):
-    """An expression is used where it cannot be: unknown inputs, cycles in givens, a bool() of a symbolic value."""
+    """An expression is used where it cannot be: unknown inputs, cycles in givens, a bool() of a
+    symbolic value.
+    """
 
 
 class MissingInputError(GraphError):
@@ -66,7 +77,9 @@ class MissingInputError(GraphError):
 
 
 class UnusedInputError(GraphError):
-    """An input is not used.   sg.function([x, y], x)      mend: drop y, or on_unused_input="ignore"."""
+    """An input is not used.   sg.function([x, y], x)      mend: drop y, or
+    on_unused_input="ignore".
+    """
 
 
 class DisconnectedInputError(GraphError):
@@ -106,11 +119,15 @@ class VerifyError(SymgraphError, AssertionError):
 
 
 class InternalError(SymgraphError, RuntimeError):
-    """A bug of symgraph: an invariant of a stage does not hold. Please report it with the program that shows it."""
+    """A bug of symgraph: an invariant of a stage does not hold. Please report it with the program
+    that shows it.
+    """
 
 
 def show_site(site: Site) -> str:
-    """`train.py:21   h = x @ W`: path relative to here where shorter, and the source line if it can be read."""
+    """`train.py:21   h = x @ W`: path relative to here where shorter, and the source line if it can
+    be read.
+    """
     path, line = site
     text = linecache.getline(path, line).strip()
     relative = os.path.relpath(path) if os.path.isabs(path) else path

@@ -27,9 +27,9 @@ def evaluate(
 ) -> Any:
     """The value(s) of one expression or a list of them.
 
-    values: arrays for the inputs (any node may be given; shared variables default to their current value). sizes:
-    values of named sizes that no input shows. observe(node, value) sees every node as it is computed. Values that
-    nobody needs any more are dropped on the way.
+    values: arrays for the inputs (any node may be given; shared variables default to their current
+    value). sizes: values of named sizes that no input shows. observe(node, value) sees every node
+    as it is computed. Values that nobody needs any more are dropped on the way.
     """
     single = isinstance(outputs, Expr)
     wanted = [outputs] if isinstance(outputs, Expr) else list(outputs)
@@ -52,7 +52,13 @@ def _as_array(value: Any, node: Expr) -> Any:
     return as_argument(value, node.type, node.label)
 
 
-def _run(order: list[Expr], wanted: list[Expr], given: dict[Expr, Any], env: dict[Atom, Any], observe: Observer | None) -> list[Any]:
+def _run(
+    order: list[Expr],
+    wanted: list[Expr],
+    given: dict[Expr, Any],
+    env: dict[Atom, Any],
+    observe: Observer | None,
+) -> list[Any]:
     uses: dict[int, int] = {}
     for node in order:
         for x in node.inputs:
@@ -61,7 +67,9 @@ def _run(order: list[Expr], wanted: list[Expr], given: dict[Expr, Any], env: dic
         uses[id(node)] = uses.get(id(node), 0) + 1
     done: dict[int, Any] = {}
     for node in order:
-        value = done[id(node)] = given[node] if node in given else compute(node, [done[id(x)] for x in node.inputs], env)
+        value = done[id(node)] = (
+            given[node] if node in given else compute(node, [done[id(x)] for x in node.inputs], env)
+        )
         if observe is not None:
             observe(node, value)
         for x in node.inputs:
@@ -72,7 +80,9 @@ def _run(order: list[Expr], wanted: list[Expr], given: dict[Expr, Any], env: dic
 
 
 def compute(node: Expr, arrays: Sequence[Any], env: Mapping[Atom, Any]) -> Any:
-    """One node's value from its inputs' values; sizes in the op become numbers. The result has the inferred dtype and rank."""
+    """One node's value from its inputs' values; sizes in the op become numbers. The result has the
+    inferred dtype and rank.
+    """
     if isinstance(node.op, Input):
         raise MissingInputError(f"no value for input {node.label}", site=node.site)
     try:
@@ -92,8 +102,12 @@ def _as(value: Any, type: Array) -> np.ndarray:
         return array.astype(type.dtype.np)
 
 
-def bind_sizes(values: Mapping[Expr, Any], sizes: Mapping[Atom, Any] | None = None) -> dict[Atom, Any]:
-    """Values of the named sizes that the given inputs' shapes (and integer scalar inputs' values) determine."""
+def bind_sizes(
+    values: Mapping[Expr, Any], sizes: Mapping[Atom, Any] | None = None
+) -> dict[Atom, Any]:
+    """Values of the named sizes that the given inputs' shapes (and integer scalar inputs' values)
+    determine.
+    """
     env: dict[Atom, Any] = dict(sizes or {})
     for node, value in values.items():
         bind_one(env, node, value)
@@ -106,10 +120,18 @@ def bind_one(env: dict[Atom, Any], node: Expr, value: Any) -> None:
         return
     array = np.asarray(value)
     for axis, (declared, size) in enumerate(zip(node.type.shape, array.shape)):
-        if not isinstance(declared, int) and len(declared.terms) == 1 and declared.terms[0][1] == 1 and len(declared.terms[0][0]) == 1:
+        if (
+            not isinstance(declared, int)
+            and len(declared.terms) == 1
+            and declared.terms[0][1] == 1
+            and len(declared.terms[0][0]) == 1
+        ):
             atom = declared.terms[0][0][0]
             if env.setdefault(atom, size) != size:
-                raise ShapeError(f"size {atom} is {env[atom]} elsewhere but {size} on axis {axis} of {node.label}", site=node.site)
+                raise ShapeError(
+                    f"size {atom} is {env[atom]} elsewhere but {size} on axis {axis} of {node.label}",
+                    site=node.site,
+                )
     if isinstance(node.op, Input) and array.ndim == 0 and node.type.dtype.is_integer:
         env[dims.ValueOf(node.label, node.op.uid)] = int(array)
 
@@ -121,4 +143,7 @@ def check_guards(outputs: Sequence[Expr], env: Mapping[Atom, Any]) -> None:
         if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
             continue
         if left != right if guard.relation == "==" else left > right:
-            raise ShapeError(f"{guard.what}: expected {guard.left} {guard.relation} {guard.right}, got {left} and {right}", site=node.site)
+            raise ShapeError(
+                f"{guard.what}: expected {guard.left} {guard.relation} {guard.right}, got {left} and {right}",
+                site=node.site,
+            )

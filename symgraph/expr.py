@@ -1,8 +1,9 @@
 """The expression graph: immutable, interned nodes, their sites, and iterative traversal.
 
-`apply(op, *inputs)` is the only way a node is made: it infers the type (errors carry the user's line), looks the
-node up in a weak table and returns the one object there is for it. Inputs and shared variables are unique objects;
-everything else that is structurally equal is identical, so graphs compare with `is`.
+`apply(op, *inputs)` is the only way a node is made: it infers the type (errors carry the user's
+line), looks the node up in a weak table and returns the one object there is for it. Inputs and
+shared variables are unique objects; everything else that is structurally equal is identical, so
+graphs compare with `is`.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import dims
-from .errors import GraphError, Site, SymgraphError
 from .arraytype import Array, Tuple, Type
+from .errors import GraphError, Site, SymgraphError
 
 if TYPE_CHECKING:
     from .op import Op
 
 
 class Expr:
-    """A node: an op applied to inputs. Operators and NumPy-like methods are installed by symgraph.variable.
+    """A node: an op applied to inputs. Operators and NumPy-like methods are installed by
+    symgraph.variable.
 
-    op: what it computes; inputs: its operands; type: Array or Tuple; site: the user's (file, line); name: a label.
+    op: what it computes; inputs: its operands; type: Array or Tuple; site: the user's (file, line);
+    name: a label.
     """
 
     __slots__ = ("op", "inputs", "type", "site", "name", "__weakref__")
@@ -38,7 +41,14 @@ class Expr:
     __array_ufunc__ = None  # a NumPy array on the left defers to our reflected operators
     __array_priority__ = 1000
 
-    def __init__(self, op: Op, inputs: tuple[Expr, ...], type: Type, site: Site | None, name: str | None = None):
+    def __init__(
+        self,
+        op: Op,
+        inputs: tuple[Expr, ...],
+        type: Type,
+        site: Site | None,
+        name: str | None = None,
+    ):
         self.op = op
         self.inputs = inputs
         self.type = type
@@ -60,7 +70,9 @@ class Expr:
         """The type, when it is an array's; a tuple-typed node is not a value."""
         if isinstance(self.type, Array):
             return self.type
-        raise GraphError(f"{self.op.name} has {len(self.type.items)} outputs: take one of them first")
+        raise GraphError(
+            f"{self.op.name} has {len(self.type.items)} outputs: take one of them first"
+        )
 
     @property
     def label(self) -> str:
@@ -80,10 +92,14 @@ class Expr:
         size = self.array_type.shape[0]
         if isinstance(size, int):
             return size
-        raise GraphError(f"len({self.label}): axis 0 is symbolic", hint=f"use {self.label}.shape[0]")
+        raise GraphError(
+            f"len({self.label}): axis 0 is symbolic", hint=f"use {self.label}.shape[0]"
+        )
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(f"{self.label} is symbolic: compile it with symgraph.function, or use .eval({{...}})")
+        raise TypeError(
+            f"{self.label} is symbolic: compile it with symgraph.function, or use .eval({{...}})"
+        )
 
     def __deepcopy__(self, _: Any) -> Expr:
         return self
@@ -122,14 +138,16 @@ class Expr:
 del Expr.__copy__
 
 
-# ---------------------------------------------------------------------------------------------- interning
+# ---------------------------------------------------------------------------------------- interning
 
 _table: dict[tuple[Any, ...], weakref.ref[Expr]] = {}
 _lock = threading.RLock()
 
 
 def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
-    """The node `op(*inputs)`: interned, typed, with the user's line. Raises what op.infer raises, with that line."""
+    """The node `op(*inputs)`: interned, typed, with the user's line. Raises what op.infer raises,
+    with that line.
+    """
     key = (op, *map(id, inputs))
     found = _table.get(key)
     node = found() if found is not None else None
@@ -166,13 +184,16 @@ def interned_count() -> int:
     return len(_table)
 
 
-# ---------------------------------------------------------------------------------------------- sites
+# -------------------------------------------------------------------------------------------- sites
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ROOTS = tuple(
     root + os.sep
     for folder in ("", "optim", "backends", "nn")
-    for root in {os.path.join(_HERE, folder).rstrip(os.sep), os.path.realpath(os.path.join(_HERE, folder))}
+    for root in {
+        os.path.join(_HERE, folder).rstrip(os.sep),
+        os.path.realpath(os.path.join(_HERE, folder)),
+    }
 )
 _internal: dict[str, bool] = {}
 _inherited = threading.local()
@@ -201,7 +222,9 @@ def _default_site() -> Site | None:
 
 
 class at_site:
-    """`with at_site(node.site):` new nodes get this site instead of the current line (derivatives, rewrites)."""
+    """`with at_site(node.site):` new nodes get this site instead of the current line (derivatives,
+    rewrites).
+    """
 
     __slots__ = ("_site", "_before")
 
@@ -216,11 +239,13 @@ class at_site:
         _inherited.site = self._before
 
 
-# ---------------------------------------------------------------------------------------------- traversal
+# ---------------------------------------------------------------------------------------- traversal
 
 
 def toposort(outputs: Iterable[Expr], blockers: Iterable[Expr] = ()) -> list[Expr]:
-    """Every node that the outputs need, inputs before users, in a deterministic order. Nothing below a blocker is entered."""
+    """Every node that the outputs need, inputs before users, in a deterministic order. Nothing
+    below a blocker is entered.
+    """
     stop = set(map(id, blockers))
     seen: set[int] = set()
     order: list[Expr] = []
@@ -283,4 +308,15 @@ def _static(node: Expr) -> bool:
 
 
 Visitor = Callable[[Expr], Any]
-__all__ = ["Array", "Expr", "Tuple", "Type", "apply", "at_site", "rebuild", "substitute", "toposort", "user_site"]
+__all__ = [
+    "Array",
+    "Expr",
+    "Tuple",
+    "Type",
+    "apply",
+    "at_site",
+    "rebuild",
+    "substitute",
+    "toposort",
+    "user_site",
+]

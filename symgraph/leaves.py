@@ -1,4 +1,6 @@
-"""Leaves of the graph: inputs, constants, shared variables, sizes as values; and lifting of Python values."""
+"""Leaves of the graph: inputs, constants, shared variables, sizes as values; and lifting of Python
+values.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from .expr import Expr, apply, user_site
 from .op import Op
 
 INTERN_LIMIT = 64  # elements; larger constants are private
+
 
 class Leaf(Op, abstract=True):
     """An op without inputs whose type is a field."""
@@ -100,15 +103,16 @@ def _frozen(value: np.ndarray) -> np.ndarray:
     return value
 
 
-# ------------------------------------------------------------------------------------------------ shared
+# ------------------------------------------------------------------------------------------- shared
 
 
 class Shared(Expr):
     """A variable whose value lives between calls and is shared by every function that uses it.
 
-    get_value(borrow=False) copies unless borrow; set_value(v, borrow=False) checks dtype, rank and fixed sizes as a
-    call checks its arguments. `default_update` is applied by every function that uses the variable and does not
-    update it itself. `lock` is held while a function that updates it runs.
+    get_value(borrow=False) copies unless borrow; set_value(v, borrow=False) checks dtype, rank and
+    fixed sizes as a call checks its arguments. `default_update` is applied by every function that
+    uses the variable and does not update it itself. `lock` is held while a function that updates it
+    runs.
     """
 
     __slots__ = ("storage", "default_update", "lock", "uid", "runtime")
@@ -122,7 +126,9 @@ class Shared(Expr):
         self.runtime: Any = None  # the backend's cell for this variable, if it made one
 
     def get_value(self, borrow: bool = False) -> np.ndarray:
-        """The current value; with borrow the variable's own buffer, which later calls may overwrite."""
+        """The current value; with borrow the variable's own buffer, which later calls may
+        overwrite.
+        """
         with self.lock:
             value = self.runtime.current() if self.runtime is not None else self.storage
             return value if borrow else value.copy()
@@ -146,26 +152,39 @@ class SharedOp(Leaf):
         raise GraphError("a shared variable's value is taken from the variable")
 
 
-def shared(value: Any, name: str | None = None, *, borrow: bool = False, dtype: Any = None, shape: Sequence[Any] | None = None) -> Shared:
+def shared(
+    value: Any,
+    name: str | None = None,
+    *,
+    borrow: bool = False,
+    dtype: Any = None,
+    shape: Sequence[Any] | None = None,
+) -> Shared:
     """A shared variable.
 
-    value: array or scalar (Python floats take the default float); copied unless borrow. shape: sizes fixed as
-    those of the value unless given, e.g. ("n", 3) lets axis 0 change with set_value.
+    value: array or scalar (Python floats take the default float); copied unless borrow. shape:
+    sizes fixed as those of the value unless given, e.g. ("n", 3) lets axis 0 change with set_value.
     """
     array = _to_numpy(value, dtype)
     d = _dtype_of(array)
     array = np.array(array, order="C", copy=None if borrow else True)
     declared = _shape(shape, name or "shared") if shape is not None else array.shape
-    if len(declared) != array.ndim or any(isinstance(s, int) and s != n for s, n in zip(declared, array.shape)):
-        raise ShapeError(f"shared({name or ''}): value of shape {array.shape} does not fit shape {shape}", site=user_site())
+    if len(declared) != array.ndim or any(
+        isinstance(s, int) and s != n for s, n in zip(declared, array.shape)
+    ):
+        raise ShapeError(
+            f"shared({name or ''}): value of shape {array.shape} does not fit shape {shape}",
+            site=user_site(),
+        )
     return Shared(array, Array(d, tuple(declared)), name)
 
 
-# ------------------------------------------------------------------------------------------------ inputs
+# ------------------------------------------------------------------------------------------- inputs
 
 
 def array(name: str | None = None, shape: Sequence[Any] = (), dtype: Any = None) -> Expr:
-    """An input. shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or x.shape[i].
+    """An input. shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or
+    x.shape[i].
 
     dtype: default float unless given.
     """
@@ -183,10 +202,14 @@ def _input(name: str | None, type: Array) -> Expr:
 
 
 def _of_rank(rank: int, what: str) -> Any:
-    def constructor(name: str | None = None, dtype: Any = None, shape: Sequence[Any] | None = None) -> Expr:
+    def constructor(
+        name: str | None = None, dtype: Any = None, shape: Sequence[Any] | None = None
+    ) -> Expr:
         sizes = (None,) * rank if shape is None else tuple(shape)
         if len(sizes) != rank:
-            raise ShapeError(f"{what}({name!r}): expected {rank} sizes, got {len(sizes)}", site=user_site())
+            raise ShapeError(
+                f"{what}({name!r}): expected {rank} sizes, got {len(sizes)}", site=user_site()
+            )
         return array(name, sizes, dtype)
 
     constructor.__name__ = constructor.__qualname__ = what
@@ -232,14 +255,14 @@ def _size(s: Any, name: str) -> SizeLike:
     return as_dim(s, name)
 
 
-# ------------------------------------------------------------------------------------------------ sizes
+# -------------------------------------------------------------------------------------------- sizes
 
 
 def as_dim(value: Any, what: str = "size") -> SizeLike:
     """A size from an int, a Dim, or an integer expression made of sizes and integer scalar inputs.
 
-    Raises: ShapeError for negative numbers, DTypeError for anything that is no integer, GraphError for expressions
-    that depend on computed data.
+    Raises: ShapeError for negative numbers, DTypeError for anything that is no integer, GraphError
+    for expressions that depend on computed data.
     """
     size = as_dim_any(value, what)
     if isinstance(size, int) and size < 0:
@@ -282,7 +305,11 @@ def _dim_of_expr(node: Expr, what: str) -> SizeLike:
             done[id(x)] = int(op.value)
         elif isinstance(op, Input) and op.type.shape == () and op.type.dtype.is_integer:
             done[id(x)] = dims.value_of(x.label, op.uid)
-        elif op.name == "cast" and x.array_type.dtype.is_integer and x.inputs[0].array_type.dtype.is_integer:
+        elif (
+            op.name == "cast"
+            and x.array_type.dtype.is_integer
+            and x.inputs[0].array_type.dtype.is_integer
+        ):
             done[id(x)] = done[id(x.inputs[0])]
         elif op.name == "neg":
             done[id(x)] = 0 - done[id(x.inputs[0])]
@@ -301,7 +328,7 @@ def size_value(size: SizeLike) -> Any:
     return apply(DimValue(size)) if isinstance(size, Dim) else size
 
 
-# ------------------------------------------------------------------------------------------------ constants
+# ---------------------------------------------------------------------------------------- constants
 
 
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Expr:
@@ -329,11 +356,19 @@ def _to_numpy(value: Any, d: Any) -> np.ndarray:
     if isinstance(value, Expr):
         raise GraphError(f"expected a value, got the expression {value.label}", site=user_site())
     want = None if d is None else dtype(d)
-    if want is None and isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
+    if (
+        want is None
+        and isinstance(value, (bool, int, float, complex))
+        and not isinstance(value, np.generic)
+    ):
         want = scalar_dtype(value)
     try:
         array = np.asarray(value)
-        if want is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype == np.float64:
+        if (
+            want is None
+            and not isinstance(value, (np.ndarray, np.generic))
+            and array.dtype == np.float64
+        ):
             want = default_float()
         if want is not None and array.dtype != want.np:
             _check_fits(array, want)
@@ -349,7 +384,9 @@ def _check_fits(array: np.ndarray, want: DType) -> None:
         info = np.iinfo(want.np)
         low, high = int(array.min()), int(array.max())
         if low < info.min or high > info.max:
-            raise DTypeError(f"{low if low < info.min else high} does not fit {want}", site=user_site())
+            raise DTypeError(
+                f"{low if low < info.min else high} does not fit {want}", site=user_site()
+            )
 
 
 def _dtype_of(array: np.ndarray) -> DType:
@@ -361,7 +398,11 @@ def _dtype_of(array: np.ndarray) -> DType:
 
 def normalize_axis(axis: Any, ndim: int, what: str) -> int:
     """axis in [0, ndim). Raises AxisError, naming the op."""
-    if isinstance(axis, (bool, np.bool_)) or not hasattr(axis, "__index__") or isinstance(axis, Expr):
+    if (
+        isinstance(axis, (bool, np.bool_))
+        or not hasattr(axis, "__index__")
+        or isinstance(axis, Expr)
+    ):
         raise AxisError(f"{what}: axis must be an integer, got {axis!r}", site=user_site())
     index = int(axis.__index__())
     if not -ndim <= index < ndim:

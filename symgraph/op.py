@@ -1,8 +1,9 @@
-"""What an op must tell: its type rule, its meaning in NumPy, its derivative, and how it is said in smaller words.
+"""What an op must tell: its type rule, its meaning in NumPy, its derivative, and how it is said in
+smaller words.
 
 Two ways to add one:
-    a class deriving from Op for structural ops (reductions, movement, contraction, control flow), or
-    the `elementwise` decorator (symgraph.ops.define) for scalar functions, 3-8 lines each.
+    a class deriving from Op for structural ops (reductions, movement, contraction, control flow),
+    or the `elementwise` decorator (symgraph.ops.define) for scalar functions, 3-8 lines each.
 A class that lacks a part is refused when Python reads it, naming the part.
 """
 
@@ -11,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from .dims import Atom, Dim, evaluate_dim
 from .arraytype import Type
+from .dims import Atom, Dim, evaluate_dim
 
 if TYPE_CHECKING:
     from .expr import Expr
@@ -27,12 +28,14 @@ class Op:
             name = "transpose"
             axes: tuple[int, ...]
 
-    makes `Transpose(axes)` hashable, comparable and printable. Fields hold hashable values; sizes in them may be Dims.
+    makes `Transpose(axes)` hashable, comparable and printable. Fields hold hashable values; sizes
+    in them may be Dims.
 
     infer(*types) -> type           raises ShapeError / DTypeError worded for the user
     evaluate(*arrays) -> array      the meaning, in NumPy (a tuple of arrays for a Tuple type); Dims are ints by then
     vjp(inputs, output, cotangent)  cotangents of the inputs, None where there is none; `cotangent` is a tuple with
-                                    None for unused parts when the output is a Tuple. `vjp = None`: not differentiable
+                                    None for unused parts when the output is a Tuple. `vjp = None`:
+                                    not differentiable
     jvp(inputs, output, tangents)   optional; otherwise forward mode comes from vjp of vjp
     expand(*inputs) -> Expr         optional: the same thing in smaller ops; backends use it when they have no kernel
     effect                          True for ops that must run in order (Print)
@@ -59,7 +62,9 @@ class Op:
 
     def __init__(self, *values: Any, **named: Any):
         if len(values) + len(named) != len(self.fields):
-            raise TypeError(f"{self.name}: expected fields {self.fields}, got {len(values) + len(named)} values")
+            raise TypeError(
+                f"{self.name}: expected fields {self.fields}, got {len(values) + len(named)} values"
+            )
         values += tuple(named[f] for f in self.fields[len(values) :])
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_hash", hash((type(self), values)))
@@ -71,7 +76,9 @@ class Op:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
-            type(self) is type(other) and self._hash == other._hash and self._values == other._values  # type: ignore[attr-defined]
+            type(self) is type(other)
+            and self._hash == other._hash
+            and self._values == other._values  # type: ignore[attr-defined]
         )
 
     def __hash__(self) -> int:
@@ -119,7 +126,8 @@ def _concrete(value: Any, values: Mapping[Atom, Any]) -> Any:
 class ScalarBuilder(Protocol):
     """What `lower(b, *scalars)` may say. Scalars are opaque handles; every method returns one.
 
-    float16 and bfloat16 never reach `lower`: they are computed in float32 and rounded after each op.
+    float16 and bfloat16 never reach `lower`: they are computed in float32 and rounded after each
+    op.
     """
 
     def const(self, value: float, like: Any) -> Any:
@@ -141,8 +149,10 @@ class ScalarBuilder(Protocol):
         """x where condition else y."""
 
     def op(self, name: str, *args: Any) -> Any:
-        """One loop-IR operation: add sub mul div rem neg abs fma sqrt floor ceil trunc roundeven copysign min max
-        and or xor not shl shr eq ne lt le gt ge popcount clz ctz. Integer div and rem need a non-zero divisor and no overflow."""
+        """One loop-IR operation: add sub mul div rem neg abs fma sqrt floor ceil trunc roundeven
+        copysign min max and or xor not shl shr eq ne lt le gt ge popcount clz ctz. Integer div and
+        rem need a non-zero divisor and no overflow.
+        """
 
 
 Cotangents = Sequence["Expr | None"]

@@ -24,6 +24,7 @@ def verify_grad(
     eps: float = 1e-3,
     abs_tol: float = 1e-6,
     rel_tol: float = 1e-6,
+    make: Callable[..., Callable[..., Any]] | None = None,
 ) -> None:
     """Compare the gradient of `fun` at `points` with finite differences in float64.
 
@@ -31,7 +32,8 @@ def verify_grad(
     (and complexes) are differentiated in double precision, others held fixed. Each test projects
     the results on random weights, so that one scalar stands for the whole Jacobian. Differences are
     central with two Richardson steps (error of order eps^6); eps is relative to max(|x|, 1). The
-    caller keeps points away from kinks.
+    caller keeps points away from kinks. make(inputs, outputs): compiles what is computed, as
+    symgraph.function does; NumPy evaluates it unless given.
 
     Raises: VerifyError naming the worst element, its analytic and its numeric derivative.
     """
@@ -42,15 +44,15 @@ def verify_grad(
     generator = np.random.default_rng(rng)
     moving = [i for i, v in enumerate(values) if v.dtype.kind in "fc"]
     shapes = [evaluate(y, dict(zip(inputs, values))).shape for y in outputs]
+    compile_ = make or _evaluator
     for _ in range(tests):
         weights = [_weights(y.array_type, s, generator) for y, s in zip(outputs, shapes)]
         cost = _projection(outputs, weights)
-        analytic = evaluate(
-            grad(cost, [inputs[i] for i in moving], disconnected_inputs="zero"),
-            dict(zip(inputs, values)),
-        )
+        slopes = grad(cost, [inputs[i] for i in moving], disconnected_inputs="zero")
+        analytic = compile_(inputs, slopes)(*values)
+        at = compile_(inputs, cost)
         for i, found in zip(moving, analytic):
-            numeric = _numeric(cost, inputs, values, i, eps)
+            numeric = _numeric(at, values, i, eps)
             _compare(f"argument {i}", found, numeric, abs_tol, rel_tol)
 
 
@@ -82,16 +84,20 @@ def _projection(outputs: Sequence[Expr], weights: Sequence[Any]) -> Expr:
     return total
 
 
+def _evaluator(inputs: Sequence[Expr], outputs: Any) -> Callable[..., Any]:
+    """What `make` gives, by NumPy."""
+    return lambda *values: evaluate(outputs, dict(zip(inputs, values)))
+
+
 def _numeric(
-    cost: Expr, inputs: Sequence[Expr], values: Sequence[np.ndarray], i: int, eps: float
+    cost: Callable[..., Any], values: Sequence[np.ndarray], i: int, eps: float
 ) -> np.ndarray:
     """The derivative of the cost with respect to each element of values[i]."""
     base = values[i]
     result = np.zeros(base.shape, base.dtype)
 
     def at(moved: np.ndarray) -> float:
-        given = {x: (moved if k == i else v) for k, (x, v) in enumerate(zip(inputs, values))}
-        return float(evaluate(cost, given))
+        return float(cost(*[moved if k == i else v for k, v in enumerate(values)]))
 
     for index in np.ndindex(base.shape):
         for unit in (1.0, 1j) if base.dtype.kind == "c" else (1.0,):

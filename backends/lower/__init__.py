@@ -1,1 +1,3 @@
-"""From groups of expressions to kernels in the loop IR: `nest` for loop nests, `special` for the rest."""
+"""From groups of expressions to kernels in the loop IR: `nest` for loop nests, `special` for the
+rest.
+"""

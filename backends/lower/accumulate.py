@@ -1,12 +1,13 @@
-"""What a reduction carries around its loops: how it starts, takes a value, merges partial results and ends.
+"""What a reduction carries around its loops: how it starts, takes a value, merges partial results
+and ends.
 
-An accumulator is a list of loop-IR values (one for sums and extremes, value and index for arg-reductions), so nests
-carry any of them without knowing which.
+An accumulator is a list of loop-IR values (one for sums and extremes, value and index for
+arg-reductions), so nests carry any of them without knowing which.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,17 +21,28 @@ from .scalar import HALF
 
 BOOL_KINDS = {"max": "any", "min": "all"}
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
-HORIZONTAL = {"sum": "hsum", "prod": "hprod", "max": "hmax", "min": "hmin", "any": "hor", "all": "hand"}
+HORIZONTAL = {
+    "sum": "hsum",
+    "prod": "hprod",
+    "max": "hmax",
+    "min": "hmin",
+    "any": "hor",
+    "all": "hand",
+}
 
 
 class Accumulator(Protocol):
-    """block_size: elements per lane after which a partial result is merged into the total (0: never needed)."""
+    """block_size: elements per lane after which a partial result is merged into the total (0: never
+    needed).
+    """
 
     long_chains_lose: bool
 
     def start(self, lanes: int) -> list[Value]: ...
     def start_total(self, lanes: int) -> list[Value]: ...
-    def take(self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None) -> list[Value]: ...
+    def take(
+        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+    ) -> list[Value]: ...
     def merge(self, b: Block, left: list[Value], right: list[Value]) -> list[Value]: ...
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]: ...
     def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]: ...
@@ -48,7 +60,9 @@ def accumulator(node: Expr) -> Accumulator:
 
 
 class Fold(NamedTuple):
-    """sum, prod, max, min, any, all. Halves accumulate in float32; float32 sums add blocks in float64."""
+    """sum, prod, max, min, any, all. Halves accumulate in float32; float32 sums add blocks in
+    float64.
+    """
 
     kind: str
     dtype: str
@@ -71,7 +85,9 @@ class Fold(NamedTuple):
     def start_total(self, lanes: int) -> list[Value]:
         return [Const(identity(self.kind, self.working), Ty(self.total_dtype, lanes))]
 
-    def take(self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None) -> list[Value]:
+    def take(
+        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+    ) -> list[Value]:
         x = b.splat(b.cast(value, self.working), state[0].type.lanes)
         if mask is not None:
             x = b.let("select", mask, x, Const(identity(self.kind, self.working), x.type))
@@ -82,7 +98,9 @@ class Fold(NamedTuple):
 
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]:
         x = state[0]
-        return state if x.type.lanes == 1 else [b.let(HORIZONTAL[self.kind], x, type=Ty(x.type.dtype))]
+        return (
+            state if x.type.lanes == 1 else [b.let(HORIZONTAL[self.kind], x, type=Ty(x.type.dtype))]
+        )
 
     def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]:
         return self.merge(b, total, [b.cast(partial[0], self.total_dtype)])
@@ -110,7 +128,9 @@ class Best(NamedTuple):
 
     start_total = start
 
-    def take(self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None) -> list[Value]:
+    def take(
+        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+    ) -> list[Value]:
         best, where = state
         lanes = best.type.lanes
         x = b.splat(b.cast(value, self.working), lanes)
@@ -128,9 +148,18 @@ class Best(NamedTuple):
 
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]:
         lanes = state[0].type.lanes
-        parts = [[b.let("extract", s, type=Ty(s.type.dtype), attr=lane) if lanes > 1 else s for s in state] for lane in range(lanes)]
+        parts = [
+            [
+                b.let("extract", s, type=Ty(s.type.dtype), attr=lane) if lanes > 1 else s
+                for s in state
+            ]
+            for lane in range(lanes)
+        ]
         while len(parts) > 1:
-            parts = [self.merge(b, parts[k], parts[k + 1]) if k + 1 < len(parts) else parts[k] for k in range(0, len(parts), 2)]
+            parts = [
+                self.merge(b, parts[k], parts[k + 1]) if k + 1 < len(parts) else parts[k]
+                for k in range(0, len(parts), 2)
+            ]
         return parts[0]
 
     def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]:
@@ -153,7 +182,9 @@ def identity(kind: str, dtype: str) -> Any:
     """The value that changes nothing: 0 for sum, 1 for prod, the lowest value for max, ..."""
     if kind in ("sum", "prod"):
         one = kind == "prod"
-        return float(one) if dtype.startswith("float") else bool(one) if dtype == "bool" else int(one)
+        return (
+            float(one) if dtype.startswith("float") else bool(one) if dtype == "bool" else int(one)
+        )
     if kind in ("any", "all") or dtype == "bool":
         return kind in ("all", "min")
     if as_dtype(dtype).is_float:
@@ -162,4 +193,4 @@ def identity(kind: str, dtype: str) -> Any:
     return int(info.min if kind == "max" else info.max)
 
 
-Accumulators = list[Union[Fold, Best]]
+Accumulators = list[Fold | Best]

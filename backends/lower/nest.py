@@ -1,9 +1,11 @@
-"""Lower one fused group to a loop nest: kept loops outside, reductions in phases inside, vector lanes with masked tails.
+"""Lower one fused group to a loop nest: kept loops outside, reductions in phases inside, vector
+lanes with masked tails.
 
-The nest reads stored arrays, computes in registers and writes its roots. Per point of the kept axes it runs the
-phases in order (each one loop over the reduced axes that feeds its reductions), then stores the roots that live there
-(outer roots), then runs the reduced loops once more for the roots that live on the whole space (inner roots). Values
-are emitted at the outermost loop they depend on, so nothing invariant is computed twice.
+The nest reads stored arrays, computes in registers and writes its roots. Per point of the kept axes
+it runs the phases in order (each one loop over the reduced axes that feeds its reductions), then
+stores the roots that live there (outer roots), then runs the reduced loops once more for the roots
+that live on the whole space (inner roots). Values are emitted at the outermost loop they depend on,
+so nothing invariant is computed twice.
 """
 
 from __future__ import annotations
@@ -29,14 +31,16 @@ POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
 
 
 def build(nest: Nest, target: Target) -> Built:
-    """The kernel of a nest, in vectors of the target's width (a Target of vector_bytes 0 gives scalar code)."""
+    """The kernel of a nest, in vectors of the target's width (a Target of vector_bytes 0 gives
+    scalar code).
+    """
     return _Emitter(nest, target).run()
 
 
 class _Emitter(Values):
     """The loops of a nest around its values."""
 
-    # -------------------------------------------------------------------------------- the whole kernel
+    # ----------------------------------------------------------------------------- the whole kernel
 
     def run(self) -> Built:
         self.phases = self._phases()
@@ -46,13 +50,21 @@ class _Emitter(Values):
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = tuple(f"check of {r.node.label}" for r in self.nest.roots if r.check)
-        kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults)
+        kernel = Kernel(
+            self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults
+        )
         work = product(self.nest.space) * self.ops
         return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
 
     def _is_empty(self) -> bool:
-        """Nothing is stored, so nothing runs (strides of an empty array say nothing about its axes)."""
-        stored = [s for s, reduced in zip(self.space.sizes, self.space.reduced) if self.nest.cumulative or not reduced]
+        """Nothing is stored, so nothing runs (strides of an empty array say nothing about its
+        axes).
+        """
+        stored = [
+            s
+            for s, reduced in zip(self.space.sizes, self.space.reduced)
+            if self.nest.cumulative or not reduced
+        ]
         return any(s == 0 for s in stored)
 
     def _phases(self) -> list[list[tuple[Expr, int]]]:
@@ -82,13 +94,17 @@ class _Emitter(Values):
         elif position == self.space.vector:
             self._vector_kept(position)
         else:
-            with self._loop(position, Const(0, Ty(INDEX)), self.dims(self.space.sizes[position]), 1, "parallel"):
+            with self._loop(
+                position, Const(0, Ty(INDEX)), self.dims(self.space.sizes[position]), 1, "parallel"
+            ):
                 if position == 0:
                     self._poll(product(self.space.sizes[1:]))
                 self._kept(position + 1)
 
     def _vector_kept(self, position: int) -> None:
-        """The vector loop over a kept axis: in blocks where it may be long and is outermost, so that it can poll."""
+        """The vector loop over a kept axis: in blocks where it may be long and is outermost, so
+        that it can poll.
+        """
         size = self.space.sizes[position]
         start, stop = self.blocks[-1].index(0), self.dims(size)
         if position == 0 and self._long(size):
@@ -120,7 +136,17 @@ class _Emitter(Values):
         length = b.let("sub", stop, start)
         return b.let("add", start, b.let("and", length, b.index(-step)))
 
-    def _loop(self, axis: int, start: Value, stop: Value, step: int, kind: str = "serial", lanes: int = 1, masked_by: Value | None = None, carries: Sequence[Value] = ()) -> _Loop:
+    def _loop(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        step: int,
+        kind: str = "serial",
+        lanes: int = 1,
+        masked_by: Value | None = None,
+        carries: Sequence[Value] = (),
+    ) -> _Loop:
         return _Loop(self, axis, start, stop, step, kind, lanes, masked_by, carries)
 
     def _masks(self, axis: int) -> bool:
@@ -128,13 +154,25 @@ class _Emitter(Values):
         size = self.space.sizes[axis]
         return self.masked and not (isinstance(size, int) and size % self.space.lanes == 1)
 
-    def _rest(self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()) -> _Loop:
-        """What full vectors leave over: one masked vector, or element by element where masks are slow or it is one.
+    def _rest(
+        self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()
+    ) -> _Loop:
+        """What full vectors leave over: one masked vector, or element by element where masks are
+        slow or it is one.
 
         (A store under a constant mask of one lane is also miscompiled by LLVM 22 if it narrows.)
         """
         if self._masks(axis):
-            return self._loop(axis, start, stop, self.space.lanes, kind, self.space.lanes, masked_by=stop, carries=carries)
+            return self._loop(
+                axis,
+                start,
+                stop,
+                self.space.lanes,
+                kind,
+                self.space.lanes,
+                masked_by=stop,
+                carries=carries,
+            )
         return self._loop(axis, start, stop, 1, kind, carries=carries)
 
     def _poll(self, elements: SizeLike) -> None:
@@ -145,7 +183,7 @@ class _Emitter(Values):
     def _long(self, size: SizeLike) -> bool:
         return self.nest.pollable and known_le(size, POLL_BELOW) is not True
 
-    # -------------------------------------------------------------------------------- one point of the kept axes
+    # ------------------------------------------------------------------- one point of the kept axes
 
     def _point(self) -> None:
         if self.nest.cumulative:
@@ -157,7 +195,12 @@ class _Emitter(Values):
         outer = [k for k in range(len(self.nest.roots)) if k not in inner]
         self._store(outer)
         if inner:
-            self._inner(self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes), inner)
+            self._inner(
+                self.space.reduced.index(True)
+                if True in self.space.reduced
+                else len(self.space.sizes),
+                inner,
+            )
 
     def _inner(self, position: int, roots: list[int]) -> None:
         """Loops over the reduced axes that store the inner roots."""
@@ -174,7 +217,13 @@ class _Emitter(Values):
                 with self._rest(position, middle, stop, "parallel"):
                     self._inner(position + 1, roots)
         else:
-            with self._loop(position, self.blocks[-1].index(0), self.dims(self.space.sizes[position]), 1, "parallel"):
+            with self._loop(
+                position,
+                self.blocks[-1].index(0),
+                self.dims(self.space.sizes[position]),
+                1,
+                "parallel",
+            ):
                 self._inner(position + 1, roots)
 
     def _store(self, roots: list[int]) -> None:
@@ -185,7 +234,12 @@ class _Emitter(Values):
                 self._check(value)
                 continue
             offset, lanes = self._address(self.nest.roots[k].target)
-            b.store(self.write_buffers[k], offset, scalar.align(b, value, lanes), self.mask if lanes > 1 else None)
+            b.store(
+                self.write_buffers[k],
+                offset,
+                scalar.align(b, value, lanes),
+                self.mask if lanes > 1 else None,
+            )
 
     def _check(self, value: Value) -> None:
         b = self.blocks[-1]
@@ -201,25 +255,40 @@ class _Emitter(Values):
         kinds = [accumulator(node) for node, _ in phase]
         feeds = [feed for _, feed in phase]
         totals = [k.start_total(self.lanes) for k in kinds]
-        first = self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes)
+        first = (
+            self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes)
+        )
         totals = self._reduce_axes(first, kinds, feeds, totals)
         b = self.blocks[-1]
         for (node, _), kind, total in zip(phase, kinds, totals):
             self.scopes[-1][id(node)] = kind.finish(b, total)
 
-    def _reduce_axes(self, position: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]) -> list[list[Value]]:
+    def _reduce_axes(
+        self, position: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]
+    ) -> list[list[Value]]:
         last = len(self.space.sizes) - 1
         if position > last:  # every reduced axis has size 1
-            states = self._take(kinds, feeds, [k.start(self.lanes) for k in kinds], self.blocks[-1].index(0))
+            states = self._take(
+                kinds, feeds, [k.start(self.lanes) for k in kinds], self.blocks[-1].index(0)
+            )
             return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
         if position == last:
             return self._last_axis(position, kinds, feeds, totals)
-        with self._loop(position, self.blocks[-1].index(0), self.dims(self.space.sizes[position]), 1, "reduce", carries=_flat(totals)) as loop:
+        with self._loop(
+            position,
+            self.blocks[-1].index(0),
+            self.dims(self.space.sizes[position]),
+            1,
+            "reduce",
+            carries=_flat(totals),
+        ) as loop:
             inner = self._reduce_axes(position + 1, kinds, feeds, _unflat(loop.carried, totals))
             loop.next(*_flat(inner))
         return _unflat(loop.results, totals)
 
-    def _last_axis(self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]) -> list[list[Value]]:
+    def _last_axis(
+        self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]
+    ) -> list[list[Value]]:
         """The innermost reduced axis, in blocks whose partial results are merged into the totals."""
         size = self.space.sizes[axis]
         per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
@@ -228,18 +297,25 @@ class _Emitter(Values):
         if known_le(size, length) is True:
             states = self._span(axis, self.blocks[-1].index(0), stop, kinds, feeds)
             return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
-        with self.blocks[-1].loop(0, stop, length, kind="reduce", carries=_flat(totals), hint="block") as loop:
+        with self.blocks[-1].loop(
+            0, stop, length, kind="reduce", carries=_flat(totals), hint="block"
+        ) as loop:
             self._push(loop, None, loop.var)
             if len([a for a in self.open_axes if a is not None]) == 0:
                 self._poll(length)
             end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
             states = self._span(axis, loop.var, end, kinds, feeds)
-            merged = [k.into_total(loop, t, s) for k, t, s in zip(kinds, _unflat(loop.carried, totals), states)]
+            merged = [
+                k.into_total(loop, t, s)
+                for k, t, s in zip(kinds, _unflat(loop.carried, totals), states)
+            ]
             loop.next(*_flat(merged))
             self._pop()
         return _unflat(loop.results, totals)
 
-    def _span(self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]) -> list[list[Value]]:
+    def _span(
+        self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]
+    ) -> list[list[Value]]:
         """Partial results over [start, stop) of the last reduced axis."""
         if axis != self.space.vector:
             states = [k.start(self.lanes) for k in kinds]
@@ -247,7 +323,11 @@ class _Emitter(Values):
                 loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
             return _unflat(loop.results, states)
         lanes, size = self.space.lanes, self.space.sizes[axis]
-        ways = UNROLL if not (isinstance(size, int) and size < lanes * UNROLL) and len(self.entries) < 40 else 1
+        ways = (
+            UNROLL
+            if not (isinstance(size, int) and size < lanes * UNROLL) and len(self.entries) < 40
+            else 1
+        )
         states = [k.start(lanes) for k in kinds]
         middle = start
         if not (isinstance(size, int) and size < lanes):
@@ -261,44 +341,72 @@ class _Emitter(Values):
             states = _unflat(loop.results, states)
         return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
 
-    def _interleaved(self, axis: int, start: Value, stop: Value, ways: int, kinds: list[Accumulator], feeds: list[int]) -> list[list[Value]]:
+    def _interleaved(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        ways: int,
+        kinds: list[Accumulator],
+        feeds: list[int],
+    ) -> list[list[Value]]:
         """Full vectors, `ways` independent accumulators, merged pairwise at the end."""
         lanes = self.space.lanes
         starts = [[k.start(lanes) for k in kinds] for _ in range(ways)]
-        with self._loop(axis, start, stop, lanes * ways, "reduce", lanes, carries=_flat(sum(starts, []))) as loop:
+        with self._loop(
+            axis, start, stop, lanes * ways, "reduce", lanes, carries=_flat(sum(starts, []))
+        ) as loop:
             carried = _unflat(loop.carried, sum(starts, []))
             after: list[list[Value]] = []
             for way in range(ways):
                 self.scopes[-1] = {}
-                self.index[axis] = loop.let("add", loop.var, loop.index(way * lanes)) if way else loop.var
-                after += self._take(kinds, feeds, carried[way * len(kinds) : (way + 1) * len(kinds)], self.index[axis])
+                self.index[axis] = (
+                    loop.let("add", loop.var, loop.index(way * lanes)) if way else loop.var
+                )
+                after += self._take(
+                    kinds,
+                    feeds,
+                    carried[way * len(kinds) : (way + 1) * len(kinds)],
+                    self.index[axis],
+                )
             loop.next(*_flat(after))
         parts = _unflat(loop.results, sum(starts, []))
         groups = [parts[way * len(kinds) : (way + 1) * len(kinds)] for way in range(ways)]
         b = self.blocks[-1]
         while len(groups) > 1:
-            groups = [[k.merge(b, x, y) for k, x, y in zip(kinds, groups[i], groups[i + 1])] for i in range(0, len(groups), 2)]
+            groups = [
+                [k.merge(b, x, y) for k, x, y in zip(kinds, groups[i], groups[i + 1])]
+                for i in range(0, len(groups), 2)
+            ]
         return groups[0]
 
-    def _take(self, kinds: list[Accumulator], feeds: list[int], states: list[list[Value]], index: Value) -> list[list[Value]]:
+    def _take(
+        self, kinds: list[Accumulator], feeds: list[int], states: list[list[Value]], index: Value
+    ) -> list[list[Value]]:
         values = self._values(feeds)
         b = self.blocks[-1]
         axis = self.space.vector
         vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
         if vector and any(isinstance(node.op, ArgReduce) for node in self.nest.reductions):
-            index = b.let("add", b.splat(index, self.lanes), b.let("iota", type=Ty(INDEX, self.lanes)))
+            index = b.let(
+                "add", b.splat(index, self.lanes), b.let("iota", type=Ty(INDEX, self.lanes))
+            )
         mask = self.mask if vector else None
         return [k.take(b, s, v, index, mask) for k, s, v in zip(kinds, states, values)]
 
     def _running(self) -> None:
-        """A running fold: every step of the reduced axis stores what is carried so far. float32 sums carry float64."""
+        """A running fold: every step of the reduced axis stores what is carried so far. float32
+        sums carry float64.
+        """
         fold = Fold(self.nest.cumulative, str(self.nest.roots[0].node.array_type.dtype))
         total = fold.start_total(self.lanes)
         if True not in self.space.reduced:
             self._store_running(fold, total)
             return
         axis = self.space.reduced.index(True)
-        with self._loop(axis, self.blocks[-1].index(0), self.dims(self.space.sizes[axis]), 1, carries=total) as loop:
+        with self._loop(
+            axis, self.blocks[-1].index(0), self.dims(self.space.sizes[axis]), 1, carries=total
+        ) as loop:
             loop.next(*self._store_running(fold, loop.carried))
 
     def _store_running(self, fold: Fold, total: list[Value]) -> list[Value]:
@@ -307,13 +415,30 @@ class _Emitter(Values):
         x = b.cast(b.cast(self._values([self.root_entries[0]])[0], fold.working), fold.total_dtype)
         after = [b.let(COMBINE[fold.kind], total[0], b.splat(x, total[0].type.lanes))]
         offset, lanes = self._address(root.target)
-        b.store(self.write_buffers[0], offset, scalar.align(b, fold.finish(b, after), lanes), self.mask if lanes > 1 else None)
+        b.store(
+            self.write_buffers[0],
+            offset,
+            scalar.align(b, fold.finish(b, after), lanes),
+            self.mask if lanes > 1 else None,
+        )
         return after
+
 
 class _Loop:
     """A loop over one axis as a context: opens the block, the scope, the lanes and the mask."""
 
-    def __init__(self, emitter: _Emitter, axis: int, start: Value, stop: Value, step: int, kind: str, lanes: int, masked_by: Value | None, carries: Sequence[Value]):
+    def __init__(
+        self,
+        emitter: _Emitter,
+        axis: int,
+        start: Value,
+        stop: Value,
+        step: int,
+        kind: str,
+        lanes: int,
+        masked_by: Value | None,
+        carries: Sequence[Value],
+    ):
         self.e, self.axis, self.lanes, self.masked_by = emitter, axis, lanes, masked_by
         self.context = emitter.blocks[-1].loop(start, stop, step, kind=kind, carries=carries)
 

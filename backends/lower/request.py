@@ -13,8 +13,9 @@ from ..loops import INDEX, Const, Kernel, Ty, Value, Var
 
 
 class Root(NamedTuple):
-    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space); inner: it lives on
-    the whole space, not on the kept axes."""
+    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space);
+    inner: it lives on the whole space, not on the kept axes.
+    """
 
     node: Expr
     map: Map
@@ -36,7 +37,9 @@ class Nest(NamedTuple):
     stored: Callable[[Expr], bool]
     pollable: bool = True
     name: str = "map"
-    cumulative: str = ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
+    cumulative: str = (
+        ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
+    )
 
 
 class Built(NamedTuple):

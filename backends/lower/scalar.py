@@ -1,4 +1,6 @@
-"""The ScalarBuilder that backends hand to an op's `lower`: its words, said in the loop IR, for any number of lanes."""
+"""The ScalarBuilder that backends hand to an op's `lower`: its words, said in the loop IR, for any
+number of lanes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Scalars:
 
 
 def elementwise(block: Block, op: Elementwise, args: list[Value], dtype: str) -> Value:
-    """One elementwise op on values of equal lanes. Half floats are computed in float32 and rounded once."""
+    """One elementwise op on values of equal lanes. Half floats are computed in float32 and rounded
+    once.
+    """
     wide = [block.cast(a, "float32") if a.type.dtype in HALF else a for a in args]
     result = op.spec.lower(Scalars(block), *wide)
     return block.cast(result, dtype)

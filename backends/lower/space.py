@@ -13,8 +13,9 @@ from ..affine import Strided
 class Space(NamedTuple):
     """Loop axes after merging, outermost first, kept axes before reduced ones.
 
-    sizes: extent of each loop axis; source: the original axis whose stride each loop axis steps by (its innermost);
-    reduced: which loop axes are reduced; vector: the loop axis that becomes lanes (None: scalar code); lanes.
+    sizes: extent of each loop axis; source: the original axis whose stride each loop axis steps by
+    (its innermost); reduced: which loop axes are reduced; vector: the loop axis that becomes lanes
+    (None: scalar code); lanes.
     """
 
     sizes: tuple[SizeLike, ...]
@@ -29,14 +30,25 @@ class Space(NamedTuple):
 
 
 def make_space(
-    shape: Shape, reduced: Iterable[int], reads: Sequence[Strided], writes: Sequence[Strided], lanes: int, in_order: bool = False
+    shape: Shape,
+    reduced: Iterable[int],
+    reads: Sequence[Strided],
+    writes: Sequence[Strided],
+    lanes: int,
+    in_order: bool = False,
 ) -> Space:
     """Merge what is contiguous in every access, order kept before reduced, choose the vector axis.
 
     in_order: the reduced axis has to be gone through one by one, so it never becomes lanes.
     """
     over = frozenset(reduced)
-    runs = [run for kind in (False, True) for run in _merge(shape, [a for a in range(len(shape)) if (a in over) is kind], [*reads, *writes])]
+    runs = [
+        run
+        for kind in (False, True)
+        for run in _merge(
+            shape, [a for a in range(len(shape)) if (a in over) is kind], [*reads, *writes]
+        )
+    ]
     sizes: list[SizeLike] = []
     source: list[int] = []
     for run in runs:
@@ -68,7 +80,9 @@ def _contiguous(access: Strided, outer: int, inner: int, shape: Shape) -> bool:
     return known_equal(access.strides[outer], access.strides[inner] * shape[inner]) is True
 
 
-def _vector_axis(space: Space, reads: Sequence[Strided], writes: Sequence[Strided], in_order: bool) -> int | None:
+def _vector_axis(
+    space: Space, reads: Sequence[Strided], writes: Sequence[Strided], in_order: bool
+) -> int | None:
     """The axis along which most accesses are contiguous; the last one where several are equal."""
     best, best_score = None, None
     for axis, size in enumerate(space.sizes):

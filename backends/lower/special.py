@@ -26,7 +26,9 @@ class Special(NamedTuple):
 
 
 def random_bits(node: Expr, target: Target) -> Special:
-    """Philox words in order: each turn makes `lanes` blocks and interleaves their words in registers."""
+    """Philox words in order: each turn makes `lanes` blocks and interleaves their words in
+    registers.
+    """
     op = node.op
     assert isinstance(op, RandomBits)
     state, out = Buffer("state", "uint64", "r"), Buffer("bits", str(node.array_type.dtype), "w")
@@ -45,7 +47,11 @@ def random_bits(node: Expr, target: Target) -> Special:
         parts = _interleaved(body, _pairs(body, words) if op.words == 2 else words)
         left = body.let("sub", stop, body.var)
         whole = body.let("ge", left, body.index(per_turn))
-        body.branch(whole, lambda then: _store(then, out, body.var, parts, None), lambda rest: _store(rest, out, body.var, parts, left))
+        body.branch(
+            whole,
+            lambda then: _store(then, out, body.var, parts, None),
+            lambda rest: _store(rest, out, body.var, parts, left),
+        )
     kernel = Kernel("random_bits", (state, out), tuple(dims.vars), tuple(b.stmts))
     return Special(kernel, tuple(dims.sizes), count * (PHILOX_COST // BLOCK))
 
@@ -96,7 +102,10 @@ def _halves(b: Block, x: Value) -> tuple[Value, Value]:
 def _pairs(b: Block, words: list[Value]) -> list[Value]:
     """Words two by two as uint64, the low half first."""
     wide = [b.cast(w, "uint64") for w in words]
-    return [b.let("or", low, b.let("shl", high, Const(32, high.type))) for low, high in zip(wide[::2], wide[1::2])]
+    return [
+        b.let("or", low, b.let("shl", high, Const(32, high.type)))
+        for low, high in zip(wide[::2], wide[1::2])
+    ]
 
 
 def _interleaved(b: Block, vectors: list[Value]) -> list[Value]:
@@ -107,7 +116,9 @@ def _interleaved(b: Block, vectors: list[Value]) -> list[Value]:
     return [b.let(zip_, x, y) for x, y in zip(even, odd) for zip_ in ("ziplo", "ziphi")]
 
 
-def _store(b: Block, out: Buffer, start: Value, parts: list[Value], left: Value | None) -> list[Value]:
+def _store(
+    b: Block, out: Buffer, start: Value, parts: list[Value], left: Value | None
+) -> list[Value]:
     """Store vectors one after the other; `left` says how many elements there is room for."""
     for k, part in enumerate(parts):
         lanes = part.type.lanes
@@ -135,7 +146,9 @@ def _multiply_high(b: Block, x: Value, y: Value) -> Value:
     low, half = Const(0xFFFFFFFF, x.type), Const(32, x.type)
     x_low, y_low = b.let("and", x, low), b.let("and", y, low)
     x_high, y_high = b.let("shr", x, half), b.let("shr", y, half)
-    first = b.let("add", b.let("mul", x_high, y_low), b.let("shr", b.let("mul", x_low, y_low), half))
+    first = b.let(
+        "add", b.let("mul", x_high, y_low), b.let("shr", b.let("mul", x_low, y_low), half)
+    )
     second = b.let("add", b.let("mul", x_low, y_high), b.let("and", first, low))
     carries = b.let("add", b.let("shr", first, half), b.let("shr", second, half))
     return b.let("add", b.let("mul", x_high, y_high), carries)
@@ -147,6 +160,9 @@ def _exchange(b: Block, out: Buffer, i: Value, j: Value) -> None:
     b.store(out, j, x)
 
 
-SPECIAL: dict[type, Callable[[Expr, Target], Special]] = {RandomBits: random_bits, Permutation: permutation}
+SPECIAL: dict[type, Callable[[Expr, Target], Special]] = {
+    RandomBits: random_bits,
+    Permutation: permutation,
+}
 
 __all__ = ["SPECIAL", "Special", "permutation", "random_bits"]

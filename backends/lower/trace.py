@@ -1,7 +1,9 @@
-"""Flatten what a loop nest computes into a list of entries, operands first: the nest's own small SSA form.
+"""Flatten what a loop nest computes into a list of entries, operands first: the nest's own small
+SSA form.
 
-Starting from (node, map) pairs the tracer walks through movement and elementwise nodes down to stored arrays,
-constants, counters and reductions of the same nest. One entry is one value at one index map; nothing is traced twice.
+Starting from (node, map) pairs the tracer walks through movement and elementwise nodes down to
+stored arrays, constants, counters and reductions of the same nest. One entry is one value at one
+index map; nothing is traced twice.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from ..affine import Map, Strided, View, broadcast, resolve, strided
 
 
 class Entry(NamedTuple):
-    """kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction". args: earlier entries.
+    """kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction". args: earlier
+    entries.
 
     address: for loads the place read, for iota its index as a linear form of the loop indices.
     """
@@ -31,7 +34,9 @@ class Entry(NamedTuple):
 
 
 class Tracer:
-    """Collects entries over one loop space of rank `rank`. `stored(node)` says whether a node is read from memory."""
+    """Collects entries over one loop space of rank `rank`. `stored(node)` says whether a node is
+    read from memory.
+    """
 
     def __init__(self, rank: int, stored: Callable[[Expr], bool]):
         self.rank = rank
@@ -40,7 +45,9 @@ class Tracer:
         self._index: dict[tuple[int, Any], int] = {}
 
     def want(self, node: Expr, map: Map) -> int:
-        """The entry for `node` read at `map`, tracing what it needs (iteratively: chains may be long)."""
+        """The entry for `node` read at `map`, tracing what it needs (iteratively: chains may be
+        long).
+        """
         stack = [self._view(node, map)]
         while stack:
             view = stack[-1]
@@ -91,7 +98,9 @@ def _key(view: View) -> tuple[int, Any]:
     return (id(view.base), view.map if not view.is_flat else (view.shape, view.map))
 
 
-def depends(entries: Iterable[Entry], axes: Callable[[Strided], int], reduction_mask: int) -> list[int]:
+def depends(
+    entries: Iterable[Entry], axes: Callable[[Strided], int], reduction_mask: int
+) -> list[int]:
     """For each entry the bit set of loop axes it varies with. `axes` maps an address to its bits."""
     masks: list[int] = []
     for entry in entries:

@@ -1,4 +1,6 @@
-"""The values of a loop nest: each entry of the trace is emitted at the outermost open loop it depends on, once."""
+"""The values of a loop nest: each entry of the trace is emitted at the outermost open loop it
+depends on, once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .trace import Entry, Tracer, depends
 
 
 class Values:
-    """State while one nest is emitted: the open loops, their blocks, and what each loop level already computed."""
+    """State while one nest is emitted: the open loops, their blocks, and what each loop level
+    already computed.
+    """
 
     def __init__(self, nest: Nest, target: Target):
         self.nest = nest
@@ -32,7 +36,14 @@ class Values:
         lanes, narrowest = _lanes(self.entries, target.vector_bytes)
         self.masked = target.masked_memory(narrowest)
         reads = [e.address for e in self.entries if e.address is not None]
-        self.space = make_space(nest.space, nest.reduced, reads, [r.target for r in nest.roots], lanes, bool(nest.cumulative))
+        self.space = make_space(
+            nest.space,
+            nest.reduced,
+            reads,
+            [r.target for r in nest.roots],
+            lanes,
+            bool(nest.cumulative),
+        )
         kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
         self.bits = depends(self.entries, self._axis_bits, kept_bits)
         self.dims = Dims()
@@ -40,9 +51,13 @@ class Values:
         self.read_nodes: list[Expr] = []
         for e in self.entries:
             if e.kind == "load" and id(e.node) not in self.read_buffers:
-                self.read_buffers[id(e.node)] = Buffer(f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r")
+                self.read_buffers[id(e.node)] = Buffer(
+                    f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r"
+                )
                 self.read_nodes.append(e.node)
-        self.write_buffers = [Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)]
+        self.write_buffers = [
+            Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
+        ]
         self.blocks: list[Block] = [Block()]
         self.scopes: list[dict[Any, Value]] = [{}]
         self.open_axes: list[int | None] = []
@@ -80,7 +95,9 @@ class Values:
         return 0
 
     def _values(self, wanted: list[int]) -> list[Value]:
-        """Values of entries, emitted now where they are not there yet (operands first, no recursion)."""
+        """Values of entries, emitted now where they are not there yet (operands first, no
+        recursion).
+        """
         needed: set[int] = set()
         stack = [i for i in wanted if self._known(i) is None]
         while stack:
@@ -104,21 +121,28 @@ class Values:
     def _must(self, i: int) -> Value:
         value = self._known(i)
         if value is None:
-            raise InternalError(f"lowering: {self.entries[i].node.label} is read before it is computed")
+            raise InternalError(
+                f"lowering: {self.entries[i].node.label} is read before it is computed"
+            )
         return value
 
     def _emit(self, entry: Entry, b: Block, level: int) -> Value:
         node = entry.node
         dtype = str(node.array_type.dtype)
         if entry.kind == "const":
-            return Const(node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())), Ty(dtype))  # type: ignore[attr-defined]
+            return Const(
+                node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())),
+                Ty(dtype),
+            )  # type: ignore[attr-defined]
         if entry.kind == "size":
             return b.cast(self.dims(node.op.dim), "int64")  # type: ignore[attr-defined]
         if entry.kind in ("load", "iota"):
             assert entry.address is not None
             offset, lanes = self._address(entry.address, level)
             if entry.kind == "load":
-                return b.load(self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None)
+                return b.load(
+                    self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None
+                )
             if lanes > 1 and offset.type.lanes == 1:  # unit stride
                 offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
             return b.cast(offset, dtype)
@@ -126,7 +150,9 @@ class Values:
         if entry.kind == "cast":
             return scalar.cast(b, node.op, args[0])  # type: ignore[arg-type]
         lanes = max(a.type.lanes for a in args)
-        return scalar.elementwise(b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype)  # type: ignore[arg-type]
+        return scalar.elementwise(
+            b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype
+        )  # type: ignore[arg-type]
 
     def _splat(self, x: Value, lanes: int, i: int) -> Value:
         """A uniform operand as a vector, made once at the level where the operand lives."""
@@ -139,7 +165,9 @@ class Values:
         return self.scopes[level][key]
 
     def _address(self, address: Strided, level: int | None = None) -> tuple[Value, int]:
-        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset if not contiguous."""
+        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset
+        if not contiguous.
+        """
         level = len(self.open_axes) if level is None else level
         strides = self.space.strides(address)
         offset: Value = self.dims(address.offset)
@@ -157,21 +185,29 @@ class Values:
         steps = b.let("mul", b.let("iota", type=Ty(INDEX, lanes)), b.splat(self.dims(step), lanes))
         return b.let("add", b.splat(offset, lanes), steps), lanes
 
-    def _advance(self, offset: Value, axis: int, strides: tuple[SizeLike, ...], address: Strided, depth: int) -> Value:
+    def _advance(
+        self, offset: Value, axis: int, strides: tuple[SizeLike, ...], address: Strided, depth: int
+    ) -> Value:
         prefix = tuple(s for a, s in enumerate(strides) if a in self.open_axes[: depth + 1])
         key = ("offset", axis, address.offset, prefix)
         scope = self.scopes[depth + 1]
         if key not in scope:
             b = self.blocks[depth + 1]
             stride = strides[axis]
-            term = self.index[axis] if stride == 1 else b.let("mul", self.index[axis], self.dims(stride))
+            term = (
+                self.index[axis]
+                if stride == 1
+                else b.let("mul", self.index[axis], self.dims(stride))
+            )
             zero = isinstance(offset, Const) and offset.value == 0
             scope[key] = term if zero else b.let("add", offset, term)
         return scope[key]
 
 
 def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest value in memory."""
+    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest
+    value in memory.
+    """
     widest, narrowest = 1, 8
     for e in entries:
         if e.kind not in ("const", "size"):

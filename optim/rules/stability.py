@@ -11,7 +11,7 @@ from symgraph.ops.movement import BroadcastTo, Iota, Reshape, Slice, Transpose, 
 from symgraph.ops.nnet import LogSoftmax, LogSumExp, Softmax
 from symgraph.ops.reduce import Reduce, kept_shape
 
-from ..conditions import nonzero, surely_nonempty
+from ..conditions import is_ordinary, surely_nonempty
 from ..constants import nonnegative
 from ..pattern import const, operator, wild
 from ..rule import Rules, rule
@@ -63,7 +63,7 @@ logarithms = [
     rule(log(sqrt(x)), log(x) * 0.5, grade="stabler"),
     rule(log(square(x)), log(abs(x)) * 2, grade="stabler"),
     rule(log(rsqrt(x)), log(x) * -0.5, grade="stabler"),
-    rule(log(x**c), c * log(x), when=lambda x, c: nonzero(c) and nonnegative(x), grade="stabler"),
+    rule(log(x**c), c * log(x), when=lambda x, c: is_ordinary(c) and nonnegative(x), grade="stabler"),
     rule(log(reciprocal(x)), -log(x), when=lambda x: nonnegative(x), grade="stabler"),
 ]
 

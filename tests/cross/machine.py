@@ -67,11 +67,12 @@ def require(name: str, *tools: str) -> Target:
 
 
 def flushed(arrays: Sequence[np.ndarray], target: Target) -> list[np.ndarray]:
-    """The arrays without float32 subnormals where the target's vectors take them for zero."""
-    tiny = np.float32(2.0**-126)
+    """The arrays without the subnormals that the target's float32 vectors take for zero."""
+    if not target.flushes_subnormals:
+        return list(arrays)
     return [
-        np.where(np.abs(a) < tiny, np.float32(0), a)
-        if target.flushes_subnormals and a.dtype == np.float32
+        np.where(abs(np.nan_to_num(a)) < a.dtype.type(2.0**-126), a.dtype.type(0), a)
+        if a.dtype.name in ("float32", "bfloat16")
         else a
         for a in arrays
     ]

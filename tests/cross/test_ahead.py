@@ -17,7 +17,6 @@ from symgraph.backends.aot import compile_ahead
 from tests import programs
 
 from . import machine
-from .test_programs import compare
 
 HERE = [name for name in machine.MACHINES if name.startswith("x86")][:1]
 RUNS = [*HERE, "cortex-a72", "cortex-a7"]
@@ -72,6 +71,21 @@ def test_a_size_may_be_the_value_of_an_input(target: str, tmp_path: Path) -> Non
     assert code == 0 and np.frombuffer(got[0], np.float32).tolist() == [3] * 5
     wrong, _ = machine.run(ahead, arrays, [3, 6], tmp_path)
     assert "not the value of the input" in ahead.manifest["faults"][wrong - 1]
+    negative, _ = machine.run(ahead, [arrays[0], np.array(-1, np.int32)], [3, -1], tmp_path)
+    assert "negative or too large" in ahead.manifest["faults"][negative - 1]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("target", RUNS)
+def test_the_workspace_is_as_large_as_it_says(target: str, tmp_path: Path) -> None:
+    """A temporary that fills it to the last byte; main.c looks at the border."""
+    machine.require(target, "link", "run")
+    x, square = sg.array("x", ("n", 16)), sg.constant(np.eye(16, dtype=np.float32))
+    ahead = compile_ahead([x], (x @ square) @ square, target)
+    for n in (1, 4, 33):
+        array = np.arange(n * 16, dtype=np.float32)
+        code, got = machine.run(ahead, [array], [n], tmp_path)
+        assert code == 0 and got == [array.tobytes()]
 
 
 @pytest.mark.emulator
@@ -122,7 +136,7 @@ def test_code_for_two_cpus_in_one_program(tmp_path: Path) -> None:
     machine.require("x86-64-v3", "link", "run")
     x = sg.array("x", ("n",))
     for name, target in (("plain", "x86-64-v2"), ("wide", "x86-64-v3")):
-        compile_ahead([x], sg.sqrt(x).sum(), target, name).write(tmp_path)
+        compile_ahead([x], sg.cumsum(x)[-1], target, name).write(tmp_path)
     (tmp_path / "two.c").write_text(TWO)
     command = [
         "gcc",
@@ -148,9 +162,10 @@ int main(void) {
   const void *inputs[] = {x};
   void *one[] = {&a}, *other[] = {&b};
   const int64_t n = 3;
-  if (plain_workspace_bytes(&n) || wide_workspace_bytes(&n)) return 1;
-  if (plain(inputs, one, &n, 0) || wide(inputs, other, &n, 0)) return 2;
-  return a == 6 && b == 6 ? 0 : 3;
+  char space[1024];
+  if (plain_workspace_bytes(&n) > 1024 || wide_workspace_bytes(&n) > 1024) return 1;
+  if (plain(inputs, one, &n, space) || wide(inputs, other, &n, space)) return 2;
+  return a == 14 && b == 14 ? 0 : 3;
 }
 """
 

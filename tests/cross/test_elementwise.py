@@ -16,15 +16,17 @@ from tests.conformance.test_elementwise_reference import operands
 
 from . import machine
 
+TOGETHER: dict[tuple[DType, ...], list[Elementwise]] = {}  # one function for all of a signature
+for _case in CASES:
+    TOGETHER.setdefault(_case.values[0], []).extend(_case.values[1])
+
 
 @pytest.mark.slow
 @pytest.mark.emulator
 @pytest.mark.parametrize("target", ["cortex-a72", "cortex-a7"])
-@pytest.mark.parametrize(("dtypes", "ops"), CASES)
-def test_compiled_equals_meaning(
-    dtypes: tuple[DType, ...], ops: list[Elementwise], target: str, tmp_path: Path
-) -> None:
-    where = machine.require(target, "link", "run")
+@pytest.mark.parametrize("dtypes", TOGETHER, ids="-".join)
+def test_compiled_equals_meaning(dtypes: tuple[DType, ...], target: str, tmp_path: Path) -> None:
+    where, ops = machine.require(target, "link", "run"), TOGETHER[dtypes]
     d = next((d for i, d in enumerate(dtypes) if i not in ops[0].spec.fixed), bool_)
     values = operands(ops[0], d, np.random.default_rng(0))
     values = machine.flushed([np.ascontiguousarray(v) for v in values], where)

@@ -1,7 +1,9 @@
-"""What compiled objects are made of: the right machine, float ABI and instructions, no libraries."""
+"""What objects are made of: the right machine, float ABI and instructions, no libraries."""
 
 from __future__ import annotations
 
+import ctypes
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import symgraph as sg
+from benchmarks import portability
 from benchmarks.portability import PROGRAMS, section_bytes
 from symgraph.backends import jit, targets
 from symgraph.backends.aot import LIBRARY, Ahead, aot_modules, compile_ahead, needed
@@ -102,6 +105,24 @@ def test_armv7_objects_pass_floats_in_registers(tmp_path: Path) -> None:
         assert "Tag_Advanced_SIMD_arch: NEONv1 with Fused-MAC" in attributes
 
 
+@pytest.mark.emulator
+@pytest.mark.parametrize("target", machine.MACHINES)
+def test_objects_make_a_shared_library_without_libc(target: str, tmp_path: Path) -> None:
+    """No relocation in the code, no symbol left open, no stack that may be executed."""
+    where = machine.require(target, "link", "readelf")
+    library, *_ = compiled("mlp", target).write(tmp_path)
+    command = [machine.MACHINES[target].link, "-shared", "-nostdlib", "-Wl,-z,text,-z,defs"]
+    command += ["-Wl,--whole-archive", "-Wl,--fatal-warnings", str(library), "-o", "model.so"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    shown = readelf(target, "-lW", tmp_path / "model.so")
+    stack = next(line for line in shown.splitlines() if "GNU_STACK" in line)
+    assert "RWE" not in stack
+    if targets.detect().covers(where):
+        function = ctypes.CDLL(str(tmp_path / "model.so"))["model_output_bytes"]
+        function.restype = ctypes.c_size_t
+        assert function((ctypes.c_int64 * 1)(5), 0) == 5 * 10 * 4
+
+
 def readelf(target: str, *arguments: object) -> str:
     command = [machine.MACHINES[target].readelf, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -110,6 +131,17 @@ def readelf(target: str, *arguments: object) -> str:
 def test_equal_programs_give_equal_libraries() -> None:
     first, second = compiled("recurrence", "cortex-a7"), compiled("recurrence", "cortex-a7")
     assert first.library == second.library and first.header == second.header
+
+
+def test_the_table_of_sizes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(portability, "PROGRAMS", {"chain": PROGRAMS["chain"]})
+    file = tmp_path / "sizes.json"
+    monkeypatch.setattr("sys.argv", ["portability", "--targets=cortex-a7", f"--json={file}"])
+    portability.main()
+    figures = json.loads(file.read_text())["rows"]["chain"]["cortex-a7"]
+    assert str(figures["code"]) in capsys.readouterr().out and figures["code"] < figures["file"]
 
 
 def test_section_sizes_are_those_of_the_program() -> None:

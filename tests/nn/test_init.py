@@ -87,7 +87,9 @@ def test_parameter_takes_a_function_a_number_or_an_array() -> None:
     made = init.parameter(partial(init.uniform, low=2, high=3), (4, 5), 0, "w")
     assert made.name == "w" and str(made.dtype) == "float32"
     assert 2 <= made.get_value().min() and made.get_value().max() <= 3
-    assert np.array_equal(init.parameter(0.5, (3,), 0, "b").get_value(), np.full(3, np.float32(0.5)))
+    assert np.array_equal(
+        init.parameter(0.5, (3,), 0, "b").get_value(), np.full(3, np.float32(0.5))
+    )
     values = np.arange(6.0).reshape(2, 3)
     taken = init.parameter(values, (2, 3), 0, "w", "float64")
     assert str(taken.dtype) == "float64" and np.array_equal(taken.get_value(), values)

@@ -140,7 +140,9 @@ def test_targets_are_not_broadcast() -> None:
     column, flat = sg.array("x", (6, 1)), sg.array("t", (6,))
     for loss in (nn.mse, nn.mae, nn.huber, nn.hinge, nn.binary_cross_entropy):
         for t in (flat, sg.array("t", (6, 2))):
-            with pytest.raises(sg.ShapeError, match="expected two arrays of one shape, got float32"):
+            with pytest.raises(
+                sg.ShapeError, match="expected two arrays of one shape, got float32"
+            ):
                 loss(column, t)
     with pytest.raises(sg.ShapeError, match="mse: weights: expected two arrays of one shape"):
         nn.mse(column, column, weights=flat)
@@ -148,7 +150,9 @@ def test_targets_are_not_broadcast() -> None:
 
 def test_wrong_options_are_refused() -> None:
     x = sg.matrix("x")
-    with pytest.raises(sg.GraphError, match="mse: reduction='max': expected one of mean, sum, none"):
+    with pytest.raises(
+        sg.GraphError, match="mse: reduction='max': expected one of mean, sum, none"
+    ):
         nn.mse(x, x, reduction="max")
     with pytest.raises(sg.GraphError, match="expected 0 <= smoothing <= 1, got 1.5"):
         nn.cross_entropy(x, sg.lvector("t"), smoothing=1.5)

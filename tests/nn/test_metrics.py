@@ -74,7 +74,9 @@ def test_ratios_without_members_are_zero() -> None:
 
 @pytest.mark.parametrize("metric", [nn.accuracy, nn.top_k_accuracy, nn.confusion])
 def test_labels_of_the_wrong_rank(metric: Any) -> None:
-    with pytest.raises(sg.ShapeError, match=f"{metric.__name__}: expected integer labels of rank 1"):
+    with pytest.raises(
+        sg.ShapeError, match=f"{metric.__name__}: expected integer labels of rank 1"
+    ):
         metric(sg.matrix("x"), sg.lmatrix("t"))
     with pytest.raises(sg.ShapeError, match="binary_accuracy: expected targets of rank 2"):
         metrics.binary_accuracy(sg.matrix("x"), sg.vector("t"))
