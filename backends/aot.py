@@ -58,7 +58,7 @@ class Ahead(NamedTuple):
     """What ahead-of-time compilation gives.
 
     objects: object files by name; header: the text of the C header; manifest: the same facts as
-    plain data (name, target, inputs, outputs, sizes, workspace, needs, faults).
+    plain data (name, target, inputs, outputs, sizes, needs, faults).
     """
 
     name: str
@@ -120,6 +120,7 @@ def compile_ahead(
     request = make_request(inputs, outputs, None, givens, no_default_updates, on_unused_input)
     _refuse_updates(name, [w.label for w, _ in request.updates])
     _refuse_defaults(request.arguments)
+    labels = request.keys or [x.name for x in request.outputs]
     request = _fixed(request)
     options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), "forbid")
     stages = Stages(name, show)
@@ -127,7 +128,7 @@ def compile_ahead(
     with stages.timed("compile"):
         objects = aot_objects(program, machine, name, stages)
     stages.finish()
-    manifest = aot_manifest(program, machine, name, needed(objects))
+    manifest = aot_manifest(program, machine, name, needed(objects), labels)
     return Ahead(name, machine, objects, aot_header(manifest), manifest)
 
 
@@ -375,10 +376,16 @@ def _values(program: Program) -> list[tuple[int, Bind]]:
 
 
 def aot_manifest(
-    program: Program, target: Target, name: str, needs: Iterable[str] = ()
+    program: Program,
+    target: Target,
+    name: str,
+    needs: Iterable[str] = (),
+    labels: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """The interface as plain data, as it is written to NAME.json."""
-    faults = [f"{f.exception.__name__}: {f.message}" for f in fault_table(program)]
+    """The interface as plain data, as it is written to NAME.json. labels: names of the outputs."""
+    faults = [
+        f"{f.exception.__name__}: {f.message.format('{0}', '{1}')}" for f in fault_table(program)
+    ]
     values = {i: b.index for i, b in _values(program)}
     if values:
         faults.append("SizeError: a size is not the value of the input that it stands for")
@@ -391,7 +398,10 @@ def aot_manifest(
             "flushes_subnormals": target.flushes_subnormals,
         },
         "inputs": [_described(x.array_type, x.name) for x in program.inputs],
-        "outputs": [_described(t, None) for t in program.outputs],
+        "outputs": [
+            _described(type, None if label is None else str(label))
+            for type, label in zip(program.outputs, labels or [None] * len(program.outputs))
+        ],
         "sizes": [
             {"name": str(b.atom), "value_of_input": values.get(i)}
             for i, b in enumerate(_sizes(program))

@@ -43,3 +43,4 @@ POLITE_READ, WRITE, FIRM_READ = 0, 1, 2
 
 POLL_BUDGET = 1 << 24  # element-operations between two polls: about 20 ms
 GIL_WORK = 200_000  # element-operations from which the GIL is released: about 20 us
+NO_MEMORY = 2**31 - 1  # the entry's own fault: payload0 bytes of temporaries cannot be had

@@ -5,7 +5,6 @@ place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from symgraph.arraytype import Array
@@ -25,15 +24,13 @@ from symgraph.ops.tuple import Get
 from . import program
 from .affine import Axis, Map, Strided, identity, project, resolve, row_strides, strided, unit
 from .classify import host_reason, is_leaf, whole_base
-from .contraction import ContractionSpec, build_contraction, workspace_elements
+from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import Group, Opaque, Partition, partition
-from .loops import Kernel
 from .lower.nest import Built, build
 from .lower.request import Nest, Root
 from .lower.special import SPECIAL
-from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step
-from .targets import Target
+from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
 
 if TYPE_CHECKING:
     from .plan import Planner
@@ -209,7 +206,7 @@ class Body:
         op = node.op
         assert isinstance(op, Assert)
         x, condition = node.inputs
-        fault = self.p.fault(FaultSpec(AssertionFault, op.message, node))
+        fault = self.p.fault(FaultSpec(AssertionFault, verbatim(op.message), node))
         shape = condition.array_type.shape
         root = Root(condition, identity(len(shape)), Strided(0, row_strides(shape)), check=True)
         self.nest(Nest(shape, (), (), (root,), self.stored, name="check"), [], node, (fault,))
@@ -237,12 +234,9 @@ class Body:
         args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
             self._advance(self.home(node), c, outer)
         ]
-        if workspace_elements(spec, self.p.target):
-            args.append(
-                self.p.temp(
-                    Array(dtype(spec.accumulate), (workspace_elements(spec, self.p.target),))
-                )
-            )
+        space = workspace_elements(spec, self.p.target)
+        if space:
+            args.append(self.p.temp(Array(dtype(spec.accumulate), (space,))))
         batch = product(shape[j] for j in inner)
         last = inner[-1] if inner else None
         a_batch, b_batch, c_batch = (s.strides[last] if last is not None else 0 for s in (a, b, c))
@@ -379,12 +373,6 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Cond: Body._cond,
 }
 SPECIAL_OPS = tuple(SPECIAL)
-
-
-@lru_cache(maxsize=256)
-def contraction(spec: ContractionSpec, target: Target) -> Kernel:
-    """The kernel of a product; products of one kind share it."""
-    return build_contraction(spec, target)
 
 
 def _root(node: Expr, group: Group) -> Root:

@@ -90,6 +90,7 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
     target = targets.host()
     planned = make_plan(request, options, target, stages)
     program = planned.program
+    contract_of(program, ()).check_fixed()
     texts, symbols = emit_kernels(program, target, stages)
     with stages.timed("emit"):
         driver = emit_driver(program, target, DRIVER, symbols, options.profile)
@@ -105,7 +106,8 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
         imports = sorted(undefined(glue) - set(symbols.values()))
         library = link(objects, DRIVER, imports, at is not None)
     keys = tuple(object_key(text, target, level) for text, level in modules)
-    return Built(make_code(library, program, driver, at is not None), planned, keys, tuple(imports))
+    code = make_code(library, program, driver, at is not None)
+    return Built(code, planned, keys, tuple(imports))
 
 
 def emit_kernels(

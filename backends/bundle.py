@@ -146,7 +146,7 @@ class _Manifest:
             "shared": [_position(shared, w) for w in contract.shared],
             "binds": [[self._number[b.atom], b.kind, b.index, b.axis] for b in contract.binds],
             "guards": [
-                [self.size(g.left), self.size(g.right), g.relation, g.what, self.site(s)]
+                [self.size(g.left), self.size(g.right), g.relation, g.what, g.index, self.site(s)]
                 for g, s in contract.guards
             ],
             "types": [self.type(t) for t in contract.types],
@@ -199,8 +199,8 @@ class _Manifest:
             tuple(self.request.shared[i] for i in m["shared"]),
             tuple(Bind(self.atoms[a], kind, index, axis) for a, kind, index, axis in m["binds"]),
             tuple(
-                (Guard(self.to_size(a), self.to_size(b), r, what), self.to_site(s))
-                for a, b, r, what, s in m["guards"]
+                (Guard(self.to_size(a), self.to_size(b), r, what, index), self.to_site(s))
+                for a, b, r, what, index, s in m["guards"]
             ),
             tuple(map(self.to_type, m["types"])),
             self.to_size(m["arena"]),

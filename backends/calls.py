@@ -208,11 +208,12 @@ class NativeFunction(Native, Function, _Callbacks):
         core = self.core
         for _ in range(ATTEMPTS):
             arrays = core.prepare(arrays)
-            core.contract.check(core.contract.sizes(arrays, core.current()))
+            sizes = core.contract.sizes(arrays, core.current())
+            core.contract.check(sizes)
             result = self._attempt(arrays)
             if result is not DECLINED:
                 return result
-        raise InternalError(
+        raise core.contract.refusal(sizes) or InternalError(
             f"{self.signature}: the generated entry refuses arguments that look right"
         )
 

@@ -11,6 +11,7 @@ on K and on whether M is 1; not on the place in C nor in the batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from .loops import Block, Buffer, Kernel, Value
@@ -25,6 +26,7 @@ __all__ = [
     "Epilogue",
     "Position",
     "build_contraction",
+    "contraction",
     "packed_panel_columns",
     "workspace_elements",
 ]
@@ -34,6 +36,8 @@ ROWS = 480  # rows that share a packed panel of B; a multiple of most tiles' row
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
+SMALL = 129  # sizes below it are constants of the code; larger ones only choose tile and walk
+SHARING = 1.01  # how much slower the tile that most large products share may be than the best one
 TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
 
 _WALKS: dict[Form, type[Nest]] = {Form.TILES: Tiles, Form.STREAMS: Streams, Form.DOTS: Dots}
@@ -45,7 +49,8 @@ class ContractionSpec(NamedTuple):
     dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
     a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. If
     both have it (a matrix with one row or column), "k" lets vectors run along k.
-    m, n, k: the size where it is known: drops edges, picks the tile.
+    m, n, k: the size where it is known: drops edges, picks the tile; a size of SMALL or more has no
+    other influence, so that products of many sizes have the same code.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
     """
 
@@ -81,6 +86,37 @@ def build_contraction(
     scalars. The sums are of dtype spec.accumulate; the result is cast to that of C. It is called
     once for each piece of code that stores, and must not read C.
     """
+    blockings = _blockings(spec, target)
+    return _build(_coded(spec, blockings), blockings, target, epilogue, extra_buffers, name)
+
+
+def contraction(spec: ContractionSpec, target: Target) -> Kernel:
+    """The kernel of C = A @ B. Products that have the same code get the same object."""
+    blockings = _blockings(spec, target)
+    return _shared(_coded(spec, blockings), blockings, target)
+
+
+@lru_cache(maxsize=256)
+def _shared(spec: ContractionSpec, blockings: tuple[Blocking, ...], target: Target) -> Kernel:
+    return _build(spec, blockings, target)
+
+
+def _coded(spec: ContractionSpec, blockings: tuple[Blocking, ...]) -> ContractionSpec:
+    """The spec with only those sizes that are constants of the code; to tiles K is but a count."""
+    m, n, k = (s if s is not None and s < SMALL else None for s in (spec.m, spec.n, spec.k))
+    if any(blocking.form is Form.TILES for blocking in blockings):
+        k = None
+    return spec._replace(m=m, n=n, k=k)
+
+
+def _build(
+    spec: ContractionSpec,
+    blockings: tuple[Blocking, ...],
+    target: Target,
+    epilogue: Epilogue | None = None,
+    extra_buffers: Sequence[Buffer] = (),
+    name: str | None = None,
+) -> Kernel:
     product = Product(
         (spec.dtype, spec.out or spec.dtype),
         (spec.a_unit, spec.b_unit),
@@ -88,9 +124,9 @@ def build_contraction(
         target,
         epilogue,
     )
-    blockings = _blockings(spec, target)
     b = Block()
-    product.divide_depth(b, DEPTH)
+    if any(blocking.kept for blocking in blockings):
+        product.divide_depth(b, DEPTH)
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
         return _WALKS[blocking.form](product, blocking, rows).write(t)
@@ -103,7 +139,8 @@ def build_contraction(
             lambda t: nest(t, blockings[0], t.index(1)),
             lambda t: nest(t, blockings[1], product.m),
         )
-    workspace = [product.workspace] if workspace_elements(spec, target) else []
+    uses_workspace = any(blocking.kept or blocking.packs for blocking in blockings)
+    workspace = [product.workspace] if uses_workspace else []
     buffers = (product.a, product.b, product.c, *workspace, *extra_buffers)
     dims = tuple(product.dims.values())
     return Kernel(name or _name(spec, blockings[-1]), buffers, dims, tuple(b.stmts))
@@ -118,7 +155,8 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
-    return max(blocking.workspace for blocking in _blockings(spec, target))
+    depth = min(DEPTH, spec.k or DEPTH)
+    return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
 
 
 def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
@@ -130,16 +168,17 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
     return _main_tile(spec._replace(packed_b=True), target).columns
 
 
-def _blockings(spec: ContractionSpec, target: Target) -> list[Blocking]:
+@lru_cache(maxsize=1024)
+def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
     """How the kernel walks over C; two ways where M is unknown: the first for M = 1."""
     if spec.n == 1 and spec.a_unit == "m" and not spec.packed_b:
         # the matrix comes transposed: take the vector for A and the matrix for B
         turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
-        return [_blocking(turned, target)._replace(turned=True)]
+        return (_blocking(turned, target)._replace(turned=True),)
     if spec.m is not None:
-        return [_blocking(spec, target)]
-    one = _blocking(spec._replace(m=1), target)
-    return [_blocking(spec, target)] if spec.n == 1 else [one, _blocking(spec, target)]
+        return (_blocking(spec, target),)
+    many = _blocking(spec, target)
+    return (many,) if spec.n == 1 else (_blocking(spec._replace(m=1), target), many)
 
 
 def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
@@ -150,6 +189,7 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
         if spec.m == 1 and spec.b_unit == "n" and wide and not _stays_in_l2(spec, target):
             return _streams(spec, target)
     main = _main_tile(spec, target)
+    height = ROWS if spec.m is None or spec.m >= SMALL else spec.m
     masks = target.masked_memory(BYTES[spec.accumulate])
     blocks = spec.k is None or spec.k > DEPTH
     return Blocking(
@@ -157,9 +197,10 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
         main,
         _edges(spec, main, masks),
         ROWS,
+        narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
-        kept=min(ROWS, spec.m or ROWS) * main.columns if blocks else 0,
-        packs=min(DEPTH, spec.k or DEPTH) * main.columns if _packs(spec, target) else 0,
+        kept=height * main.columns if blocks else 0,
+        packs=_packs(spec, target),
         masks=masks,
     )
 
@@ -197,7 +238,10 @@ def _edges(spec: ContractionSpec, main: Tile, masks: bool) -> tuple[tuple[Tile, 
 
 
 def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
-    """The tile with the least work for the sizes that are known, edges counted."""
+    """The tile with the least work for the sizes that are known, edges counted.
+
+    That of products of unknown size is taken where it is about as good: their code is then shared.
+    """
     lanes = target.lanes(BYTES[spec.accumulate])
     m_known = None if spec.packed_b else spec.m  # the layout of B must not depend on m
     heights = TYPICAL if m_known is None else (max(1, m_known),)
@@ -220,7 +264,12 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
         for rows, vectors in tile_shapes(target)
         if rows <= max(heights)
     ]
-    rows, vectors = min(shapes, key=cost)
+    best = min(shapes, key=cost)
+    if spec.m is not None or spec.n is not None:
+        common = _main_tile(spec._replace(m=None, n=None), target)
+        shape = (common.rows, common.vectors)
+        best = shape if shape in shapes and cost(shape) <= SHARING * cost(best) else best
+    rows, vectors = best
     return Tile(rows if spec.m is None else max(1, min(rows, spec.m)), vectors, lanes)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from symgraph.errors import GraphError, show_site
+from symgraph.errors import GraphError
 from symgraph.show import listing
+from symgraph.sites import show_site
 
 from .calls import Function
 from .options import Options

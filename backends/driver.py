@@ -17,12 +17,24 @@ from typing import NamedTuple
 
 from symgraph.dims import SizeLike, product
 from symgraph.dtypes import dtype
-from symgraph.errors import InternalError, ShapeError, SizeError
+from symgraph.errors import IndexFault, InternalError, ShapeError, SizeError
 
 from .blocks import FIELDS
 from .irtext import Text
 from .loops import INTERRUPTED
-from .program import Branch, Copy, FaultSpec, Host, Launch, Program, Ref, Repeat, Slot, Step
+from .program import (
+    Branch,
+    Copy,
+    FaultSpec,
+    Host,
+    Launch,
+    Program,
+    Ref,
+    Repeat,
+    Slot,
+    Step,
+    verbatim,
+)
 from .sizes import SizeTable, emit_sizes
 from .targets import Target
 
@@ -70,8 +82,8 @@ def fault_table(program: Program) -> tuple[FaultSpec, ...]:
     """Meaning of code 1 + i: the kernels' faults, then the guards, then unusable sizes."""
     guards = [
         FaultSpec(
-            ShapeError,
-            f"{g.what}: expected {g.left} {g.relation} {g.right}, got {{0}} and {{1}}",
+            IndexFault if g.index else ShapeError,
+            verbatim(f"{g.what}: expected {g.left} {g.relation} {g.right}, got ") + "{0} and {1}",
             node,
         )
         for g, node in program.guards

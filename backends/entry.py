@@ -16,7 +16,7 @@ from typing import NamedTuple
 from symgraph.arraytype import Array
 from symgraph.dims import Atom, SizeLike, product
 
-from .blocks import CELL, CONTEXT_BYTES, FIELDS, GIL_WORK, POLL_BUDGET, STATE
+from .blocks import CELL, CONTEXT_BYTES, FIELDS, GIL_WORK, NO_MEMORY, POLL_BUDGET, STATE
 from .driver import Driver, base_of, bases, total_work
 from .entry_words import LIKELY, WEIGHTS, Words
 from .layout_check import ALIGNED_C, Layout
@@ -369,9 +369,9 @@ class _Entry(Words):
         go_on, failed = text.label("go"), text.label("no_memory")
         text.fork(text.value(f"icmp ne ptr {taken}, null"), go_on, failed, LIKELY)
         text.start(failed)
-        text.call("ptr", "PyErr_NoMemory")
         self._abandon()
-        text.do("ret ptr null")
+        self._store("i64", nbytes, self.context, FIELDS["payload0"])
+        text.do(f"ret ptr {self._raise(str(NO_MEMORY))}")
         text.start(go_on)
         return taken
 
@@ -420,6 +420,11 @@ class _Entry(Words):
         count = ("i64", str(len(self.made) + self.boxed))
         self.text.call("void", "symgraph.drop", ("ptr", self.made_array), count)
 
+    def _raise(self, code: str) -> str:
+        """Raise what a code means; null."""
+        arguments = [("ptr", "%self"), ("i32", code), ("ptr", self.context)]
+        return self.text.call("ptr", "symgraph.fault", *arguments)
+
     # --- the end ---
 
     def _finish(self) -> None:
@@ -432,8 +437,7 @@ class _Entry(Words):
         text.start(raised)
         text.do("ret ptr null")
         text.start(fault)
-        arguments = [("ptr", "%self"), ("i32", self.code), ("ptr", self.context)]
-        text.do(f"ret ptr {text.call('ptr', 'symgraph.fault', *arguments)}")
+        text.do(f"ret ptr {self._raise(self.code)}")
         text.start("failed")
         self._abandon()
         text.do("ret ptr null")

@@ -61,25 +61,26 @@ class Blocking(NamedTuple):
 
     main: the tile of whole panels (STREAMS: a piece of a row of C; DOTS: rows by columns of dot
     products); edges: the tiles of a narrower panel from left to right, one vector wide, and which
-    of them is masked. rows: in a block; turned: A and B trade places, vectors run along m; packed:
-    B lies in panels already; kept, packs: elements of the workspace for sums (0: k is one block)
-    and for a packed panel (0: none); masks: masked loads are cheap.
+    of them is masked. rows: in a block; narrow: C has less columns than a panel; turned: A and B
+    trade places, vectors run along m; packed: B lies in panels already; kept: elements of the
+    workspace for sums (0: k is one block); packs: a panel is packed behind them; masks: masked
+    loads are cheap.
     """
 
     form: Form
     main: Tile
     edges: tuple[tuple[Tile, bool], ...]
     rows: int
+    narrow: bool = False
     turned: bool = False
     packed: bool = False
     kept: int = 0
-    packs: int = 0
+    packs: bool = False
     masks: bool = False
 
-    @property
-    def workspace(self) -> int:
-        """Elements of the workspace."""
-        return self.kept + self.packs
+    def workspace(self, depth: int) -> int:
+        """Elements of the workspace, if a block of k is at most `depth` long."""
+        return self.kept + (depth * self.main.columns if self.packs else 0)
 
 
 class Product:
@@ -120,13 +121,9 @@ class Product:
 
     def divide_depth(self, b: Block, longest: int) -> None:
         """Choose the length of a block of k: as few blocks as `longest` allows, about equal."""
-        if isinstance(self.k, Const):
-            blocks = max(1, -(-self.k.value // longest))
-            self.depth = b.index(max(1, -(-self.k.value // blocks)))
-        else:
-            k = b.let("max", self.k, b.index(1))
-            count = b.let("div", offset(b, k, longest - 1), b.index(longest))
-            self.depth = b.let("div", b.let("add", k, offset(b, count, -1)), count)
+        k = b.let("max", self.k, b.index(1))
+        count = b.let("div", offset(b, k, longest - 1), b.index(longest))
+        self.depth = b.let("div", b.let("add", k, offset(b, count, -1)), count)
 
     def operands(self) -> tuple[Operand, Operand]:
         """A and B, strides that are known to be 1 as constants."""
@@ -250,7 +247,7 @@ class Tiles(Nest):
 
         if not self.blocking.edges:
             whole(b)
-        elif isinstance(self.columns, Const) and self.columns.value < main.columns:
+        elif self.blocking.narrow:
             narrow(b)
         else:
             b.branch(b.let("ge", place.left, b.index(main.columns)), whole, narrow)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symgraph import dims
+from symgraph import dims, guards
 from symgraph.dtypes import dtype
-from symgraph.errors import NonFiniteError, ShapeError, VerifyError
+from symgraph.errors import NonFiniteError, VerifyError
 from symgraph.evaluate import bind_sizes, evaluate
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
@@ -104,12 +104,7 @@ def evaluated(
     state: dict[Expr, Any] = {w: w.get_value(borrow=True) for w in request.shared}
     sizes = bind_sizes({**given, **state})
     for guard, node in request.guards:
-        left, right = (dims.evaluate_dim(s, sizes) for s in (guard.left, guard.right))
-        if left != right:
-            raise ShapeError(
-                f"{guard.what}: expected {guard.left} == {guard.right}, got {left} and {right}",
-                site=node.site,
-            )
+        guards.check(guard, sizes, [*given, *state], node.site)
     values = evaluate(list(roots), {**given, **state}, observe=observe, sizes=sizes)
     return [np.array(v, order="C", copy=True, subok=False) for v in values]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from symgraph.dims import Atom, Dim, atoms, evaluate_dim
-from symgraph.errors import show_site
+from symgraph.sites import show_site
 
 from . import runtime
 

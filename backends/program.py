@@ -130,6 +130,11 @@ class FaultSpec(NamedTuple):
     node: Expr | None
 
 
+def verbatim(text: str) -> str:
+    """Text as a FaultSpec's message that shows no payload."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 class Update(NamedTuple):
     """New value of shared variable number `shared`.
 

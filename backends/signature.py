@@ -12,16 +12,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symgraph import dims
+from symgraph import dims, guards
 from symgraph.arraytype import Array
 from symgraph.checks import as_argument
-from symgraph.dims import MAX_SIZE, Atom, Dim, Guard, SizeLike
-from symgraph.errors import ArgumentError, ShapeError, Site, SizeError
+from symgraph.dims import MAX_SIZE, Atom, Guard, SizeLike
+from symgraph.errors import ArgumentError, SizeError
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
+from symgraph.sites import Site, user_site
 
+from .blocks import NO_MEMORY
 from .program import Bind, FaultSpec, Program
-from .request import In, plain_atom
+from .request import In
+
+
+LARGE = 2**31  # products of two smaller numbers stay within 64 bits
 
 
 class Signature:
@@ -147,80 +152,62 @@ class Contract(NamedTuple):
 
         Raises: ShapeError naming both places if one size has two values.
         """
-        found: dict[Atom, int] = {}
-        place: dict[Atom, str] = {}
-        for bind in self.binds:
-            array = arrays[bind.index] if bind.kind == "input" else state[bind.index]
-            if bind.atom not in found:
-                found[bind.atom] = int(array) if bind.axis is None else array.shape[bind.axis]
-                place[bind.atom] = self._place(bind.kind, bind.index, bind.axis)
-        for kind, nodes, values in (("input", self.inputs, arrays), ("shared", self.shared, state)):
-            for index, (node, array) in enumerate(zip(nodes, values)):
-                self._compare(node, array, found, place, kind, index)
-        return found
-
-    def _compare(
-        self,
-        node: Expr,
-        array: np.ndarray,
-        found: dict[Atom, int],
-        place: dict[Atom, str],
-        kind: str,
-        index: int,
-    ) -> None:
-        for axis, (declared, size) in enumerate(zip(node.array_type.shape, array.shape)):
-            expected = dims.substitute(declared, found)
-            if expected == size:
-                continue
-            here = self._place(kind, index, axis)
-            atom = plain_atom(declared)
-            if atom is not None:
-                there = f"{expected} on {place[atom]}"
-                raise ShapeError(
-                    f"size {declared} is {there}, but {size} on {here}", site=node.site
-                )
-            raise ShapeError(
-                f"{here}: expected {declared} = {expected}, got {size}", site=node.site
-            )
-
-    def _place(self, kind: str, index: int, axis: int | None) -> str:
-        node = (self.inputs if kind == "input" else self.shared)[index]
-        return f"axis {axis} of {node.label}" if axis is not None else f"the value of {node.label}"
+        return guards.bind((*self.inputs, *self.shared), (*arrays, *state))
 
     def check(self, sizes: Mapping[Atom, int]) -> None:
-        """ShapeError for a guard that fails or a negative size, SizeError for one too large."""
+        """ShapeError or IndexFault for a guard that fails, SizeError for a size that is negative or
+        too large.
+        """
         for guard, site in self.guards:
-            left, right = (dims.evaluate_dim(s, sizes) for s in (guard.left, guard.right))
-            if left != right if guard.relation == "==" else left > right:
-                expected = f"{guard.left} {guard.relation} {guard.right}"
-                got = f"{left}{self._shown_by(guard.left)} and {right}{self._shown_by(guard.right)}"
-                raise ShapeError(f"{guard.what}: expected {expected}, got {got}", site=site)
+            guards.check(guard, sizes, (*self.inputs, *self.shared), site)
         for type in self.types:
-            count = 1
-            for size in type.shape:
-                n = dims.evaluate_dim(size, sizes)
-                if n < 0:
-                    raise ShapeError(
-                        f"a result of type {type} would have the negative size {size} = {n}"
-                    )
-                count *= n
-            if count * type.dtype.bytes >= MAX_SIZE:
-                what = f"a result of type {type} would have {count} elements"
-                raise SizeError(f"{what}: more than memory can hold")
-        if dims.evaluate_dim(self.arena, sizes) >= MAX_SIZE:
-            raise SizeError(
-                f"the temporaries would take {self.arena} bytes: more than memory can hold"
-            )
+            _check_size(type, sizes)
+        _check_bytes("the temporaries", dims.evaluate_dim(self.arena, sizes))
 
-    def _shown_by(self, size: SizeLike) -> str:
-        """Where a size comes from, if one input shows just that."""
-        bind = next((b for b in self.binds if Dim((((b.atom,), 1),)) == size), None)
-        return f" ({self._place(bind.kind, bind.index, bind.axis)})" if bind is not None else ""
+    def check_fixed(self) -> None:
+        """SizeError for what no call could allocate."""
+        for type in self.types:
+            if type.is_static:
+                _check_size(type, {})
+        if isinstance(self.arena, int):
+            _check_bytes("the temporaries", self.arena)
+
+    def refusal(self, sizes: Mapping[Atom, int]) -> SizeError | None:
+        """Why native code declined sizes that are right in themselves: on the way to what follows
+        from them, 64 bits do not suffice.
+        """
+        large = [f"{a} = {n}" for a, n in sizes.items() if abs(n) >= LARGE]
+        if not large:
+            return None
+        return SizeError(
+            f"{' and '.join(large)}: too large to compute sizes with in 64 bits", site=user_site()
+        )
 
     def error(self, code: int, payload: Sequence[int]) -> Exception:
         """The exception for a code that native code returned."""
+        if code == NO_MEMORY:
+            what = f"there is no memory for {payload[0]} bytes of temporaries"
+            return SizeError(what, site=user_site())
         fault = self.faults[code - 1]
         return fault.exception(fault.message.format(*payload), site=fault.site)
+
+
+def _check_size(type: Array, sizes: Mapping[Atom, int]) -> None:
+    count = 1
+    for size in type.shape:
+        n = dims.evaluate_dim(size, sizes)
+        if n < 0:
+            what = f"a result of type {type} would have the negative size {size} = {n}"
+            raise SizeError(what, site=user_site())
+        count *= n
+    _check_bytes(f"a result of type {type}", count * type.dtype.bytes)
+
+
+def _check_bytes(what: str, count: int) -> None:
+    if count >= MAX_SIZE:
+        raise SizeError(
+            f"{what} would take {count} bytes: more than memory can hold", site=user_site()
+        )
 
 
 def contract_of(program: Program, faults: Sequence[FaultSpec]) -> Contract:

@@ -37,7 +37,7 @@ def graph_key(
         writer.graph(roots)
         for guard in guards:
             writer.line(
-                guard.relation, writer.text(guard.left), writer.text(guard.right), guard.what
+                guard.relation, writer.text(guard.left), writer.text(guard.right), repr(guard.what)
             )
     except _Unkeyed:
         return None

@@ -81,7 +81,7 @@ def load(path: str | os.PathLike[str], variables: Variables, strict: bool = True
             hint="strict=False passes over them",
         )
     checked = {
-        name: _exact(arrays[name], w, f"{os.fspath(path)}: {name}") for name, w in named.items()
+        name: exact(arrays[name], w, f"{os.fspath(path)}: {name}") for name, w in named.items()
     }
     for name, w in named.items():
         w.set_value(checked[name], borrow=True)
@@ -157,7 +157,7 @@ def _named(variables: Variables) -> dict[str, Shared]:
     return found
 
 
-def _exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:
+def exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:
     """The array, if dtype and shape are the variable's: a file is not converted silently."""
     want = w.array_type
     if dtype(array.dtype) is not want.dtype:

@@ -13,12 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from symgraph.checks import as_argument
-from symgraph.dtypes import dtype
 from symgraph.errors import ArgumentError
 from symgraph.leaves import Shared
 
-from ..backends.values import load_arrays, save_arrays
+from ..backends.values import exact, load_arrays, save_arrays
 from .history import History
 
 _VARIABLE, _HISTORY = "variable/", "history/"
@@ -69,18 +67,10 @@ def load(path: str | os.PathLike[str], variables: Mapping[str, Shared]) -> Progr
         lines += [f"left over: {', '.join(sorted(found - wanted))}"] if found - wanted else []
         raise ArgumentError(f"{where}: not a checkpoint of this training: {'; '.join(lines)}")
     values = {
-        name: _exact(arrays[_VARIABLE + name], w, f"{where}: {name}")
+        name: exact(arrays[_VARIABLE + name], w, f"{where}: {name}")
         for name, w in variables.items()
     }
     history = {k.removeprefix(_HISTORY): a for k, a in arrays.items() if k.startswith(_HISTORY)}
     for name, w in variables.items():
         w.set_value(values[name], borrow=True)
     return Progressed(int(arrays[_EPOCH]), int(arrays[_SEED]), History.from_arrays(history))
-
-
-def _exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:
-    """The array, if dtype and shape are the variable's."""
-    want = w.array_type
-    if dtype(array.dtype) is not want.dtype:
-        raise ArgumentError(f"{what}: expected {want}, got {dtype(array.dtype)}{list(array.shape)}")
-    return as_argument(array, want, what)

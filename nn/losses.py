@@ -180,5 +180,6 @@ def _checked_labels(what: str, scores: Expr, labels: Expr) -> Expr:
             operands=(scores, labels),
         )
     classes = scores.array_type.shape[-1]
-    inside = (labels >= 0) & (labels < size_value(classes))
-    return sg.assert_(labels, inside, f"{what}: a label is outside [0, {classes})")
+    wide = labels.astype("int64")
+    inside = (wide >= 0) & (wide < size_value(classes))
+    return sg.assert_(wide, inside, f"{what}: a label is outside [0, {classes})")

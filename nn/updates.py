@@ -21,6 +21,7 @@ from symgraph.dtypes import float64
 from symgraph.errors import GraphError
 from symgraph.expr import Expr, user_site
 from symgraph.leaves import Shared, lift, shared
+from symgraph.ops.reduce import computed_in
 
 from .schedules import Schedule
 
@@ -55,6 +56,10 @@ class Update:
         rate = lift(self.rate(step) if callable(self.rate) else self.rate, float64)
         pairs: Pairs = [(self.step, self.step + 1)]
         for p, g in zip(parameters, gradients):
+            if not isinstance(p, Shared):
+                raise GraphError(
+                    f"{type(self).__name__}: {p.label} is not a shared variable", site=user_site()
+                )
             pairs += self.move(p, g, rate.astype(p.dtype), step + 1)
         return pairs
 
@@ -219,10 +224,10 @@ def clip_by_norm(gradients: Sequence[Expr], limit: float) -> list[Expr]:
 
 
 def global_norm(arrays: Sequence[Expr]) -> Expr:
-    """The Euclidean norm of all elements of all arrays."""
+    """The Euclidean norm of all elements of all arrays; that of half floats in float32."""
     if not arrays:
         return sg.constant(0.0)
-    squares = [sg.sum(sg.square(a)) for a in arrays]
+    squares = [sg.sum(sg.square(a.astype(computed_in(a.dtype)))) for a in arrays]
     total = squares[0]
     for s in squares[1:]:
         total = total + s

@@ -7,16 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Dim, SizeLike, ValueOf, atoms, dim_max, dim_min, floordiv
+from symgraph.dims import Dim, SizeLike, ValueOf, atoms, dim_max, dim_min, floordiv, known_equal, known_le
 from symgraph.errors import SymgraphError
 from symgraph.evaluate import compute
 from symgraph.expr import Expr, apply
-from symgraph.leaves import Constant, DimValue
+from symgraph.leaves import Constant, DimValue, constant
+from symgraph.op import Op
 from symgraph.ops.contract import MatMul
-from symgraph.ops.define import Cast, Elementwise
-from symgraph.ops.movement import Concatenate, Place, Reshape, Slice, Transpose
-from symgraph.ops.nnet import LogSoftmax, LogSumExp, Softmax
-from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 
 from .pattern import operator
 from .rule import Rules, rule
@@ -24,16 +21,22 @@ from .rule import Rules, rule
 MAX_BYTES = 1 << 20  # results may also be as large as their operands
 MAX_PRODUCTS = 1 << 26  # multiplications in a matrix product
 
-#: what is computed ahead; a broadcast, an iota or a draw is smaller as it stands
-_FOLDABLE = (
-    Elementwise, Cast, Reduce, ArgReduce, Cumulative, MatMul, Reshape, Transpose, Slice, Place, Concatenate, Softmax,
-    LogSoftmax, LogSumExp,
-)  # fmt: skip
+#: what is smaller as it stands, does something when it runs, or has several outputs
+_KEPT = frozenset("broadcast_to iota print assert scan while cond get".split())
+
+
+def is_draw(op: Op) -> bool:
+    """A random draw: its numbers belong to the call."""
+    return hasattr(op, "batched")
 
 
 def fold(node: Expr) -> Expr | None:
     """A node of constants -> a constant, if it is small enough."""
-    if not all(type(x.op) is Constant for x in node.inputs) or not node.array_type.is_static:
+    if not all(type(x.op) is Constant for x in node.inputs):
+        return None
+    if node.op.name in _KEPT or node.op.effect or is_draw(node.op):
+        return None
+    if not isinstance(node.type, Array) or not node.type.is_static:
         return None
     size = math.prod(node.array_type.shape) * node.dtype.bytes
     given = sum(x.op.value.nbytes for x in node.inputs)  # type: ignore[attr-defined]
@@ -93,16 +96,36 @@ def _small(size: SizeLike) -> bool:
     return all(len(monomial) <= 2 and abs(k) <= _SAFE_FACTOR for monomial, k in size.terms)
 
 
-def known_size(node: Expr) -> Expr | None:
-    """A size that turned out to be a number -> a constant."""
-    return node
+_COMPARE: dict[str, Callable[[Any, Any], bool | None]] = {
+    "eq": known_equal,
+    "neq": lambda a, b: _negated(known_equal(a, b)),
+    "le": known_le,
+    "ge": lambda a, b: known_le(b, a),
+    "gt": lambda a, b: _negated(known_le(a, b)),
+    "lt": lambda a, b: _negated(known_le(b, a)),
+}
 
 
-_op = operator("op", *_FOLDABLE)
+def _negated(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
+
+
+def compare_sizes(node: Expr) -> Expr | None:
+    """A comparison of sizes that is the same for every call -> its truth."""
+    a, b = map(_size, node.inputs)
+    if node.array_type.shape != () or a is None or b is None:
+        return None
+    truth = _COMPARE[node.op.name](a, b)
+    return None if truth is None else constant(truth)
+
+
+_op = operator("op", Op)
+_comparison = operator("op", *_COMPARE)
 _size_op = operator("op", *_SIZES, "floor_divide", "mod")
 rules = Rules(
     "fold",
     "fold",
     rule(_op.over(Constant), lambda node: fold(node), name="constants -> constant"),
     rule(_size_op.over(DimValue), lambda node: fold_sizes(node), name="sizes -> size"),
+    rule(_comparison.over(DimValue), lambda node: compare_sizes(node), name="sizes compare -> truth"),
 )

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from symgraph.arraytype import Type
-from symgraph.errors import Site, show_site
 from symgraph.op import Op
+from symgraph.sites import Site, show_site
 
 
 class Firing(NamedTuple):

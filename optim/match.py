@@ -12,6 +12,7 @@ from typing import Any
 
 from symgraph.arraytype import Array
 from symgraph.expr import Expr
+from symgraph.op import Op
 from symgraph.ops.define import Elementwise
 
 from .constants import number
@@ -20,7 +21,6 @@ from .rule import Rule
 
 ConstantOf = Callable[[Expr], "Expr | None"]
 _OP, _WILD, _CONST, _NUMBER = range(4)
-ELEMENTWISE = Elementwise  # the key that stands for every elementwise op
 
 
 class Matcher:
@@ -64,8 +64,13 @@ class Matcher:
         return found
 
 
-def _fits(op: Any, keys: frozenset[Key]) -> bool:
-    return key_of(op) in keys or (type(op) is Elementwise and ELEMENTWISE in keys)
+def _fits(op: Op, keys: frozenset[Key]) -> bool:
+    return not keys.isdisjoint(_names(key_of(op)))
+
+
+def _names(key: Key) -> tuple[Key, ...]:
+    """The keys under which rules may ask for an op of this key."""
+    return (key, Elementwise, Op) if isinstance(key, str) else (key, Op)
 
 
 def same_number(x: Expr, value: bool | int | float) -> bool:
@@ -128,9 +133,7 @@ class Index:
 
     def _select(self, signature: tuple[Any, ...]) -> list[Matcher]:
         root, *operands = signature
-        rooted = list(self._by_root.get(root, ()))
-        if isinstance(root, str):
-            rooted += self._by_root.get(ELEMENTWISE, ())
+        rooted = [entry for name in _names(root) for entry in self._by_root.get(name, ())]
         rooted.sort(key=lambda entry: entry[0])
         return [m for _, rule in rooted for m in matchers(rule) if _may_match(m, operands)]
 
@@ -138,7 +141,7 @@ class Index:
 def _may_match(matcher: Matcher, operands: list[tuple[Key, bool]]) -> bool:
     if not matcher.heads:
         needs = matcher.pattern.needs
-        return needs is None or any(_head_fits((needs,), *operand) for operand in operands)
+        return needs is None or any(_head_fits(frozenset([needs]), *operand) for operand in operands)
     if len(matcher.heads) != len(operands):
         return False
     return all(_head_fits(head, *operand) for head, operand in zip(matcher.heads, operands))
@@ -149,4 +152,4 @@ def _head_fits(head: Any, key: Key, is_constant: bool) -> bool:
         return True
     if head is Const or head is Number:
         return is_constant
-    return key in head or (isinstance(key, str) and ELEMENTWISE in head)
+    return not head.isdisjoint(_names(key))

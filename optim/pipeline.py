@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from symgraph.errors import GraphError
-from symgraph.expr import Expr
+from symgraph.expr import Expr, toposort
 
 from . import folding
 from .cost import GENERIC, Cost
@@ -30,6 +30,7 @@ PASSES: dict[str, tuple[Rules, ...]] = {
     "simplify": SIMPLIFY,  # to the form in which the stability rules see their patterns
     "specialize": (*SIMPLIFY, specialize.rules),  # to what runs fast; its results are finished for `simplify` too
 }
+CONTROL = frozenset({"scan", "cond", "assert"})
 MAX_ROUNDS = 4  # sharing may dissolve and let a rule fire that had declined
 
 
@@ -53,33 +54,68 @@ def optimize(
     results = list(outputs)
     if level == "none":
         return results, journal
+    control = has_control(results)
     for name in PASSES:
-        results = _run(results, _index(name, level, left_out), journal, cost)
+        results = _run(results, _index(name, level, left_out, control), journal, cost, control)
     return results, journal
 
 
-def _run(outputs: list[Expr], index: Index, journal: Journal, cost: Cost) -> list[Expr]:
+def has_control(outputs: Sequence[Expr]) -> bool:
+    """Whether there are loops, branches or assertions; their rules are loaded only then."""
+    return any(node.op.name in CONTROL for node in toposort(outputs))
+
+
+def _run(outputs: list[Expr], index: Index, journal: Journal, cost: Cost, control: bool) -> list[Expr]:
+    """One pass, again while sharing that held a rule back may have dissolved."""
     for _ in range(MAX_ROUNDS):
         before = len(journal)
-        rewriter = Rewriter(index, journal, cost)
-        outputs = rewriter.run(outputs)
-        if len(journal) == before or not rewriter.shared:
+        outputs, shared = _once(outputs, index, journal, cost, control)
+        if len(journal) == before or not shared:
             break
     return outputs
 
 
+def _once(
+    outputs: list[Expr], index: Index, journal: Journal, cost: Cost, control: bool
+) -> tuple[list[Expr], bool]:
+    """The outputs rewritten, and whether a rule declined because of other users."""
+    if not control:
+        rewriter = Rewriter(index, journal, cost)
+        return rewriter.run(outputs), rewriter.shared
+    from .regions import Inside, slim
+
+    shared = []
+
+    def rewrite(results: Sequence[Expr]) -> list[Expr]:
+        rewriter = Rewriter(index, journal, cost, inside)
+        new = slim(rewriter.run(slim(results)))
+        shared.append(rewriter.shared)
+        return new
+
+    inside = Inside(rewrite)
+    return rewrite(outputs), any(shared)
+
+
 def all_rules() -> Iterator[Rule]:
     """Every rule, in the order in which they are tried."""
-    for topic in PASSES["specialize"]:
+    for topic in _topics("specialize", True):
         yield from topic
 
 
+def _topics(name: str, control: bool) -> tuple[Rules, ...]:
+    if not control:
+        return PASSES[name]
+    from .rules import control as flow
+
+    return (*PASSES[name], flow.rules)
+
+
 @lru_cache(maxsize=64)
-def _index(name: str, level: str, left_out: frozenset[str]) -> Index:
+def _index(name: str, level: str, left_out: frozenset[str], control: bool) -> Index:
     grades = LEVELS[level]
     return Index(
         r
-        for topic in PASSES[name]
+        for topic in _topics(name, control)
         for r in topic
         if r.grade in grades and not left_out & {r.topic, r.family, r.name}
     )

@@ -27,7 +27,7 @@ from .rule import Context, Match, Rule
 
 FIRINGS_PER_NODE = 30  # a bound that no terminating set of rules comes near
 _CONSTANT_LIKE = (Constant, BroadcastTo, Reshape)
-Inside = Callable[["Rewriter", Op], Op]
+Inside = Callable[[Op], Op]
 
 
 class Rewriter:
@@ -90,7 +90,7 @@ class Rewriter:
     def _step(self, node: Expr) -> Expr:
         """The node on its finished operands, or what a rule makes of it; the node itself if it is finished."""
         inputs = [self._done.get(id(x), x) for x in node.inputs]
-        op = self.inside(self, node.op) if self.inside is not None else node.op
+        op = self.inside(node.op) if self.inside is not None else node.op
         if op is not node.op or any(a is not b for a, b in zip(node.inputs, inputs)):
             new = apply(op, *inputs, site=node.site)
             new.name = new.name or node.name
@@ -113,7 +113,9 @@ class Rewriter:
                 continue
             match = Match(matcher.rule, matcher.pattern, node, found, self._context)
             new = self._apply(match)
-            if new is not None and self._permitted():
+            if new is None:
+                self.shared |= match.saw_sharing
+            elif self._permitted():
                 self._inherit(node, new)
                 self._record(matcher.rule, node, new)
                 return new

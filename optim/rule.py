@@ -136,7 +136,7 @@ class Context(NamedTuple):
 class Match:
     """A rule's left side found at a node: `found` binds variables to expressions and ops."""
 
-    __slots__ = ("rule", "pattern", "node", "found", "context", "_result")
+    __slots__ = ("rule", "pattern", "node", "found", "context", "saw_sharing", "_result")
 
     def __init__(self, rule: Rule, pattern: Pattern, node: Expr, found: dict[str, Any], context: Context):
         self.rule = rule
@@ -144,6 +144,7 @@ class Match:
         self.node = node
         self.found = found
         self.context = context
+        self.saw_sharing = False  # whether the rule was told of a node with several users
         self._result: Any = self
 
     @property
@@ -164,7 +165,9 @@ class Match:
 
     def users(self, x: Expr) -> int:
         """How many nodes and outputs use x; 1 if a rule has just made it."""
-        return self.context.users.get(id(x), 1)
+        count = self.context.users.get(id(x), 1)
+        self.saw_sharing |= count > 1
+        return count
 
     def inner(self) -> list[Expr]:
         """The matched nodes below the root, each once."""

@@ -109,6 +109,7 @@ _LAZY_MODULES = {
     ".ops.effects": "Print assert_ specify_shape",
     ".ops.random": "RandomStream RandomStreams=RandomStream MRG_RandomStreams=RandomStream",
     ".backends.function": "function Function In Out",
+    ".backends.aot": "Ahead compile_ahead",
     ".backends.targets": "Target target",
     ".typed_inputs": " ".join(
         [
@@ -129,6 +130,7 @@ _LAZY = {
 _FLOORS = ("optim", "backends", "nn")
 
 if TYPE_CHECKING:
+    from .backends.aot import Ahead, compile_ahead
     from .backends.function import Function, In, Out, function
     from .backends.targets import Target, target
     from .derivatives import Rop, hessian, hvp, jacobian

@@ -1,10 +1,8 @@
-"""Types of expressions: an array (dtype and shape) or a tuple of types for ops with several
-outputs.
-"""
+"""Types of expressions: an array (dtype, shape), or a tuple of them where an op has many outputs."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from .dims import Dim, Shape, SizeLike, known_equal, product
 from .dtypes import DType
@@ -30,8 +28,9 @@ class Array(NamedTuple):
         return not any(isinstance(s, Dim) for s in self.shape)
 
     def accepts(self, other: Any) -> bool:
-        """Whether a value of type `other` fits where this type is declared: same dtype and rank, no
-        size provably different.
+        """Whether a value of type `other` fits where this type is declared.
+
+        It does if dtype and rank are the same and no size is provably different.
         """
         return (
             isinstance(other, Array)
@@ -53,4 +52,4 @@ class Tuple(NamedTuple):
         return "(" + ", ".join(map(str, self.items)) + ")"
 
 
-Type = Union[Array, Tuple]
+Type = Array | Tuple

@@ -1,11 +1,15 @@
 """Does a value fit a declared type: the casting rules of arguments and of shared variables' values.
 
 The rules are Theano's, said once:
-    an array, NumPy scalar     its dtype must promote to the declared one without change (int32 into float64, float32
-                               into float64); float64 into float32 only with allow_downcast=True
-    a Python number            goes into any dtype of its kind or above if it fits (a float into float32 rounds, as NumPy does)
-    a list                     is checked by value: every element must be stored exactly, or be a Python float
-    allow_downcast             True: any cast of the same kind or wider; False: Python floats are checked like arrays; None: as above
+    an array, NumPy scalar   its dtype must promote to the declared one without change (int32 into
+                             float64, float32 into float64); float64 into float32 only with
+                             allow_downcast=True
+    a Python number          goes into any dtype of its kind or above if it fits (a float into
+                             float32 rounds, as NumPy does)
+    a list                   is checked by value: every element must be stored exactly, or be a
+                             Python float
+    allow_downcast           True: any cast of the same kind or wider; False: Python floats are
+                             checked like arrays; None: as above
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ def as_argument(
     array = _convert(value, type, what, allow_downcast)
     if array.ndim != len(type.shape):
         raise ArgumentError(
-            f"{what}: expected rank {len(type.shape)} ({type}), got rank {array.ndim} (shape {array.shape})"
+            f"{what}: expected rank {len(type.shape)} ({type}), "
+            f"got rank {array.ndim} (shape {array.shape})"
         )
     for axis, (declared, size) in enumerate(zip(type.shape, array.shape)):
         if isinstance(declared, int) and declared != size:

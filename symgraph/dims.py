@@ -1,20 +1,21 @@
-"""Sizes: integers or polynomials over named sizes, in a normal form that decides most questions by comparison.
+"""Sizes: integers or polynomials over named sizes, in a normal form.
 
-A size is a Python `int` or a `Dim`. A Dim is a polynomial with integer coefficients over atoms; an atom is a named
-size (`Size`), the value of an integer input (`ValueOf`), or a function of sizes (`Fn`: floordiv, max, min) that the
-polynomial form cannot express. Named sizes are >= 0; input values may have any sign. Equal polynomials are equal sizes;
-what the form cannot decide is tried by cases and by samples, then left to SymPy (`known_equal`, `known_le`), and what
-nobody can decide becomes a guard checked at call time.
+The form decides most questions by comparison. A size is a Python `int` or a `Dim`. A Dim is a
+polynomial with integer coefficients over atoms; an atom is a named size (`Size`), the value of an
+integer input (`ValueOf`), or a function of sizes (`Fn`: floordiv, max, min) that the polynomial
+form cannot express. Named sizes are >= 0; input values may have any sign. Equal polynomials are
+equal sizes; what the form cannot decide is tried by cases and by samples, then left to SymPy
+(`known_equal`, `known_le`), and what nobody can decide becomes a guard checked at call time.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from .errors import ShapeError, SizeError
 
@@ -22,7 +23,10 @@ MAX_SIZE = 2**62  # elements; products beyond cannot be addressed
 
 
 class Size(NamedTuple):
-    """A named size. `uid` is 0 for names the user chose (equal names are equal sizes) and unique for anonymous ones."""
+    """A named size.
+
+    `uid` is 0 for names the user chose (equal names are equal sizes), unique for anonymous ones.
+    """
 
     name: str
     uid: int = 0
@@ -53,12 +57,12 @@ class Fn(NamedTuple):
         return f"{self.fn}({', '.join(map(str, self.args))})"
 
 
-Atom = Union[Size, ValueOf, Fn]
+Atom = Size | ValueOf | Fn
 Monomial = tuple[Atom, ...]  # sorted, with repetition; () is the constant
 
 
 class Dim:
-    """A symbolic size in normal form: `terms` maps monomials to non-zero coefficients, in a fixed order."""
+    """A symbolic size: `terms` maps monomials to non-zero coefficients, in a fixed order."""
 
     __slots__ = ("terms", "_hash")
 
@@ -112,7 +116,8 @@ class Dim:
     def __index__(self) -> int:
         raise ShapeError(
             f"the size {self} is symbolic: it has no value until the function is called",
-            hint="declare the input with an integer there, or keep the size symbolic (x.shape[i] works in reshape, zeros, arange)",
+            hint="declare the input with an integer there, or keep the size symbolic "
+            "(x.shape[i] works in reshape, zeros, arange)",
         )
 
     def __str__(self) -> str:
@@ -128,14 +133,17 @@ class Dim:
         return f"Dim({self})"
 
 
-SizeLike = Union[int, Dim]
+SizeLike = int | Dim
 Shape = tuple[SizeLike, ...]
 
 _uid = itertools.count(1)
 
 
 def next_uid() -> int:
-    """A number nobody else has: inputs and anonymous sizes draw from one counter, so that atoms never meet by chance."""
+    """A number nobody else has.
+
+    Inputs and anonymous sizes draw from one counter, so that atoms never meet by chance.
+    """
     return next(_uid)
 
 
@@ -185,7 +193,10 @@ def _sum(*parts: tuple[SizeLike, int]) -> SizeLike:
 
 
 def floordiv(a: SizeLike, b: SizeLike) -> SizeLike:
-    """Floor of a / b; what divides exactly is taken out of the floor. b must not be 0 (checked at call time)."""
+    """Floor of a / b; what divides exactly is taken out of the floor.
+
+    b must not be 0 (checked at call time).
+    """
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if b == 1:
@@ -298,7 +309,7 @@ def _has_fn(d: SizeLike) -> bool:
 
 
 def _at_least_zero(d: SizeLike, depth: int = 8) -> bool:
-    """Whether d >= 0 follows from taking each max, min and floordiv in it apart (False: it does not follow)."""
+    """Whether d >= 0 follows from taking each max, min and floordiv in it apart."""
     if _sign_bound(d) is not None:
         return True
     fn = next((a for m, _ in _terms(d) for a in m if isinstance(a, Fn)), None)
@@ -343,7 +354,7 @@ def _samples(d: Dim) -> Iterable[int]:
 
 @lru_cache(maxsize=4096)
 def _prove(question: str, difference: Dim) -> bool | None:
-    """Whether a difference is 0 ("eq") or >= 0 ("le") always (True), never (False) or neither is known (None)."""
+    """Whether a difference is 0 ("eq") or >= 0 ("le"): True always, False never, None unknown."""
     if question == "le":
         if _at_least_zero(difference):
             return True
@@ -443,18 +454,21 @@ def _substitute_atom(atom: Atom, values: Mapping[Atom, SizeLike]) -> SizeLike:
 
 
 def evaluate_dim(x: SizeLike, values: Mapping[Atom, SizeLike]) -> int:
-    """The number x has when every atom has a value.  Raises ShapeError if one is unbound, SizeError on overflow."""
+    """The number x has when every atom has a value.
+
+    Raises: ShapeError if one is unbound, SizeError on overflow.
+    """
     result = substitute(x, values)
     if isinstance(result, Dim):
         missing = ", ".join(sorted(map(str, atoms(result))))
         raise ShapeError(f"size {x} is unknown: nothing gives {missing} a value")
     if abs(result) >= MAX_SIZE:
-        raise SizeError(f"size {x} = {result} is too large")
+        raise SizeError(f"size {x} = {result}: more than memory can hold")
     return result
 
 
-# Guards: equalities that construction could not decide. `infer` calls require_equal; whoever wants to know which
-# guards an expression needs re-runs infer inside `recording`.
+# Guards: equalities that construction could not decide. `infer` calls require_equal; whoever wants
+# to know which guards an expression needs re-runs infer inside `recording`.
 class Guard(NamedTuple):
     """A relation between sizes checked at call time: left == right (or left <= right)."""
 
@@ -462,13 +476,14 @@ class Guard(NamedTuple):
     right: SizeLike
     relation: str  # "==" or "<="
     what: str  # for the message, e.g. "add: axis 0"
+    index: bool = False  # an index that data decides: 0 <= index, or index + 1 <= size
 
 
 _recorder = threading.local()
 
 
 @contextmanager
-def recording(sink: Callable[[Guard], None]):
+def recording(sink: Callable[[Guard], None]) -> Iterator[None]:
     """Within this block every undecidable relation is given to `sink`."""
     before = getattr(_recorder, "sink", None)
     _recorder.sink = sink
@@ -483,9 +498,9 @@ def require_equal(a: SizeLike, b: SizeLike, what: str) -> None:
     _require(known_equal(a, b), Guard(a, b, "==", what))
 
 
-def require_le(a: SizeLike, b: SizeLike, what: str) -> None:
+def require_le(a: SizeLike, b: SizeLike, what: str, index: bool = False) -> None:
     """a <= b: raises ShapeError if never, records a guard if it cannot be decided."""
-    _require(known_le(a, b), Guard(a, b, "<=", what))
+    _require(known_le(a, b), Guard(a, b, "<=", what, index))
 
 
 def _require(known: bool | None, guard: Guard) -> None:

@@ -1,5 +1,4 @@
-"""Dtypes and promotion: names as strings with facts attached, NumPy 2's rules within a kind,
-float32 kept.
+"""Dtypes and promotion: names as strings with facts attached, NumPy 2's rules, float32 kept.
 
 Promotion: within a kind as NumPy 2; an integer with a float takes the float's dtype; Python scalars
 are weak (they take the array's dtype unless their kind is higher); the default float is float32 and
@@ -18,12 +17,14 @@ KINDS = "biufc"  # bool, int, unsigned, float, complex
 
 
 class DType(str):
-    """A dtype: a string ("float32") that also knows its kind (one of "biufc"), its size and its
-    NumPy twin.
+    """A dtype: a string ("float32") that also knows its kind, its size and its NumPy twin.
+
+    kind: one of "biufc".
     """
 
     kind: str
     bits: int
+    _np: np.dtype | None
     __slots__ = ("kind", "bits", "_np")
 
     def __new__(cls, name: str, kind: str, bits: int) -> DType:
@@ -96,13 +97,14 @@ _default_float = float32
 
 
 def default_float() -> DType:
-    """The dtype of float inputs and results whose dtype nothing else decides (float32 unless set)."""
+    """The dtype of floats whose dtype nothing else decides (float32 unless set)."""
     return _default_float
 
 
 def set_default_float(name: Any) -> None:
-    """Set the default float: "float16", "bfloat16", "float32" or "float64". Read when an expression
-    is built.
+    """Set the default float: "float16", "bfloat16", "float32" or "float64".
+
+    It is read when an expression is built.
     """
     global _default_float
     d = dtype(name)
@@ -164,43 +166,18 @@ def _promote(a: DType, b: DType) -> DType:
         if b.kind == "u":
             if a.bits > b.bits:
                 return a
-            return _SIGNED[b.bits * 2] if b.bits < 64 else _default_wide()
+            return _SIGNED[b.bits * 2] if b.bits < 64 else float64  # NumPy's rule
         return b
     return complex128 if a.bits == 64 or b.bits == 128 else complex64
 
 
-def _default_wide() -> DType:
-    return float64  # int with uint64: NumPy's rule
-
-
 def weak(value: Any, others: DType) -> DType:
-    """The dtype a Python scalar takes beside an array of dtype `others`: the array's own unless its
-    kind is higher.
-    """
-    kind = (
-        "b"
-        if isinstance(value, bool)
-        else "i"
-        if isinstance(value, int)
-        else "f"
-        if isinstance(value, float)
-        else "c"
-    )
-    mine = KINDS.index(kind)
+    """The dtype of a Python scalar beside an array: the array's own unless its kind is higher."""
+    alone = scalar_dtype(value)
     theirs = KINDS.index("i" if others.kind == "u" else others.kind)
-    if mine <= theirs:
+    if KINDS.index(alone.kind) <= theirs:
         return others
-    if kind == "i":
-        return int64
-    if kind == "f":
-        return _default_float
-    return (
-        _COMPLEX[others.bits]
-        if others.is_float
-        else complex64
-        if _default_float.bits <= 32
-        else complex128
-    )
+    return _COMPLEX[others.bits] if alone.kind == "c" and others.is_float else alone
 
 
 def scalar_dtype(value: Any) -> DType:
@@ -215,7 +192,8 @@ def scalar_dtype(value: Any) -> DType:
 
 
 def to_inexact(d: DType) -> DType:
-    """The dtype in which a float-only function of `d` is computed: floats and complexes keep
-    theirs, the rest take the default float.
+    """The dtype in which a float-only function of `d` is computed.
+
+    Floats and complexes keep theirs, the rest take the default float.
     """
     return d if d.is_inexact else _default_float

@@ -8,12 +8,11 @@ A message has the shape
 
 from __future__ import annotations
 
-import linecache
 import os
 from collections.abc import Iterable
 from typing import Any
 
-Site = tuple[str, int]  # file name, line number
+from .sites import Site, show_site
 
 
 class SymgraphError(Exception):
@@ -37,7 +36,7 @@ class SymgraphError(Exception):
         self.operands = tuple(operands)
 
     def at(self, site: Site | None, operands: Iterable[Any] = ()) -> SymgraphError:
-        """The same error with the user's line and the operands filled in where they were unknown."""
+        """The same error with the user's line and the operands filled in where unknown."""
         self.site = self.site or site
         self.operands = self.operands or tuple(operands)
         return self
@@ -46,10 +45,19 @@ class SymgraphError(Exception):
         lines = [self.message]
         if self.site:
             lines.append("  " + show_site(self.site))
-        lines += [f"  {describe(x)}" for x in self.operands]
+        lines += [f"  {text}" for text in dict.fromkeys(map(describe, self.operands))]
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+    def __reduce__(self) -> Any:
+        """Errors travel between processes; the operands as text."""
+        shown = tuple(map(describe, self.operands))
+        return _again, (type(self), self.message, self.site, self.hint, shown)
+
+
+def _again(kind: type, message: str, site: Site | None, hint: str | None, operands: Any) -> Any:
+    return kind(message, site=site, hint=hint, operands=operands)
 
 
 class ShapeError(SymgraphError, ValueError):
@@ -61,25 +69,22 @@ class DTypeError(SymgraphError, TypeError):
 
 
 class AxisError(SymgraphError, IndexError):
-    """An axis or a constant index is out of range.   x.sum(axis=2) of a matrix      mend: axis in
-    [-2, 1].
-    """
+    """An axis or a constant index is out of range.   x.sum(axis=2) of a matrix   mend: axis=1."""
 
 
 class GraphError(SymgraphError, ValueError):
-    """An expression is used where it cannot be: unknown inputs, cycles in givens, a bool() of a
-    symbolic value.
+    """An expression is used where it cannot be.
+
+    Unknown inputs, cycles in givens, a bool() of a symbolic value.
     """
 
 
 class MissingInputError(GraphError):
-    """An output needs an input that was not given.   sg.function([x], x + y)      mend: list y too."""
+    """An output needs an input that was not given.   sg.function([x], x + y)   mend: list y too."""
 
 
 class UnusedInputError(GraphError):
-    """An input is not used.   sg.function([x, y], x)      mend: drop y, or
-    on_unused_input="ignore".
-    """
+    """An input is not used.   sg.function([x, y], x)   mend: drop y (or see on_unused_input=)."""
 
 
 class DisconnectedInputError(GraphError):
@@ -119,24 +124,27 @@ class VerifyError(SymgraphError, AssertionError):
 
 
 class InternalError(SymgraphError, RuntimeError):
-    """A bug of symgraph: an invariant of a stage does not hold. Please report it with the program
-    that shows it.
-    """
+    """A bug of symgraph: an invariant of a stage does not hold.
 
-
-def show_site(site: Site) -> str:
-    """`train.py:21   h = x @ W`: path relative to here where shorter, and the source line if it can
-    be read.
+    Please report it with the program that shows it.
     """
-    path, line = site
-    text = linecache.getline(path, line).strip()
-    relative = os.path.relpath(path) if os.path.isabs(path) else path
-    place = f"{relative if len(relative) < len(path) else path}:{line}"
-    return f"{place}   {text}" if text else place
 
 
 def describe(x: Any) -> str:
-    """`x: float32[n, 784]  train.py:12` for an expression."""
+    """`x: float32[n, 784]  train.py:12` for an expression; text as it is."""
+    if isinstance(x, str):
+        return x
     site = getattr(x, "site", None)
     where = f"  {os.path.basename(site[0])}:{site[1]}" if site else ""
     return f"{getattr(x, 'label', x)}: {getattr(x, 'type', type(x).__name__)}{where}"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A hint for a name that is not among `known`: the nearest ones, or all of them."""
+    import difflib  # here: only for a message
+
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, 3, 0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return "known: " + ", ".join(names[:40]) + (" ..." if len(names) > 40 else "")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import dims
+from . import guards
 from .arraytype import Array, Tuple
 from .checks import as_argument
 from .dims import Atom
-from .errors import MissingInputError, ShapeError, SymgraphError
+from .errors import MissingInputError, SymgraphError
 from .expr import Expr, graph_guards, toposort
 from .leaves import Input, Shared
 
@@ -34,13 +34,12 @@ def evaluate(
     single = isinstance(outputs, Expr)
     wanted = [outputs] if isinstance(outputs, Expr) else list(outputs)
     given = {x: _as_array(v, x) for x, v in (values or {}).items()}
-    env = bind_sizes(given, sizes)
     order = toposort(wanted, blockers=given)
     for node in order:
         if isinstance(node, Shared) and node not in given:
             given[node] = node.get_value(borrow=True)
-            bind_one(env, node, given[node])
-    check_guards(wanted, env)
+    env = bind_sizes(given, sizes)
+    check_guards(wanted, env, list(given))
     results = _run(order, wanted, given, env, observe)
     return results[0] if single else results
 
@@ -80,8 +79,9 @@ def _run(
 
 
 def compute(node: Expr, arrays: Sequence[Any], env: Mapping[Atom, Any]) -> Any:
-    """One node's value from its inputs' values; sizes in the op become numbers. The result has the
-    inferred dtype and rank.
+    """One node's value from its inputs' values, in the inferred dtype and rank.
+
+    Sizes in the op become numbers.
     """
     if isinstance(node.op, Input):
         raise MissingInputError(f"no value for input {node.label}", site=node.site)
@@ -105,45 +105,13 @@ def _as(value: Any, type: Array) -> np.ndarray:
 def bind_sizes(
     values: Mapping[Expr, Any], sizes: Mapping[Atom, Any] | None = None
 ) -> dict[Atom, Any]:
-    """Values of the named sizes that the given inputs' shapes (and integer scalar inputs' values)
-    determine.
-    """
-    env: dict[Atom, Any] = dict(sizes or {})
-    for node, value in values.items():
-        bind_one(env, node, value)
-    return env
+    """The named sizes that the inputs' shapes, and integer scalar inputs' values, determine."""
+    return guards.bind(list(values), list(values.values()), sizes)
 
 
-def bind_one(env: dict[Atom, Any], node: Expr, value: Any) -> None:
-    """Bind the sizes that one input shows; a size that already has another value is a ShapeError."""
-    if not isinstance(node.type, Array):
-        return
-    array = np.asarray(value)
-    for axis, (declared, size) in enumerate(zip(node.type.shape, array.shape)):
-        if (
-            not isinstance(declared, int)
-            and len(declared.terms) == 1
-            and declared.terms[0][1] == 1
-            and len(declared.terms[0][0]) == 1
-        ):
-            atom = declared.terms[0][0][0]
-            if env.setdefault(atom, size) != size:
-                raise ShapeError(
-                    f"size {atom} is {env[atom]} elsewhere but {size} on axis {axis} of {node.label}",
-                    site=node.site,
-                )
-    if isinstance(node.op, Input) and array.ndim == 0 and node.type.dtype.is_integer:
-        env[dims.ValueOf(node.label, node.op.uid)] = int(array)
-
-
-def check_guards(outputs: Sequence[Expr], env: Mapping[Atom, Any]) -> None:
+def check_guards(
+    outputs: Sequence[Expr], env: Mapping[Atom, Any], given: Sequence[Expr] = ()
+) -> None:
     """Raise ShapeError for the first undecided size relation that does not hold."""
     for guard, node in graph_guards(outputs):
-        left, right = (dims.substitute(s, env) for s in (guard.left, guard.right))
-        if isinstance(left, dims.Dim) or isinstance(right, dims.Dim):
-            continue
-        if left != right if guard.relation == "==" else left > right:
-            raise ShapeError(
-                f"{guard.what}: expected {guard.left} {guard.relation} {guard.right}, got {left} and {right}",
-                site=node.site,
-            )
+        guards.check(guard, env, given, node.site)

@@ -8,8 +8,6 @@ graphs compare with `is`.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from . import dims
 from .arraytype import Array, Tuple, Type
-from .errors import GraphError, Site, SymgraphError
+from .errors import GraphError, SymgraphError
+from .sites import Site, at_site, default_site, user_site
 
 if TYPE_CHECKING:
     from .op import Op
 
 
 class Expr:
-    """A node: an op applied to inputs. Operators and NumPy-like methods are installed by
-    symgraph.variable.
+    """A node: an op applied to inputs.
 
     op: what it computes; inputs: its operands; type: Array or Tuple; site: the user's (file, line);
-    name: a label.
+    name: a label. Operators and NumPy-like methods are installed by symgraph.variable.
     """
 
     __slots__ = ("op", "inputs", "type", "site", "name", "__weakref__")
@@ -71,7 +69,8 @@ class Expr:
         if isinstance(self.type, Array):
             return self.type
         raise GraphError(
-            f"{self.op.name} has {len(self.type.items)} outputs: take one of them first"
+            f"{self.op.name} has {len(self.type.items)} outputs: take one of them first",
+            site=user_site(),
         )
 
     @property
@@ -83,7 +82,8 @@ class Expr:
         raise GraphError(
             f"the truth of {self.label} is not known until the function is called",
             site=user_site(),
-            hint="use where(c, a, b) or cond(c, a, b) for choices, `is` for identity, & and | for logic",
+            hint="use where(c, a, b) or cond(c, a, b) for choices, `is` for identity, "
+            "& and | for logic",
         )
 
     def __len__(self) -> int:
@@ -93,18 +93,31 @@ class Expr:
         if isinstance(size, int):
             return size
         raise GraphError(
-            f"len({self.label}): axis 0 is symbolic", hint=f"use {self.label}.shape[0]"
+            f"len({self.label}): axis 0 is symbolic",
+            site=user_site(),
+            hint=f"use {self.label}.shape[0]",
         )
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"{self.label} is symbolic: compile it with symgraph.function, or use .eval({{...}})"
+    def _no_value(self, *_: Any, **__: Any) -> Any:
+        raise GraphError(
+            f"{self.label} has no value until the function is called",
+            site=user_site(),
+            hint="compile it with function(inputs, outputs), or use .eval({input: value})",
         )
+
+    __array__ = __index__ = __int__ = __float__ = __complex__ = _no_value
 
     def __deepcopy__(self, _: Any) -> Expr:
         return self
 
-    __copy__ = None
+    def __copy__(self) -> Expr:
+        return self
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        raise TypeError(
+            f"{self.label}: an expression cannot be pickled: inputs and shared variables are equal "
+            "only to themselves; save values, and build it again"
+        )
 
     if TYPE_CHECKING:  # installed by symgraph.variable
 
@@ -135,9 +148,6 @@ class Expr:
         def __ge__(self, other: Any) -> Expr: ...
 
 
-del Expr.__copy__
-
-
 # ---------------------------------------------------------------------------------------- interning
 
 _table: dict[tuple[Any, ...], weakref.ref[Expr]] = {}
@@ -145,8 +155,9 @@ _lock = threading.RLock()
 
 
 def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
-    """The node `op(*inputs)`: interned, typed, with the user's line. Raises what op.infer raises,
-    with that line.
+    """The node `op(*inputs)`: interned, typed, with the user's line.
+
+    Raises: what op.infer raises, with that line.
     """
     key = (op, *map(id, inputs))
     found = _table.get(key)
@@ -161,7 +172,7 @@ def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
         found = _table.get(key)
         node = found() if found is not None else None
         if node is None:
-            node = Expr(op, inputs, type, site or _default_site())
+            node = Expr(op, inputs, type, site or default_site())
             _table[key] = weakref.ref(node, _Forget(key))
         return node
 
@@ -184,67 +195,13 @@ def interned_count() -> int:
     return len(_table)
 
 
-# -------------------------------------------------------------------------------------------- sites
-
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_ROOTS = tuple(
-    root + os.sep
-    for folder in ("", "optim", "backends", "nn")
-    for root in {
-        os.path.join(_HERE, folder).rstrip(os.sep),
-        os.path.realpath(os.path.join(_HERE, folder)),
-    }
-)
-_internal: dict[str, bool] = {}
-_inherited = threading.local()
-
-
-def user_site() -> Site | None:
-    """File and line of the innermost frame outside symgraph (None with SYMGRAPH_TRACE=0)."""
-    frame = sys._getframe(1) if _TRACE else None
-    while frame is not None:
-        path = frame.f_code.co_filename
-        internal = _internal.get(path)
-        if internal is None:
-            internal = _internal[path] = os.path.abspath(path).startswith(_ROOTS)
-        if not internal:
-            return (path, frame.f_lineno)
-        frame = frame.f_back
-    return None
-
-
-_TRACE = os.environ.get("SYMGRAPH_TRACE", "1") != "0"
-
-
-def _default_site() -> Site | None:
-    site = getattr(_inherited, "site", None)
-    return site if site is not None else user_site()
-
-
-class at_site:
-    """`with at_site(node.site):` new nodes get this site instead of the current line (derivatives,
-    rewrites).
-    """
-
-    __slots__ = ("_site", "_before")
-
-    def __init__(self, site: Site | None):
-        self._site = site
-
-    def __enter__(self) -> None:
-        self._before = getattr(_inherited, "site", None)
-        _inherited.site = self._site
-
-    def __exit__(self, *_: Any) -> None:
-        _inherited.site = self._before
-
-
 # ---------------------------------------------------------------------------------------- traversal
 
 
 def toposort(outputs: Iterable[Expr], blockers: Iterable[Expr] = ()) -> list[Expr]:
-    """Every node that the outputs need, inputs before users, in a deterministic order. Nothing
-    below a blocker is entered.
+    """Every node that the outputs need, inputs before users, in a deterministic order.
+
+    Nothing below a blocker is entered.
     """
     stop = set(map(id, blockers))
     seen: set[int] = set()

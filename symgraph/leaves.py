@@ -1,6 +1,4 @@
-"""Leaves of the graph: inputs, constants, shared variables, sizes as values; and lifting of Python
-values.
-"""
+"""Leaves of the graph: inputs, constants, shared variables, sizes; how Python values become them."""
 
 from __future__ import annotations
 
@@ -126,15 +124,13 @@ class Shared(Expr):
         self.runtime: Any = None  # the backend's cell for this variable, if it made one
 
     def get_value(self, borrow: bool = False) -> np.ndarray:
-        """The current value; with borrow the variable's own buffer, which later calls may
-        overwrite.
-        """
+        """The current value; with borrow the variable's own buffer, which calls may overwrite."""
         with self.lock:
             value = self.runtime.current() if self.runtime is not None else self.storage
             return value if borrow else value.copy()
 
     def set_value(self, value: Any, borrow: bool = False) -> None:
-        """Replace the value. Raises DTypeError / ShapeError as a function's argument check would."""
+        """Replace the value.   Raises: what a function's argument check would."""
         array = as_argument(value, self.array_type, self.label, copy=not borrow)
         with self.lock:
             if self.runtime is not None:
@@ -183,9 +179,9 @@ def shared(
 
 
 def array(name: str | None = None, shape: Sequence[Any] = (), dtype: Any = None) -> Expr:
-    """An input. shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or
-    x.shape[i].
+    """An input.
 
+    shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or x.shape[i].
     dtype: default float unless given.
     """
     if isinstance(shape, (int, str)) or shape is None:
@@ -213,7 +209,10 @@ def _of_rank(rank: int, what: str) -> Any:
         return array(name, sizes, dtype)
 
     constructor.__name__ = constructor.__qualname__ = what
-    constructor.__doc__ = f"An input of rank {rank}; sizes are free unless `shape` names them; dtype: default float unless given."
+    constructor.__doc__ = (
+        f"An input of rank {rank}.\n\n"
+        "Sizes are free unless `shape` names them; dtype: default float unless given."
+    )
     return constructor
 
 
@@ -317,7 +316,8 @@ def _dim_of_expr(node: Expr, what: str) -> SizeLike:
             done[id(x)] = _ARITHMETIC[op.name](*[done[id(i)] for i in x.inputs])
         else:
             raise GraphError(
-                f"{what}: a size may be made of sizes and integer scalar inputs, but {x.label} is computed from data",
+                f"{what}: a size may be made of sizes and integer scalar inputs, "
+                f"but {x.label} is computed from data",
                 site=user_site(),
             )
     return done[id(node)]

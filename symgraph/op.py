@@ -1,5 +1,4 @@
-"""What an op must tell: its type rule, its meaning in NumPy, its derivative, and how it is said in
-smaller words.
+"""What an op must tell: its type rule, its meaning in NumPy, its derivative, its smaller words.
 
 Two ways to add one:
     a class deriving from Op for structural ops (reductions, movement, contraction, control flow),
@@ -32,12 +31,14 @@ class Op:
     in them may be Dims.
 
     infer(*types) -> type           raises ShapeError / DTypeError worded for the user
-    evaluate(*arrays) -> array      the meaning, in NumPy (a tuple of arrays for a Tuple type); Dims are ints by then
-    vjp(inputs, output, cotangent)  cotangents of the inputs, None where there is none; `cotangent` is a tuple with
-                                    None for unused parts when the output is a Tuple. `vjp = None`:
-                                    not differentiable
+    evaluate(*arrays) -> array      the meaning, in NumPy (a tuple of arrays for a Tuple type);
+                                    Dims are ints by then
+    vjp(inputs, output, cotangent)  cotangents of the inputs, None where there is none; `cotangent`
+                                    is a tuple with None for unused parts when the output is a
+                                    Tuple. `vjp = None`: not differentiable
     jvp(inputs, output, tangents)   optional; otherwise forward mode comes from vjp of vjp
-    expand(*inputs) -> Expr         optional: the same thing in smaller ops; backends use it when they have no kernel
+    expand(*inputs) -> Expr         optional: the same thing in smaller ops; backends use it when
+                                    they have no kernel
     effect                          True for ops that must run in order (Print)
     """
 
@@ -78,7 +79,7 @@ class Op:
         return self is other or (
             type(self) is type(other)
             and self._hash == other._hash
-            and self._values == other._values  # type: ignore[attr-defined]
+            and self._values == other._values
         )
 
     def __hash__(self) -> int:
@@ -134,7 +135,7 @@ class ScalarBuilder(Protocol):
         """The literal `value` in the dtype of `like`."""
 
     def call(self, function: str, *args: Any) -> Any:
-        """An elementary function by name (exp, log, tanh, sin, erf, pow, ...); see backends.vmath."""
+        """An elementary function by name (exp, log, sin, erf, pow, ...); see backends.vmath."""
 
     def dtype(self, x: Any) -> str:
         """The dtype of a scalar."""
@@ -149,9 +150,11 @@ class ScalarBuilder(Protocol):
         """x where condition else y."""
 
     def op(self, name: str, *args: Any) -> Any:
-        """One loop-IR operation: add sub mul div rem neg abs fma sqrt floor ceil trunc roundeven
-        copysign min max and or xor not shl shr eq ne lt le gt ge popcount clz ctz. Integer div and
-        rem need a non-zero divisor and no overflow.
+        """One loop-IR operation, by name.
+
+        add sub mul div rem neg abs fma sqrt floor ceil trunc roundeven copysign min max and or xor
+        not shl shr eq ne lt le gt ge popcount clz ctz. Integer div and rem need a non-zero divisor
+        and no overflow.
         """
 
 

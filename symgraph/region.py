@@ -103,9 +103,12 @@ class Region:
         values = self.bind([t.shape for t in arguments])
         for position, (declared, actual) in enumerate(zip(self.params, arguments)):
             check_same(declared, actual, values, f"{what}: operand {position}")
-        for left, right, relation, text in self.guards:
-            require = dims.require_equal if relation == "==" else dims.require_le
-            require(dims.substitute(left, values), dims.substitute(right, values), text)
+        for guard in self.guards:
+            sides = (dims.substitute(s, values) for s in (guard.left, guard.right))
+            if guard.relation == "==":
+                dims.require_equal(*sides, guard.what)
+            else:
+                dims.require_le(*sides, guard.what, guard.index)
         return [substitute_type(r.array_type, values) for r in self.results]
 
     @property

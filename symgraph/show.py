@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .errors import Site
 from .expr import Expr, toposort
 from .leaves import Constant, DimValue
+from .sites import Site
 
 MAX_LINES = 500
 INLINE_LIMIT = 4  # elements; larger constants get a line of their own

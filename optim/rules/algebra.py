@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from symgraph.dtypes import bool_
 from symgraph.ops.define import Cast, cast
+from symgraph.ops.gradient import GradClip, GradScale, StopGradient, SurrogateGradient
 
 from ..conditions import casts_merge, nonzero, power_of_two, same_shape
 from ..constants import nonnegative, number
@@ -147,4 +147,10 @@ casts = [
     rule(outer(inner(x)), lambda x, outer: cast(x, outer.dtype), when=casts_merge, name="cast(cast(x)) -> cast(x)"),
 ]
 
-rules = Rules("algebra", "canonicalize", *identities, *signs, *integers, *extremes, *casts)
+identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient)
+
+marks = [
+    rule(identity(), lambda node: node.inputs[0], name="stop_gradient(x) -> x"),  # gradients are taken by now
+]
+
+rules = Rules("algebra", "canonicalize", *identities, *signs, *integers, *extremes, *casts, *marks)

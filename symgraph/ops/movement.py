@@ -333,21 +333,21 @@ def require_in_range(
 ) -> None:
     """start + i * step lies in [0, total) for all i < size, or a guard says so.
 
-    What may be empty is trusted above.
+    What may be empty and may start behind the end is trusted at its end.
     """
     if not isinstance(step, int) or step == 0:
         raise ShapeError(f"{what}: step of axis {axis} must be a non-zero integer, got {step}")
-    place = f"{what}: axis {axis}"
+    place = f"{'index' if size == 1 else what} of axis {axis}"
     require_le(0, size, f"{place}: size")
     if size == 0:
         return
     last = start + (size - 1) * step
     low, high = (start, last) if step > 0 else (last, start)
-    if known_le(1, size) is True:
-        require_le(0, low, f"{place}: first index")
-        require_le(high + 1, total, f"{place}: last index + 1")
-    elif step > 0:
-        require_le(0, low, f"{place}: first index")
+    some = known_le(1, size) is True
+    if some or step > 0:
+        require_le(0, low, place, index=True)
+    if some or (step > 0 and known_le(start, total) is True):  # holds too where size is 0
+        require_le(high + 1, total, place, index=True)
 
 
 def slices(starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int]) -> tuple[slice, ...]:

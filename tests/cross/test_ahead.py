@@ -14,6 +14,7 @@ import pytest
 import symgraph as sg
 from symgraph.backends import targets
 from symgraph.backends.aot import compile_ahead
+from symgraph.backends.objectfile import symbols
 from tests import programs
 
 from . import machine
@@ -135,8 +136,16 @@ def test_code_for_two_cpus_in_one_program(tmp_path: Path) -> None:
     """A program may hold the function for several CPUs and choose at run time; nothing mixes."""
     machine.require("x86-64-v3", "link", "run")
     x = sg.array("x", ("n",))
-    for name, target in (("plain", "x86-64-v2"), ("wide", "x86-64-v3")):
-        compile_ahead([x], sg.cumsum(x)[-1], target, name).write(tmp_path)
+    both = [
+        compile_ahead([x], sg.cumsum(x)[-1], target, name)
+        for name, target in (("plain", "x86-64-v2"), ("wide", "x86-64-v3"))
+    ]
+    one, other = (
+        set().union(*(symbols(data).defined for data in ahead.objects.values())) for ahead in both
+    )
+    assert not one & other
+    for ahead in both:
+        ahead.write(tmp_path)
     (tmp_path / "two.c").write_text(TWO)
     command = [
         "gcc",
@@ -181,8 +190,11 @@ def test_what_is_written(tmp_path: Path) -> None:
     manifest = json.loads(paths[2].read_text())
     assert manifest == ahead.manifest
     assert manifest["inputs"] == [{"name": "x", "dtype": "float16", "shape": ["n", 4]}]
+    assert manifest["outputs"] == [{"name": "p", "dtype": "float16", "shape": ["n", 4]}]
     assert manifest["target"]["triple"] == "armv7-unknown-linux-gnueabihf"
-    assert "inputs[0]  float16[n, 4]  x" in paths[1].read_text()
+    header = paths[1].read_text()
+    assert "inputs[0]  float16[n, 4]  x" in header and "outputs[0]  float16[n, 4]  p" in header
+    assert "taken for zero" in header
 
 
 @pytest.mark.emulator

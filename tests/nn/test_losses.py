@@ -128,6 +128,12 @@ def test_label_out_of_range_is_refused(loss: Any, label: int, mode: str) -> None
         f(X, np.where(np.arange(6) == 3, label, LABELS))
 
 
+def test_narrow_labels_of_many_classes() -> None:
+    x, t = sg.array("x", ("n", 300), "float64"), sg.array("t", ("n",), "uint8")
+    cost = sg.function([x, t], nn.cross_entropy(x, t))(np.zeros((2, 300)), np.uint8([255, 0]))
+    assert cost == pytest.approx(np.log(300), rel=1e-12)
+
+
 def test_penalties() -> None:
     a, b = sg.shared(X), sg.shared(T)
     l1, l2 = sg.function([], [nn.l1([a, b]), nn.l2([a, b])])()

@@ -131,6 +131,12 @@ def test_wrong_number_of_gradients() -> None:
         nn.SGD()([p], [p, p])
 
 
+def test_parameters_must_be_shared_variables() -> None:
+    x = sg.vector("x")
+    with pytest.raises(sg.GraphError, match="SGD: x is not a shared variable"):
+        nn.SGD()([x], [x])  # type: ignore[list-item]
+
+
 # --- rates
 
 
@@ -206,6 +212,13 @@ def test_clip_by_global_norm(limit: float, mode: str) -> None:
         assert got.dtype == value.dtype
         np.testing.assert_allclose(got, value * min(1, limit / norm), rtol=1e-6)
     assert not any(g.any() for g in f(*(np.zeros_like(v) for v in values)))
+
+
+def test_norm_of_half_floats_does_not_overflow() -> None:
+    g = sg.constant(np.full(100, 1000, np.float16))
+    norm, (clipped,) = nn.global_norm([g]), nn.clip_by_norm([g], 10.0)
+    found = sg.function([], [norm, clipped])()
+    assert found[0] == 10000 and found[1].dtype == np.float16 and (found[1] == 1).all()
 
 
 def test_minimize_clips_first() -> None:
