@@ -1,5 +1,4 @@
-"""Index maps: how a point of a loop space reads an operand through movement ops, without moving
-anything.
+"""Index maps: how a point of a loop space reads an operand through movement ops.
 
 A Map gives, for every axis of a source, offset + sum(coefs[j] * index[j]) over the axes of the loop
 space. Movement ops compose into it; `resolve` walks an operand down to the first node that is not
@@ -18,9 +17,7 @@ from symgraph.ops.movement import BroadcastTo, Reshape, Slice, Transpose
 
 
 class Axis(NamedTuple):
-    """Index along one source axis: offset + sum(coefs[j] * i_j). Coefficients that are left out are
-    0.
-    """
+    """Index along one source axis: offset + sum(coefs[j] * i_j), coefficients left out being 0."""
 
     offset: SizeLike
     coefs: tuple[SizeLike, ...]
@@ -72,9 +69,7 @@ def never(node: Expr) -> bool:
 
 
 def resolve(node: Expr, map: Map, stored: Callable[[Expr], bool] = never) -> View:
-    """Walk from `node`, read at `map`, through movement to the node that holds the values, or one
-    that is stored.
-    """
+    """Walk from `node`, read at `map`, through movement to what holds the values or is stored."""
     while not stored(node):
         op = node.op
         if isinstance(op, Transpose):
@@ -104,9 +99,7 @@ def _times(k: SizeLike, x: SizeLike) -> SizeLike:
 
 
 def broadcast(source: Shape, target: Shape, map: Map) -> Map:
-    """The map over `source` axes of an operand that broadcasts to `target`, read at `map` over
-    target axes.
-    """
+    """The map over `source` of an operand broadcast to `target`, read at `map` over `target`."""
     lead = len(target) - len(source)
     rank = max((len(axis.coefs) for axis in map), default=0)
     zero = Axis(0, (0,) * rank)
@@ -117,9 +110,7 @@ def broadcast(source: Shape, target: Shape, map: Map) -> Map:
 
 
 def _reshape(source: Shape, target: Shape, map: Map) -> Map | None:
-    """The map over `source` axes of a reshape read at `map` over `target` axes; None where it needs
-    division.
-    """
+    """The map over `source` of a reshape read at `map` over `target`; None if it needs division."""
     rank = max((len(axis.coefs) for axis in map), default=0)
     result: list[Axis] = []
     t = 0

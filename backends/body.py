@@ -1,6 +1,4 @@
-"""Plans one straight-line graph: units in order, each lowered to steps, every stored value at its
-place.
-"""
+"""Plans one straight-line graph: units in order, each lowered to steps, each value at its place."""
 
 from __future__ import annotations
 
@@ -26,19 +24,21 @@ from .affine import Axis, Map, Strided, identity, project, resolve, row_strides,
 from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
-from .fusion import Group, Opaque, Partition, partition
+from .fusion import partition
 from .lower.nest import Built, build
 from .lower.request import Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
+from .units import Group, Opaque, Partition
 
 if TYPE_CHECKING:
     from .plan import Planner
 
 
 class Body:
-    """Plans one straight-line graph. `env` places the leaves that only this body knows (a region's
-    parameters).
+    """Plans one straight-line graph.
+
+    `env` places the leaves that only this body knows (a region's parameters).
 
     depth: how many Repeats enclose its steps.
     """
@@ -311,8 +311,7 @@ class Body:
     def _state(
         self, op: Scan, wanted: dict[int, Expr], i: int, init: Ref, type: Array
     ) -> tuple[Ref, Ref, Ref | None]:
-        """Where a step reads state i, where it writes the new one, and what to copy it to after the
-        step.
+        """Where a step reads state i, where it writes it, and what to copy it to after the step.
 
         A stacked state is read from the row the step before wrote (the initial value at first); a
         state that is only carried, or whose final value is wanted, has one buffer that each step
@@ -349,8 +348,9 @@ class Body:
         after: Sequence[tuple[Ref, Ref, Array]],
         nested: int = 1,
     ) -> tuple[Step, ...]:
-        """The steps of a region whose parameters lie at `env`; results without a target are not
-        computed.
+        """The steps of a region whose parameters lie at `env`.
+
+        Results without a target are not computed.
         """
         wanted = [(r, t) for r, t in zip(region.results, targets) if t is not None]
         results = expand([r for r, _ in wanted])
@@ -376,8 +376,9 @@ SPECIAL_OPS = tuple(SPECIAL)
 
 
 def _root(node: Expr, group: Group) -> Root:
-    """How a member is stored: over the whole space, or over the kept axes (with or without 1s for
-    the reduced ones).
+    """How a member is stored: over the whole space, or over the kept axes.
+
+    The kept axes come with or without 1s for the reduced ones.
     """
     rank = len(group.space)
     shape = node.array_type.shape
@@ -402,9 +403,7 @@ def _root(node: Expr, group: Group) -> Root:
 def _batches(
     batch: Sequence[SizeLike], addresses: Sequence[Strided]
 ) -> tuple[list[int], list[int]]:
-    """Batch axes that need a loop around the kernel, and the trailing ones that merge into its own
-    batch loop.
-    """
+    """Batch axes that need a loop around the kernel, and the trailing ones its own loop takes."""
     inner: list[int] = []
     for axis in reversed(range(len(batch))):
         if inner and not all(

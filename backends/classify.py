@@ -1,4 +1,4 @@
-"""What a node is to the backend: a leaf, movement, something a loop nest computes, or a unit of its own."""
+"""What a node is to the backend: a leaf, movement, part of a loop nest, or a unit of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def kind(node: Expr) -> str:
 
 
 def host_reason(node: Expr) -> str:
-    """Why a node has no native form ("" if it has one; what loops and branches hold is asked itself)."""
+    """Why a node has no native form, "" if it has one.
+
+    What loops and branches hold is asked itself.
+    """
     op = node.op
     if isinstance(op, (*LEAVES, *CONTROL)):
         return ""
@@ -60,7 +63,10 @@ def is_leaf(node: Expr) -> bool:
 
 
 def operand_base(node: Expr, x: Expr, stored: Stored) -> Expr:
-    """The node whose memory an opaque node reads for operand x: a product takes any strided view, others whole arrays."""
+    """The node whose memory an opaque node reads for operand x.
+
+    A product takes any strided view, others whole arrays.
+    """
     if isinstance(node.op, MatMul) and not host_reason(node):
         return resolve(x, identity(len(x.array_type.shape)), stored).base
     return whole_base(x, stored)

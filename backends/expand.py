@@ -35,9 +35,7 @@ NATIVE = (
 
 
 def expand(results: Sequence[Expr]) -> list[Expr]:
-    """The graph in ops that have kernels: everything else is replaced by its own expansion, to the
-    end.
-    """
+    """The graph in ops that have kernels: everything else gives way to its own expansion."""
     done: dict[int, Expr] = {}
     keep: list[Expr] = []  # the ids in `done` stay valid while their nodes live
     stack = list(results)

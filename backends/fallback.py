@@ -61,8 +61,9 @@ def _divide(stmt: Let, target: Target) -> Expansion | None:
 
 
 def divide_by_float(b: Block, x: Value, y: Value) -> Value:
-    """x / y of integers up to 32 bits, truncating: a float quotient twice as wide is never rounded
-    up to an integer.
+    """x / y of integers up to 32 bits, truncating.
+
+    A float quotient twice as wide is never rounded up to an integer.
     """
     wide_enough = "float32" if BYTES.get(x.type.dtype, 4) <= 2 else "float64"
     quotient = b.let("div", b.cast(x, wide_enough), b.cast(y, wide_enough))

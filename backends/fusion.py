@@ -1,5 +1,4 @@
-"""Cut the graph into kernels: which nodes share one loop nest, and why each group ended where it
-did.
+"""Cut the graph into kernels: which nodes share one loop nest, why each group ends where it does.
 
 A group computes over one space (a shape) and may reduce it over one set of axes. Its members are
 inner (they live on the whole space) or outer (they live on the kept axes: the reductions and what
@@ -10,9 +9,7 @@ computes them at the index it needs.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Union
 
 from symgraph.arraytype import Array
 from symgraph.dims import Shape
@@ -21,44 +18,20 @@ from symgraph.ops.reduce import ArgReduce
 
 from .affine import View, broadcast, identity, is_identity, resolve
 from .classify import is_leaf, kind, operand_base, resolve_inside
+from .units import Group, Opaque, Partition, Unit, schedule
 from .weights import weight
 
 LIMIT = 300  # weight of one group
-SCALAR_LIMIT = 60  # a one-element chain up to this weight is computed again, once, by each kernel that reads it
-
-
-class Group(NamedTuple):
-    """One loop nest. members in graph order; roots are the members that are stored."""
-
-    space: Shape
-    reduced: tuple[int, ...]
-    members: tuple[Expr, ...]
-    roots: tuple[Expr, ...]
-    reason: str
-
-
-class Opaque(NamedTuple):
-    """A node with a kernel, a sub-program or a host call of its own."""
-
-    node: Expr
-
-
-Unit = Union[Group, Opaque]
-
-
-class Partition(NamedTuple):
-    """Units in an order in which they can run, and the ids of the nodes that are stored in memory."""
-
-    units: tuple[Unit, ...]
-    stored: frozenset[int]
+SCALAR_LIMIT = 60  # a one-element chain up to this weight is computed again by each reading kernel
 
 
 # ------------------------------------------------------------------------------------ the partition
 
 
 class _Growing:
-    """A group while it grows. ancestors: bits of the groups and opaque nodes that must run before
-    it.
+    """A group while it grows.
+
+    ancestors: bits of the groups and opaque nodes that must run before it.
     """
 
     __slots__ = ("bit", "space", "reduced", "members", "weight", "ancestors", "reason")
@@ -75,21 +48,26 @@ class _Growing:
         self.ancestors = 0
         self.reason = ""
 
+    def refuse(self, reason: str) -> None:
+        """Keep the first reason why a reader did not join."""
+        self.reason = self.reason or reason
+
     @property
     def kept(self) -> tuple[int, ...]:
         return tuple(a for a in range(len(self.space)) if a not in self.reduced)
 
     @property
     def outer_shapes(self) -> tuple[Shape, Shape]:
-        """The shapes of outer members: the kept axes, and the same with the reduced axes kept as 1."""
+        """The shapes of outer members: the kept axes alone, and with the reduced axes as 1."""
         return tuple(self.space[a] for a in self.kept), tuple(
             1 if a in self.reduced else s for a, s in enumerate(self.space)
         )
 
 
 def partition(results: Sequence[Expr], last: Iterable[Expr] = ()) -> Partition:
-    """Group the graph of `results`. Units that only serve `last` (results as well) are ordered
-    after all others.
+    """Group the graph of `results`.
+
+    Units that only serve `last` (results as well) are ordered after all others.
     """
     return _Partitioner(results, last).run()
 
@@ -108,9 +86,7 @@ class _Partitioner:
         self.inline: set[int] = set()
         self.group_of: dict[int, _Growing] = {}
         self.groups: dict[int, _Growing] = {}  # by bit
-        self.before: dict[
-            int, int
-        ] = {}  # ancestors of what a stored node's producer needs, itself included
+        self.before: dict[int, int] = {}  # what a stored node's producer needs, itself included
         self.bits = 0
         self.reads: dict[int, list[View]] = {}
         self.first_reader: dict[tuple[int, Shape], Expr] = {}
@@ -145,8 +121,9 @@ class _Partitioner:
         return id(node) in self.stored or id(node) in self.forced
 
     def _force(self) -> None:
-        """Nodes that have to be in memory: whole operands, strided operands' bases, arrays seen
-        through a flat reshape.
+        """Nodes that have to be in memory.
+
+        Whole operands, strided operands' bases, arrays seen through a flat reshape.
         """
         changed = True
         while changed:
@@ -202,8 +179,9 @@ class _Partitioner:
     # -------------------------------------------------------------- reads
 
     def _views(self, node: Expr) -> list[View]:
-        """What a node reads from memory or from other members, looking through movement and inlined
-        scalars.
+        """What a node reads from memory or from other members.
+
+        Movement and inlined scalars are looked through.
         """
         stack = self._operand_views(node)
         found: list[View] = []
@@ -302,14 +280,16 @@ class _Partitioner:
     def _try_join(
         self, home: _Growing, group: _Growing, node: Expr, views: list[View]
     ) -> _Growing | None:
-        """Merge `home` (which will hold node) with a group that node reads; None, with the reason
-        kept, where that is wrong.
+        """Merge `home` (which will hold node) with a group that node reads.
+
+        None, with the reason kept, where that is wrong.
         """
         if home is group or self.groups.get(group.bit) is not group:  # merged already
             return home
         merged = _common(home, group)
         if merged is None:
-            return self._refuse(group, "its reader has another space")
+            group.refuse("its reader has another space")
+            return None
         space, reduced = merged
         external = 0
         for view in views:
@@ -317,15 +297,15 @@ class _Partitioner:
             if owner is not group and owner is not home:
                 external |= self._needs(view.base)
             elif not self._at_own_index(view, node, space, reduced):
-                return self._refuse(group, "it is read at another index")
+                group.refuse("it is read at another index")
+                return None
         if home.weight + group.weight + weight(node) > LIMIT:
-            return self._refuse(group, "it is full")
+            group.refuse("it is full")
+            return None
         if (external | home.ancestors) & group.bit or (external | group.ancestors) & home.bit:
-            return self._refuse(group, "its reader also needs what another kernel makes of it")
+            group.refuse("its reader also needs what another kernel makes of it")
+            return None
         return self._merge(home, group, space, reduced)
-
-    def _refuse(self, group: _Growing, reason: str) -> None:
-        group.reason = group.reason or reason
 
     def _at_own_index(self, view: View, node: Expr, space: Shape, reduced: tuple[int, ...]) -> bool:
         """Whether a member is read at the index at which it is computed."""
@@ -403,8 +383,9 @@ class _Partitioner:
         return roots
 
     def _absorb(self, groups: list[_Growing], roots: set[int]) -> None:
-        """A small group whose one root is read once, through movement that repeats nothing, is
-        computed by its reader.
+        """A small group is computed by its reader where that repeats nothing.
+
+        It has one root that is read once, through movement that reads no element twice.
         """
         readers: dict[int, list[tuple[Expr, View]]] = {}
         for node in self.nodes:
@@ -459,49 +440,7 @@ class _Partitioner:
                 owner[id(n)] = len(units)
                 keys.append((False, position[id(n)]))
                 units.append(Opaque(n))
-        return Partition(
-            tuple(units[i] for i in self._schedule(units, keys, owner)), frozenset(stored)
-        )
-
-    def _schedule(
-        self, units: list[Unit], keys: list[tuple[bool, int]], owner: dict[int, int]
-    ) -> list[int]:
-        """Kahn's algorithm, in graph order where there is a choice."""
-        needs: list[set[int]] = [self._unit_needs(u, owner) - {i} for i, u in enumerate(units)]
-        users: list[list[int]] = [[] for _ in units]
-        for i, n in enumerate(needs):
-            for j in n:
-                users[j].append(i)
-        waiting = [len(n) for n in needs]
-        ready = [(keys[i], i) for i, w in enumerate(waiting) if w == 0]
-        heapq.heapify(ready)
-        order: list[int] = []
-        while ready:
-            _, i = heapq.heappop(ready)
-            order.append(i)
-            for j in users[i]:
-                waiting[j] -= 1
-                if waiting[j] == 0:
-                    heapq.heappush(ready, (keys[j], j))
-        assert len(order) == len(units), "the partition has a cycle"
-        return order
-
-    def _unit_needs(self, unit: Unit, owner: dict[int, int]) -> set[int]:
-        """The units whose stored results a unit reads, through movement and inlined nodes."""
-        found: set[int] = set()
-        stack = list(unit.members) if isinstance(unit, Group) else list(unit.node.inputs)
-        seen: set[int] = set()
-        inside = {id(m) for m in unit.members} if isinstance(unit, Group) else set()
-        while stack:
-            node = stack.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            if id(node) in owner and id(node) not in inside:
-                found.add(owner[id(node)])
-            else:
-                stack.extend(node.inputs)
-        return found
+        return Partition(tuple(units[i] for i in schedule(units, keys, owner)), frozenset(stored))
 
 
 def _common(home: _Growing, group: _Growing) -> tuple[Shape, tuple[int, ...]] | None:
@@ -518,7 +457,7 @@ def _common(home: _Growing, group: _Growing) -> tuple[Shape, tuple[int, ...]] | 
 
 
 def _axes_in(shape: Shape, space: Shape, reduced: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Which axis of the space each axis of a member's shape is; None if the shape is no member's."""
+    """Which axis of the space each axis of a member's shape is; None if it is no member's."""
     if len(shape) == len(space):
         return tuple(range(len(space)))
     kept = tuple(a for a in range(len(space)) if a not in reduced)
@@ -530,8 +469,9 @@ def _axes(node: Expr) -> tuple[int, ...]:
 
 
 def _injective(view: View) -> bool:
-    """Every element of the base is read at most once: each loop axis that matters moves along its
-    own source axis.
+    """Every element of the base is read at most once.
+
+    Each loop axis that matters moves along its own source axis.
     """
     used = [any(c != 0 for c in column) for column in zip(*(axis.coefs for axis in view.map))]
     return not view.is_flat and all(used)

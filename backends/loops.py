@@ -6,7 +6,8 @@ statement and nothing is recomputed by accident. Types are `Ty(dtype, lanes)`: `
 scalar, more is a vector; dtypes are the language's own names (signedness is part of the type) plus
 "index", an integer of the target's pointer width.
 
-    kernel   = Kernel(name, buffers, dims, body, faults)       -> i32: 0, or 1 + the index of the fault that stopped it
+    kernel   = Kernel(name, buffers, dims, body, faults)
+               -> i32: 0, or 1 + the index of the fault that stopped it
     stmt     = Let | Load | Store | For | If | While | Alloc | Fault | Poll
     value    = Var | Const
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 INDEX = "index"
 
@@ -53,12 +54,13 @@ class Const(NamedTuple):
         return f"{self.value!r}"
 
 
-Value = Union[Var, Const]
+Value = Var | Const
 
 
 class Buffer:
-    """A flat array argument of a kernel, or a small stack array (`Alloc`). Offsets count elements,
-    not bytes.
+    """A flat array argument of a kernel, or a small stack array (`Alloc`).
+
+    Offsets count elements, not bytes.
 
     access: "r" read only, "w" written before it is read, "rw" both.
     """
@@ -75,8 +77,9 @@ class Buffer:
 
 
 class Let(NamedTuple):
-    """var = op(*args). `attr` is the function's name for `call`, the lane for `extract`/`insert`,
-    else None.
+    """var = op(*args).
+
+    `attr` is the function's name for `call`, the lane for `extract` and `insert`, else None.
     """
 
     var: Var
@@ -109,8 +112,9 @@ class Store(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """A value carried around a loop: `var` inside the body, `init` before it, `next` at the end of
-    the body, `result` after it.
+    """A value carried around a loop.
+
+    `init` before the loop, `var` inside the body, `next` at its end, `result` after the loop.
     """
 
     var: Var
@@ -120,8 +124,9 @@ class Carry(NamedTuple):
 
 
 class For(NamedTuple):
-    """for var in range(start, stop, step): a counted loop; runs zero times if stop <= start; step
-    is positive.
+    """for var in range(start, stop, step): a counted loop.
+
+    It runs zero times if stop <= start; step is positive.
 
     `kind`: "serial", "parallel" (iterations are independent, may be vectorized or split), "reduce"
     (iterations only combine through carries whose `next` is an associative update).
@@ -169,8 +174,9 @@ class Alloc(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """if cond: payload -> context, return 1 + index of this fault in the kernel's `faults`. `cond`
-    is a scalar bool.
+    """if cond: payload -> context, return 1 + index of this fault in the kernel's `faults`.
+
+    `cond` is a scalar bool.
     """
 
     cond: Value
@@ -179,14 +185,16 @@ class Fault(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """Charge `cost` (index: about one per element-operation) to the context; when the budget is
-    used up, ask the host whether to go on (signals); a refusal returns INTERRUPTED.
+    """Charge `cost` to the context (index: about one per element-operation).
+
+    When the budget is used up, ask the host whether to go on (signals); a refusal returns
+    INTERRUPTED.
     """
 
     cost: Value
 
 
-Stmt = Union[Let, Load, Store, For, If, While, Alloc, Fault, Poll]
+Stmt = Let | Load | Store | For | If | While | Alloc | Fault | Poll
 
 INTERRUPTED = -1  # returned by a kernel whose Poll was refused
 
@@ -204,27 +212,28 @@ class Kernel(NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-# What each `Let` op takes and gives. T any numeric type, F float, I integer, B bool; all args of
+# What each `Let` op takes and gives: T any numeric type, F float, I integer, B bool; all args of
 # the same lanes.
-#   arithmetic  add sub mul (wrap for ints) · div rem (F: IEEE, C fmod; I: truncating, the divisor must be neither 0
-#               nor make it overflow) · neg abs · fma (F: one rounding where the target has it, see
-#               legalize) sqrt floor ceil trunc roundeven (F) · copysign (F) · min max (NaN wins, as
-#               numpy.minimum)
-#   bits        and or xor (I, B) · not (I, B) · shl shr (I: count in [0, bits); shr is arithmetic if signed)
-#               popcount clz ctz (I)
+#   arithmetic  add sub mul (wrap for ints) · neg abs
+#               div rem (F: IEEE, C fmod; I: truncating, neither by 0 nor with overflow)
+#               fma (F: one rounding where the target has it, see legalize)
+#               sqrt floor ceil trunc roundeven copysign (F)
+#               min max (NaN wins, as numpy.minimum)
+#   bits        and or xor not (I, B) · popcount clz ctz (I)
+#               shl shr (I: count in [0, bits); shr is arithmetic if signed)
 #   compare     eq ne lt le gt ge -> B (F: IEEE: only ne is true of NaN)
 #   select      select(B, T, T)
-#   convert     cast (numeric, C rules; F->I truncates and saturates, NaN -> 0; B->T gives 0/1; T->B is != 0)
+#   convert     cast (C rules; F->I truncates and saturates, NaN -> 0; B->T is 0 or 1; T->B is != 0)
 #               fastcast (F->I truncates; the value must fit) · bitcast (same bits)
-#   lanes       splat (scalar -> vector) · iota (-> index vector 0..lanes-1; no args) · extract (attr = lane) ·
-#               insert(vector, scalar) (attr = lane) · reverse · ziplo ziphi (a0 b0 a1 b1 ... of the
-#               lower, upper halves of two vectors) · hsum hprod hmin hmax hand hor (vector ->
-#               scalar)
-#   call        call: attr names a function of backends.vmath; legalize expands it
+#   lanes       splat (scalar -> vector) · iota (-> index vector 0..lanes-1; no args)
+#               extract (attr = lane) · insert(vector, scalar) (attr = lane) · reverse
+#               ziplo ziphi (a0 b0 a1 b1 ... of the lower, upper halves of two vectors)
+#               hsum hprod hmin hmax hand hor (vector -> scalar)
+#   call        attr names a function of backends.vmath; legalize expands it
 ARITY: dict[str, int] = (
     dict.fromkeys(
-        "neg abs sqrt floor ceil trunc roundeven not popcount clz ctz cast fastcast bitcast splat extract reverse "
-        "hsum hprod hmin hmax hand hor".split(),
+        "neg abs sqrt floor ceil trunc roundeven not popcount clz ctz cast fastcast bitcast splat "
+        "extract reverse hsum hprod hmin hmax hand hor".split(),
         1,
     )
     | dict.fromkeys(
@@ -254,8 +263,9 @@ class Block:
         return Var(f"{hint}{self._names[0]}", type)
 
     def let(self, op: str, *args: Value, type: Ty | None = None, attr: Any = None) -> Var:
-        """Append one operation. The type follows from the args, except for casts, splat, extract,
-        call, iota.
+        """Append one operation.
+
+        The type follows from the args, except for casts, splat, extract, call, iota.
         """
         if type is None:
             first = args[1].type if op == "select" else args[0].type
@@ -313,9 +323,10 @@ class Block:
         carries: Sequence[Value] = (),
         hint: str = "i",
     ):
-        """`with b.loop(0, n, carries=[zero]) as body:` builds in `body`; `body.var` is the index,
-        `body.carried` the carried values; give their next values with `body.next(...)`; after the
-        block `body.results` holds the results.
+        """`with b.loop(0, n, carries=[zero]) as body:` builds in `body`.
+
+        `body.var` is the index, `body.carried` the carried values; give their next values with
+        `body.next(...)`; after the block `body.results` holds the results.
         """
         body = LoopBlock(self, Ty(INDEX), carries, hint)
         yield body
@@ -351,8 +362,9 @@ class Block:
         then: Callable[[Block], Sequence[Value]],
         orelse: Callable[[Block], Sequence[Value]] | None = None,
     ) -> list[Var]:
-        """If with results: both callables build in the Block they get and return the same number of
-        values.
+        """If with results.
+
+        Both callables build in the Block they get and return the same number of values.
         """
         arms = [Block(self._names), Block(self._names)]
         values = [list(then(arms[0]) or ()), list(orelse(arms[1]) or ()) if orelse else []]

@@ -15,7 +15,7 @@ from .program import Branch, Copy, Host, Launch, Ref, Repeat, Slot, Step
 
 
 def refs(step: Step) -> Iterator[tuple[Ref, bool]]:
-    """Every address a step uses, with whether it writes there; what lies in nested steps included."""
+    """Every address a step uses, with whether it writes there; nested steps included."""
     stack: list[Step] = [step]
     while stack:
         s = stack.pop()
@@ -104,8 +104,10 @@ def assign(
 def inherited(
     step: Step, slots: Sequence[Slot], starting: Sequence[int], ending: Sequence[int]
 ) -> dict[int, int]:
-    """Which temporary that a kernel makes may take the very place of one that dies there: it reads
-    each element of the old one only just before it writes the same element of the new one.
+    """Which temporary that a kernel makes may take the very place of one that dies there.
+
+    The kernel reads each element of the old one only just before it writes the same element of the
+    new one.
     """
     heirs: dict[int, int] = {}
     if not isinstance(step, Launch):
@@ -208,9 +210,7 @@ def has_poll(step: Launch) -> bool:
 
 
 def same_index(step: Launch, update: int, own: int) -> bool:
-    """The kernel, a loop nest, reads slot `own` only with the very offsets it writes slot `update`
-    with.
-    """
+    """The loop nest reads slot `own` only with the very offsets it writes slot `update` with."""
     if step.kernel.name not in NESTS:
         return False
     readers = [b for r, b in zip(step.args, step.kernel.buffers) if r.slot == own]
@@ -221,8 +221,9 @@ def same_index(step: Launch, update: int, own: int) -> bool:
 
 
 def aligned_accesses(step: Launch, read: object, write: object) -> bool:
-    """Every store to `write` uses an offset from which `read` was loaded before in the same block,
-    and no other load exists.
+    """Every store to `write` uses an offset from which `read` was loaded before in the same block.
+
+    No other load of `read` exists.
     """
     stack = [list(step.kernel.body)]
     while stack:

@@ -1,5 +1,4 @@
-"""Make a Program of an expression graph: fuse it, lower each unit, give every stored value a place,
-order the steps.
+"""Make a Program of an expression graph: fuse, lower each unit, place every value, order the steps.
 
 `plan` is the only entry. A `Body` (backends.body) plans one straight-line graph, the function's or
 a region's inside a loop or a branch; the `Planner` holds what they share: slots, constants, faults.
@@ -68,9 +67,7 @@ class Planner:
         return self.slot("temp", 0, type)
 
     def leaf(self, node: Expr) -> Ref:
-        """Where a leaf lies: inputs are there, shared variables and constants get a slot at first
-        use.
-        """
+        """Where a leaf lies: inputs are there, others get a slot at first use."""
         if id(node) not in self.leaves:
             self.kept_alive.append(node)
             if isinstance(node, Shared):
@@ -145,8 +142,10 @@ class Planner:
         moved: list[bool],
         places: list[Ref],
     ) -> tuple[tuple[Step, ...], list[Slot], list[Update]]:
-        """Write in place what may be: the step that makes the value is among the last, cannot fail,
-        and reads the old value only at the element it writes.
+        """Write in place what may be.
+
+        The step that makes the value is among the last, cannot fail, and reads the old value only
+        at the element it writes.
         """
         modes: list[Update] = []
         rename: dict[int, int] = {}

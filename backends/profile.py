@@ -33,9 +33,11 @@ class Row(NamedTuple):
 
 
 class Profile:
-    """A snapshot. calls: native calls; copies: arguments that had to be converted; host_entries:
-    how often native code of this process entered Python (host calls and polls); rows: one for each
-    launch, where profile=True was given."""
+    """A snapshot of what a compiled function has done.
+
+    calls: native calls; copies: arguments that had to be converted; host_entries: how often native
+    code of this process entered Python (host calls and polls); rows: one for each launch, where
+    profile=True was given."""
 
     def __init__(self, function: Any, sizes: Mapping[Atom, int] | None = None):
         core = function.core

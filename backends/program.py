@@ -6,14 +6,15 @@ Dims everywhere.
 
     Program
       inputs, shared, outputs, updates     the signature: what comes in, what is kept, what goes out
-      binds, guards                        how each named size gets its value at a call, and what must hold
-      slots                                every buffer: input, shared, constant, output, temporary (with arena offset)
+      binds, guards                        how each named size gets its value, and what must hold
+      slots                                every buffer: input, shared, constant, output, temporary
+                                           (with arena offset)
       steps                                Launch | Repeat | Branch | Copy | Host, in order
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from symgraph.arraytype import Array
 from symgraph.dims import Atom, Guard, SizeLike
@@ -36,9 +37,11 @@ class Slot(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """An address: element `offset` in slot number `slot`, plus for each enclosing Repeat (outermost
-    first) its iteration number times `strides[i]` elements. With `first` set, iteration 0 of the
-    innermost Repeat uses `first` instead (the initial value of a scan's state).
+    """An address: element `offset` in slot number `slot`, and a stride for each enclosing Repeat.
+
+    Each Repeat (outermost first) adds its iteration number times `strides[i]` elements. With
+    `first` set, iteration 0 of the innermost Repeat uses `first` instead (the initial value of a
+    scan's state).
     """
 
     slot: int
@@ -48,11 +51,11 @@ class Ref(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """Call a kernel. args: one Ref per kernel buffer; dims: one size per kernel dim; work:
-    element-operations, for deciding about the GIL and threads; node: the expression it computes
-    last (for messages and profiles).
+    """Call a kernel.
 
-    faults: for each fault of the kernel its index in Program.faults.
+    args: one Ref per kernel buffer; dims: one size per kernel dim; work: element-operations, for
+    deciding about the GIL and threads; node: the expression it computes last (for messages and
+    profiles); faults: for each fault of the kernel its index in Program.faults.
     """
 
     kernel: Kernel
@@ -64,8 +67,10 @@ class Launch(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """Run `body` `count` times; with `reverse` the iteration numbers in Refs run from count-1 down
-    to 0 (`first` is then used by iteration count-1).
+    """Run `body` `count` times.
+
+    With `reverse` the iteration numbers in Refs run from count-1 down to 0 (`first` is then used by
+    iteration count-1).
     """
 
     count: SizeLike
@@ -93,8 +98,7 @@ class Copy(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Call `node.op.evaluate` in Python on arrays at `args` (types `arg_types`), results to
-    `results`.
+    """Call `node.op.evaluate` in Python on arrays at `args` (`arg_types`), results to `results`.
 
     reason: why there is no native form; the entry retakes the GIL for it. Not possible ahead of
     time.
@@ -108,12 +112,13 @@ class Host(NamedTuple):
     reason: str
 
 
-Step = Union[Launch, Repeat, Branch, Copy, Host]
+Step = Launch | Repeat | Branch | Copy | Host
 
 
 class Bind(NamedTuple):
-    """A named size takes its value from axis `axis` of input or shared `index`, or (axis None) from
-    its value.
+    """A named size takes its value from axis `axis` of input or shared `index`.
+
+    axis None: from its value.
     """
 
     atom: Atom
@@ -123,7 +128,7 @@ class Bind(NamedTuple):
 
 
 class FaultSpec(NamedTuple):
-    """What a kernel's fault means: the exception class and its message ({0}, {1} are the payloads)."""
+    """What a kernel's fault means: the exception class, its message ({0}, {1} are the payloads)."""
 
     exception: type
     message: str

@@ -17,7 +17,7 @@ from symgraph.dtypes import dtype
 from symgraph.errors import InternalError
 
 from .layout_check import Layout, layout, python_symbol
-from .runtime_ir import EXPORTS, FUNCTIONS, runtime_text
+from .runtime_ir import EXPORTS, FUNCTIONS, OBJECTS, runtime_text
 
 host_entries = 0
 
@@ -44,7 +44,7 @@ def poll() -> None:
     ctypes.pythonapi.PyErr_CheckSignals()
 
 
-_NAMES = {name: "_" + name for name in ("slow", "contended", "fault", "host")}
+_NAMES = {name: "_" + name for name in ("slow", "contended", "host")}
 
 
 @functools.cache
@@ -102,10 +102,7 @@ def library() -> Any:
     offsets = (at.data, at.dims, at.nd) if at is not None else (0, 0, 0)  # then nobody uses them
     text = runtime_text(here.triple, *offsets)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
-    imports |= {
-        name: objects()[name]
-        for name in ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")
-    }
+    imports |= {name: objects()[name] for name in OBJECTS}
     return jit.load([compiled(text, here)], EXPORTS, imports)
 
 

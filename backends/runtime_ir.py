@@ -13,19 +13,21 @@ from .blocks import ARENA_HEADER, ARENAS, CELL, FIELDS, POLL_BUDGET, STATE
 
 # Python functions and objects the module needs; runtime.py gives their addresses.
 FUNCTIONS = (
+    "PyErr_NoMemory",
     "PyEval_RestoreThread",
     "PyEval_SaveThread",
     "PyLong_FromLongLong",
     "PyLong_FromVoidPtr",
     "PyMem_RawFree",
     "PyMem_RawMalloc",
+    "PyObject_CallMethod",
     "PyObject_CallNoArgs",
     "PyObject_VectorcallMethod",
     "PyThread_get_thread_ident",
     "PyTuple_Size",
     "Py_DecRef",
 )
-OBJECTS = ("symgraph.poll_object", "symgraph.name_host", "symgraph.name_fault")
+OBJECTS = ("symgraph.poll_object", "symgraph.name_host")
 EXPORTS = tuple(
     "symgraph." + name
     for name in "lock unlock try_exclusive try_shared release_exclusive release_shared swap rebind "
@@ -430,40 +432,36 @@ join:
   %nk = phi i64 [ 0, %entry ], [ %k, %named ]
   %n = add i64 %nargs, %nk
   %n1 = add i64 %n, 1
-  %row = alloca ptr, i64 %n1
+  %size = shl i64 %n1, 3
+  %row = call ptr @PyMem_RawMalloc(i64 %size)
+  %none = icmp eq ptr %row, null
+  br i1 %none, label %no_memory, label %go
+no_memory:
+  %e = call ptr @PyErr_NoMemory()
+  ret ptr null
+go:
   store ptr %self, ptr %row
   %rest = getelementptr ptr, ptr %row, i64 1
   %bytes = shl i64 %n, 3
   %moved = call ptr @memmove(ptr %rest, ptr %args, i64 %bytes)
   %positional = add i64 %nargs, 1
   %r = call ptr @PyObject_VectorcallMethod(ptr %name, ptr %row, i64 %positional, ptr %kwnames)
+  call void @PyMem_RawFree(ptr %row)
   ret ptr %r
 }
 ; self._fault(code, payload0, payload1), which raises.
 define ptr @symgraph.fault(ptr %self, i32 %code, ptr %context) nounwind {
 entry:
-  %row = alloca [4 x ptr]
-  %wide = sext i32 %code to i64
   %p0 = getelementptr i8, ptr %context, i64 $X_payload0
   %v0 = load i64, ptr %p0
   %p1 = getelementptr i8, ptr %context, i64 $X_payload1
   %v1 = load i64, ptr %p1
-  %a = call ptr @PyLong_FromLongLong(i64 %wide)
-  %b = call ptr @PyLong_FromLongLong(i64 %v0)
-  %c = call ptr @PyLong_FromLongLong(i64 %v1)
-  store ptr %self, ptr %row
-  %r1 = getelementptr ptr, ptr %row, i64 1
-  store ptr %a, ptr %r1
-  %r2 = getelementptr ptr, ptr %row, i64 2
-  store ptr %b, ptr %r2
-  %r3 = getelementptr ptr, ptr %row, i64 3
-  store ptr %c, ptr %r3
-  %r = call ptr @PyObject_VectorcallMethod(ptr @symgraph.name_fault, ptr %row, i64 4, ptr null)
-  call void @Py_DecRef(ptr %a)
-  call void @Py_DecRef(ptr %b)
-  call void @Py_DecRef(ptr %c)
+  %r = call ptr (ptr, ptr, ptr, ...) @PyObject_CallMethod(ptr %self, ptr @symgraph.fault_name,
+    ptr @symgraph.fault_format, i32 %code, i64 %v0, i64 %v1)
   ret ptr %r
 }
+@symgraph.fault_name = private constant [7 x i8] c"_fault\\00"
+@symgraph.fault_format = private constant [4 x i8] c"iLL\\00"
 ; Give up the references in an array of object pointers; null ones are passed over.
 define void @symgraph.drop(ptr %objects, i64 %n) nounwind {
 entry:
@@ -499,12 +497,14 @@ define i64 @symgraph.clock() nounwind {
 """
 
 _DECLARATIONS = """
+declare ptr @PyErr_NoMemory()
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 declare ptr @PyLong_FromVoidPtr(ptr)
 declare void @PyMem_RawFree(ptr)
 declare ptr @PyMem_RawMalloc(i64)
+declare ptr @PyObject_CallMethod(ptr, ptr, ptr, ...)
 declare ptr @PyObject_CallNoArgs(ptr)
 declare ptr @PyObject_VectorcallMethod(ptr, ptr, i64, ptr)
 declare i64 @PyThread_get_thread_ident()

@@ -155,9 +155,7 @@ class Contract(NamedTuple):
         return guards.bind((*self.inputs, *self.shared), (*arrays, *state))
 
     def check(self, sizes: Mapping[Atom, int]) -> None:
-        """ShapeError or IndexFault for a guard that fails, SizeError for a size that is negative or
-        too large.
-        """
+        """ShapeError or IndexFault for a guard that fails, SizeError for a size out of range."""
         for guard, site in self.guards:
             guards.check(guard, sizes, (*self.inputs, *self.shared), site)
         for type in self.types:
@@ -173,8 +171,9 @@ class Contract(NamedTuple):
             _check_bytes("the temporaries", self.arena)
 
     def refusal(self, sizes: Mapping[Atom, int]) -> SizeError | None:
-        """Why native code declined sizes that are right in themselves: on the way to what follows
-        from them, 64 bits do not suffice.
+        """Why native code declined sizes that are right in themselves.
+
+        On the way to what follows from them, 64 bits do not suffice.
         """
         large = [f"{a} = {n}" for a, n in sizes.items() if abs(n) >= LARGE]
         if not large:

@@ -1,5 +1,4 @@
-"""Run a Program in Python: the sizes as numbers, the slots as NumPy arrays, each kernel by a
-function that is handed in.
+"""Run a Program in Python: sizes as numbers, slots as NumPy arrays, kernels by a given function.
 
 With the loop IR's interpreter this is the oracle of everything behind the plan; with compiled
 kernels it checks the driver. It has no entry point, no shared state and no guards: those are the
@@ -35,7 +34,9 @@ def simulate(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Outputs and the shared variables' new values (those without an update as they were).
 
-    inputs and shared are C-contiguous arrays of the declared dtypes and are not written.   Raises: Fault.
+    inputs and shared are C-contiguous arrays of the declared dtypes and are not written.
+
+    Raises: Fault.
     """
     return _Simulation(program, inputs, shared, run).results()
 

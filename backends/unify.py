@@ -1,5 +1,4 @@
-"""Sizes that a guard makes equal become one size: then shapes that agree at run time agree in the
-plan as well.
+"""Sizes that a guard makes equal become one: shapes that agree at run time agree in the plan.
 
 The guards are checked before anything runs, so behind them `y.shape[0] == n` may be used: y is read
 through a stand-in input of shape [n], and kernels over n and over y.shape[0] can fuse. A size that

@@ -1,4 +1,5 @@
 """Saving and loading the values of shared variables: NumPy's .npz and the safetensors format.
+
 Nothing is ever unpickled.
 
 A file is a mapping of names to arrays. `load` checks every name, dtype and shape before it changes

@@ -1,6 +1,4 @@
-"""About how many loop-IR operations one element of a node costs: what fusion adds up to keep
-kernels small.
-"""
+"""About how many loop-IR operations one element of a node costs (fusion adds them up)."""
 
 from __future__ import annotations
 

@@ -145,8 +145,10 @@ class Field(NamedTuple):
 
 
 def enter(row: Row, quick: bool) -> Field:
-    """Builds every contestant and runs it once.   Raises: whatever a contestant raises, but for
-    a missing library of a peer."""
+    """Builds every contestant and runs it once.
+
+    Raises: whatever a contestant raises, but for a missing library of a peer.
+    """
     arguments = row.inputs(np.random.default_rng(SEED))
     entered = Field({}, {}, {})
     for name, build in {"symgraph": row.ours, **row.peers}.items():

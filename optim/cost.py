@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from symgraph.arraytype import Array
 from symgraph.dims import SizeLike
-from symgraph.expr import Expr
+from symgraph.expr import Expr, toposort
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Cast, Elementwise
 
@@ -48,7 +48,9 @@ class GenericCost:
     """Costs of a machine in general: elements times operations, sizes that are symbolic taken as typical."""
 
     def weight(self, node: Expr) -> float:
-        if not node.inputs or not isinstance(node.type, Array):
+        if not isinstance(node.type, Array):
+            return self._body(node)
+        if not node.inputs:
             return 0.0
         if isinstance(node.op, Elementwise):
             return elements(node) * _ELEMENT.get(node.op.name, _CALL)
@@ -57,6 +59,16 @@ class GenericCost:
         if node.op.name in ("sum", "prod", "max", "min", "any", "all"):
             return float(elements(node.inputs[0]) + elements(node))
         return elements(node) * (1.0 if isinstance(node.op, Cast) else _MOVE)
+
+
+    def _body(self, node: Expr) -> float:
+        """The cost of the regions of a loop or a branch."""
+        once = sum(
+            self.weight(x)
+            for value in node.op._values
+            for x in toposort(getattr(value, "results", ()))
+        )
+        return once * extent(getattr(node.op, "n_steps", 1))
 
 
 def elements(x: Expr) -> int:

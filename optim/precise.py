@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symgraph.expr import Expr, toposort
+from symgraph.dtypes import DType
+from symgraph.expr import Expr, rebuild, toposort
 from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import BroadcastTo, Place, Reshape, Slice, Transpose
 from symgraph.ops.reduce import Reduce
@@ -34,8 +35,6 @@ def evaluate_precisely(output: Expr, values: Mapping[Expr, np.ndarray]) -> np.nd
 
 def _expanded(output: Expr) -> Expr:
     """Composite ops said in smaller ones."""
-    from symgraph.expr import rebuild
-
     done: dict[int, Expr] = {}
     for node in toposort([output]):
         new = rebuild(node, [done[id(x)] for x in node.inputs])
@@ -57,7 +56,7 @@ def _one(mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, a
         reducer = {"sum": functions["add"], "prod": functions["mul"], "max": functions["maximum"], "min": functions["minimum"]}
         return _reduced(reducer[op.kind], arrays[0], op.axes)
     if isinstance(op, Cast):
-        return _to_objects(mpmath, op.evaluate(np.asarray(arrays[0]).astype(node.inputs[0].dtype.np)))
+        return _to_objects(mpmath, op.evaluate(_to_array(arrays[0], node.inputs[0].dtype)))
     raise KeyError(op.name)
 
 
@@ -71,8 +70,16 @@ def _to_objects(mpmath: Any, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype == np.bool_:
         return array.astype(object)
+    if array.dtype.kind in "iu":
+        return np.asarray(np.frompyfunc(lambda v: mpmath.mpf(int(v)), 1, 1)(array), object)
     with np.errstate(all="ignore"):
         return np.asarray(np.frompyfunc(mpmath.mpf, 1, 1)(array.astype(np.float64)), object)
+
+
+def _to_array(objects: Any, d: DType) -> np.ndarray:
+    """The numbers in their own dtype, which holds them."""
+    exact = np.frompyfunc(int, 1, 1)(objects) if d.is_integer else objects
+    return np.asarray(exact).astype(d.np)
 
 
 def _functions(mp: Any) -> dict[str, Callable[..., Any]]:

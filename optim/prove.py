@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from symgraph.arraytype import Array
 from symgraph.errors import ShapeError, VerifyError
 from symgraph.evaluate import check_guards, evaluate
 from symgraph.expr import Expr, toposort
@@ -88,15 +89,22 @@ def check(rule: Rule, drawn: Instance, new: Expr) -> None:
     node, values = drawn
     if new.type != node.type:
         raise _failure(rule, drawn, new, f"{node.type} became {new.type}")
-    before, after = (evaluate(x, values, sizes=NUMBERS) for x in (node, new))
-    if before.shape != after.shape or before.dtype != after.dtype:
-        raise _failure(rule, drawn, new, f"{before.dtype}{before.shape} became {after.dtype}{after.shape}")
-    _JUDGES[rule.grade if node.dtype.is_float else "exact"](rule, drawn, new, before, after)
+    before, after = (_parts(evaluate(x, values, sizes=NUMBERS)) for x in (node, new))
+    for a, b in zip(before, after, strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise _failure(rule, drawn, new, f"{a.dtype}{a.shape} became {b.dtype}{b.shape}")
+        is_float = isinstance(node.type, Array) and node.dtype.is_float
+        _JUDGES[rule.grade if is_float else "exact"](rule, drawn, new, a, b)
     old_cost, new_cost = total_cost(node), total_cost(new)
     slack = COST_SLACK if rule.grade == "stabler" else 1.0
-    rest = 0.0 if isinstance(node.op, Elementwise) else 2.0 * elements(node)  # copies of small results
+    moved = isinstance(node.type, Array) and not isinstance(node.op, Elementwise)
+    rest = 2.0 * elements(node) if moved else 0.0  # copies of small results
     if new_cost > old_cost * slack + rest:
         raise _failure(rule, drawn, new, f"cost {old_cost} became {new_cost}")
+
+
+def _parts(value: Any) -> tuple[np.ndarray, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def total_cost(output: Expr) -> float:

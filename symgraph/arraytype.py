@@ -1,4 +1,4 @@
-"""Types of expressions: an array (dtype, shape), or a tuple of them where an op has many outputs."""
+"""Types of expressions: an array (dtype and shape), or a tuple of them (ops with many outputs)."""
 
 from __future__ import annotations
 

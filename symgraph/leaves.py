@@ -1,4 +1,4 @@
-"""Leaves of the graph: inputs, constants, shared variables, sizes; how Python values become them."""
+"""Leaves of the graph: inputs, constants, shared variables, sizes, and lifted Python values."""
 
 from __future__ import annotations
 

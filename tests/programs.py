@@ -294,8 +294,9 @@ def _tolerance(node: Expr, value: np.ndarray, spread: np.ndarray, exact: bool) -
     if exact or node.dtype.kind != "f":
         return np.zeros(value.shape)
     eps = float(np.finfo(node.dtype.np).eps)
-    scale = np.max(np.abs(value), initial=0, where=np.isfinite(value)) if value.size else 0
-    return 16 * spread + 8 * eps * np.abs(np.nan_to_num(np.asarray(value, float))) + eps * float(scale) + 1e-300
+    size = np.where(np.isfinite(value), np.abs(np.asarray(value, float)), 0.0)
+    with np.errstate(over="ignore"):
+        return 16 * spread + eps * (8 * size + size.max(initial=0.0)) + 1e-300
 
 
 def _run(case: Case, noise: np.random.Generator | None) -> list[np.ndarray]:
@@ -305,13 +306,24 @@ def _run(case: Case, noise: np.random.Generator | None) -> list[np.ndarray]:
     for node in toposort(case.outputs):
         if id(node) in done:
             continue
-        value = compute(node, [done[id(x)] for x in node.inputs], env)
+        operands = [done[id(x)] for x in node.inputs]
+        value = compute(node, operands, env)
         if noise is not None and id(node) not in case.exact and node.dtype.kind == "f":
-            with np.errstate(all="ignore"):
-                step = NOISE * float(np.finfo(node.dtype.np).eps) * noise.uniform(-1, 1, value.shape)
-                value = np.asarray(value * (1 + step)).astype(value.dtype)
+            value = _disturbed(node, value, operands, env, noise)
         done[id(node)] = value
     return [done[id(x)] for x in case.outputs]
+
+
+def _disturbed(
+    node: Expr, value: np.ndarray, operands: Sequence[np.ndarray], env: Any, noise: np.random.Generator
+) -> np.ndarray:
+    """The value moved by a few units in its last place; a sum by as many of its terms' magnitudes."""
+    with np.errstate(all="ignore"):
+        size = value
+        if isinstance(node.op, (Reduce, Cumulative, MatMul)) and node.op.name != "prod":
+            size = compute(node, [np.abs(x) for x in operands], env)
+        step = NOISE * float(np.finfo(node.dtype.np).eps) * noise.uniform(-1, 1, value.shape)
+        return np.asarray(value + step * size).astype(value.dtype)
 
 
 def compare(case: Case, got: Sequence[np.ndarray]) -> None:

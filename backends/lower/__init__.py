@@ -1,3 +1,1 @@
-"""From groups of expressions to kernels in the loop IR: `nest` for loop nests, `special` for the
-rest.
-"""
+"""Groups of expressions become kernels in the loop IR: `nest` for loop nests, `special` the rest."""

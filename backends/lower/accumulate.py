@@ -1,5 +1,4 @@
-"""What a reduction carries around its loops: how it starts, takes a value, merges partial results
-and ends.
+"""What a reduction carries around its loops: how it starts, takes a value, merges and ends.
 
 An accumulator is a list of loop-IR values (one for sums and extremes, value and index for
 arg-reductions), so nests carry any of them without knowing which.
@@ -32,12 +31,13 @@ HORIZONTAL = {
 
 
 class Accumulator(Protocol):
-    """block_size: elements per lane after which a partial result is merged into the total (0: never
-    needed).
+    """What a reduction carries: partial results per lane, and totals they are merged into.
+
+    long_chains_lose: a long sum in one partial result loses digits, so it is cut into blocks.
     """
 
-    long_chains_lose: bool
-
+    @property
+    def long_chains_lose(self) -> bool: ...
     def start(self, lanes: int) -> list[Value]: ...
     def start_total(self, lanes: int) -> list[Value]: ...
     def take(
@@ -60,8 +60,9 @@ def accumulator(node: Expr) -> Accumulator:
 
 
 class Fold(NamedTuple):
-    """sum, prod, max, min, any, all. Halves accumulate in float32; float32 sums add blocks in
-    float64.
+    """sum, prod, max, min, any, all.
+
+    Halves accumulate in float32; float32 sums add blocks in float64.
     """
 
     kind: str
@@ -110,7 +111,7 @@ class Fold(NamedTuple):
 
 
 class Best(NamedTuple):
-    """argmax, argmin: the best value and its index; the first one wins, a NaN beats every number."""
+    """argmax, argmin: the best value and its index; the first wins, a NaN beats every number."""
 
     kind: str
     working: str

@@ -1,5 +1,6 @@
-"""Lower one fused group to a loop nest: kept loops outside, reductions in phases inside, vector
-lanes with masked tails.
+"""Lower one fused group to a loop nest.
+
+Kept loops are outside, reductions in phases inside, vector lanes have masked tails.
 
 The nest reads stored arrays, computes in registers and writes its roots. Per point of the kept axes
 it runs the phases in order (each one loop over the reduced axes that feeds its reductions), then
@@ -31,8 +32,9 @@ POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
 
 
 def build(nest: Nest, target: Target) -> Built:
-    """The kernel of a nest, in vectors of the target's width (a Target of vector_bytes 0 gives
-    scalar code).
+    """The kernel of a nest, in vectors of the target's width.
+
+    A Target of vector_bytes 0 gives scalar code.
     """
     return _Emitter(nest, target).run()
 
@@ -57,8 +59,9 @@ class _Emitter(Values):
         return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
 
     def _is_empty(self) -> bool:
-        """Nothing is stored, so nothing runs (strides of an empty array say nothing about its
-        axes).
+        """Nothing is stored, so nothing runs.
+
+        The strides of an empty array say nothing about its axes.
         """
         stored = [
             s
@@ -102,8 +105,9 @@ class _Emitter(Values):
                 self._kept(position + 1)
 
     def _vector_kept(self, position: int) -> None:
-        """The vector loop over a kept axis: in blocks where it may be long and is outermost, so
-        that it can poll.
+        """The vector loop over a kept axis.
+
+        It is in blocks where it may be long and is outermost, so that it can poll.
         """
         size = self.space.sizes[position]
         start, stop = self.blocks[-1].index(0), self.dims(size)
@@ -157,8 +161,9 @@ class _Emitter(Values):
     def _rest(
         self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()
     ) -> _Loop:
-        """What full vectors leave over: one masked vector, or element by element where masks are
-        slow or it is one.
+        """What full vectors leave over.
+
+        One masked vector, or element by element where masks are slow or it is one.
 
         (A store under a constant mask of one lane is also miscompiled by LLVM 22 if it narrows.)
         """
@@ -289,7 +294,7 @@ class _Emitter(Values):
     def _last_axis(
         self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]
     ) -> list[list[Value]]:
-        """The innermost reduced axis, in blocks whose partial results are merged into the totals."""
+        """The innermost reduced axis, in blocks whose results are merged into the totals."""
         size = self.space.sizes[axis]
         per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
         length = per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
@@ -395,8 +400,9 @@ class _Emitter(Values):
         return [k.take(b, s, v, index, mask) for k, s, v in zip(kinds, states, values)]
 
     def _running(self) -> None:
-        """A running fold: every step of the reduced axis stores what is carried so far. float32
-        sums carry float64.
+        """A running fold: every step of the reduced axis stores what is carried so far.
+
+        float32 sums carry float64.
         """
         fold = Fold(self.nest.cumulative, str(self.nest.roots[0].node.array_type.dtype))
         total = fold.start_total(self.lanes)

@@ -13,7 +13,8 @@ from ..loops import INDEX, Const, Kernel, Ty, Value, Var
 
 
 class Root(NamedTuple):
-    """A value to store: `node` read at `map` (over the space) goes to `target` (over the space);
+    """A value to store: `node` read at `map` goes to `target`, both over the space.
+
     inner: it lives on the whole space, not on the kept axes.
     """
 

@@ -1,6 +1,4 @@
-"""The ScalarBuilder that backends hand to an op's `lower`: its words, said in the loop IR, for any
-number of lanes.
-"""
+"""The ScalarBuilder for an op's `lower`: its words in the loop IR, for any number of lanes."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ HALF = ("float16", "bfloat16")
 
 
 class Scalars:
-    """symgraph.op.ScalarBuilder over a loop-IR block; all operands of one call have the same lanes."""
+    """symgraph.op.ScalarBuilder over a loop-IR block; operands of one call have equal lanes."""
 
     def __init__(self, block: Block):
         self.block = block
@@ -42,8 +40,9 @@ class Scalars:
 
 
 def elementwise(block: Block, op: Elementwise, args: list[Value], dtype: str) -> Value:
-    """One elementwise op on values of equal lanes. Half floats are computed in float32 and rounded
-    once.
+    """One elementwise op on values of equal lanes.
+
+    Half floats are computed in float32 and rounded once.
     """
     wide = [block.cast(a, "float32") if a.type.dtype in HALF else a for a in args]
     result = op.spec.lower(Scalars(block), *wide)

@@ -1,4 +1,4 @@
-"""The loop space of a kernel: which axes merge, which one becomes vector lanes, and how many lanes."""
+"""The loop space of a kernel: which axes merge, which one becomes vector lanes, how many lanes."""
 
 from __future__ import annotations
 

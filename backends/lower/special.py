@@ -26,9 +26,7 @@ class Special(NamedTuple):
 
 
 def random_bits(node: Expr, target: Target) -> Special:
-    """Philox words in order: each turn makes `lanes` blocks and interleaves their words in
-    registers.
-    """
+    """Philox words in order: each turn makes `lanes` blocks and interleaves them in registers."""
     op = node.op
     assert isinstance(op, RandomBits)
     state, out = Buffer("state", "uint64", "r"), Buffer("bits", str(node.array_type.dtype), "w")
@@ -109,7 +107,7 @@ def _pairs(b: Block, words: list[Value]) -> list[Value]:
 
 
 def _interleaved(b: Block, vectors: list[Value]) -> list[Value]:
-    """Vectors whose lanes taken in turn are the result: a0 b0 c0 d0 a1 ... as consecutive vectors."""
+    """The lanes of the vectors taken in turn (a0 b0 c0 d0 a1 ...), as consecutive vectors."""
     if len(vectors) == 1:
         return vectors
     even, odd = _interleaved(b, vectors[::2]), _interleaved(b, vectors[1::2])

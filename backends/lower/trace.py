@@ -1,5 +1,4 @@
-"""Flatten what a loop nest computes into a list of entries, operands first: the nest's own small
-SSA form.
+"""Flatten what a loop nest computes into a list of entries, operands first: its own small SSA form.
 
 Starting from (node, map) pairs the tracer walks through movement and elementwise nodes down to
 stored arrays, constants, counters and reductions of the same nest. One entry is one value at one
@@ -21,10 +20,11 @@ from ..affine import Map, Strided, View, broadcast, resolve, strided
 
 
 class Entry(NamedTuple):
-    """kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction". args: earlier
-    entries.
+    """One value of a loop nest.
 
-    address: for loads the place read, for iota its index as a linear form of the loop indices.
+    kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction"; args: earlier
+    entries; address: for loads the place read, for iota its index as a linear form of the loop
+    indices.
     """
 
     kind: str
@@ -34,8 +34,9 @@ class Entry(NamedTuple):
 
 
 class Tracer:
-    """Collects entries over one loop space of rank `rank`. `stored(node)` says whether a node is
-    read from memory.
+    """Collects entries over one loop space of rank `rank`.
+
+    `stored(node)` says whether a node is read from memory.
     """
 
     def __init__(self, rank: int, stored: Callable[[Expr], bool]):
@@ -45,8 +46,9 @@ class Tracer:
         self._index: dict[tuple[int, Any], int] = {}
 
     def want(self, node: Expr, map: Map) -> int:
-        """The entry for `node` read at `map`, tracing what it needs (iteratively: chains may be
-        long).
+        """The entry for `node` read at `map`, tracing what it needs.
+
+        Iteratively: chains may be long.
         """
         stack = [self._view(node, map)]
         while stack:
@@ -101,7 +103,7 @@ def _key(view: View) -> tuple[int, Any]:
 def depends(
     entries: Iterable[Entry], axes: Callable[[Strided], int], reduction_mask: int
 ) -> list[int]:
-    """For each entry the bit set of loop axes it varies with. `axes` maps an address to its bits."""
+    """For each entry the bit set of loop axes it varies with; axes(address): the bits of a load."""
     masks: list[int] = []
     for entry in entries:
         if entry.address is not None:

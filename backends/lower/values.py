@@ -1,6 +1,4 @@
-"""The values of a loop nest: each entry of the trace is emitted at the outermost open loop it
-depends on, once.
-"""
+"""The values of a loop nest: each entry is emitted once, at the outermost loop it depends on."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from .trace import Entry, Tracer, depends
 
 
 class Values:
-    """State while one nest is emitted: the open loops, their blocks, and what each loop level
-    already computed.
-    """
+    """State while one nest is emitted: the open loops, their blocks, what each level computed."""
 
     def __init__(self, nest: Nest, target: Target):
         self.nest = nest
@@ -95,8 +91,9 @@ class Values:
         return 0
 
     def _values(self, wanted: list[int]) -> list[Value]:
-        """Values of entries, emitted now where they are not there yet (operands first, no
-        recursion).
+        """Values of entries, emitted now where they are not there yet.
+
+        Operands first, no recursion.
         """
         needed: set[int] = set()
         stack = [i for i in wanted if self._known(i) is None]
@@ -165,8 +162,9 @@ class Values:
         return self.scopes[level][key]
 
     def _address(self, address: Strided, level: int | None = None) -> tuple[Value, int]:
-        """Element offset at the open loops up to `level`, and the lanes it covers; a vector offset
-        if not contiguous.
+        """Element offset at the open loops up to `level`, and the lanes it covers.
+
+        A vector offset if not contiguous.
         """
         level = len(self.open_axes) if level is None else level
         strides = self.space.strides(address)
@@ -205,9 +203,7 @@ class Values:
 
 
 def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills one vector register, and the bytes of the narrowest
-    value in memory.
-    """
+    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory."""
     widest, narrowest = 1, 8
     for e in entries:
         if e.kind not in ("const", "size"):

@@ -180,7 +180,7 @@ def half_exp(x: Num) -> Num:
     return exp_between(at_most(abs(x), LIMITS[x.format.dtype].overflow + 1.0), shift=-1)
 
 
-@function("sinh", float32=(2.5, 2.5), float64=(2.5, 2.5))
+@function("sinh", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def sinh(x: Num) -> Num:
     """An odd polynomial up to 1, (exp(|x|) - exp(-|x|)) / 2 above."""
     a = abs(x)
@@ -191,7 +191,7 @@ def sinh(x: Num) -> Num:
     return where(a < 1.0, small, large)
 
 
-@function("cosh", float32=(2.5, 2.5), float64=(2.5, 2.5))
+@function("cosh", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def cosh(x: Num) -> Num:
     half = half_exp(x)
     return half + 0.25 / half

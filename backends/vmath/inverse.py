@@ -94,7 +94,7 @@ def atan(x: Num) -> Num:
     return copysign(eighths(where(steep, 2.0 - k, k), where(steep, -t, t)), x)
 
 
-@function("atan2", float32=(2.5, 2.5), float64=(2.0, 2.5), arity=2)
+@function("atan2", float32=(2.5, 2.5), float64=(2.0, 2.0), arity=2)
 def atan2(y: Num, x: Num) -> Num:
     """The angle of the point (x, y); zeros and infinities as C99 F.9.1.4."""
     ay, ax = abs(y), abs(x)

@@ -9,6 +9,7 @@ from symgraph.ops.gradient import GradClip, GradScale, StopGradient, SurrogateGr
 
 from ..conditions import casts_merge, nonzero, power_of_two, same_shape
 from ..constants import nonnegative, number
+from ..cost import cheaper
 from ..pattern import const, operator, wild
 from ..rule import Rules, rule
 from ..words import (
@@ -123,8 +124,8 @@ integers = [
     rule(k - (i - m), (k + m) - i),
     rule(k - (m - i), i + (k - m)),
     rule((i * k) * m, i * (k * m)),
-    rule(i * k + j * k, (i + j) * k),
-    rule(i * k + i * m, i * (k + m)),
+    rule(i * k + j * k, (i + j) * k, when=cheaper),
+    rule(i * k + i * m, i * (k + m), when=cheaper),
     rule((i + j) - j, i),
     rule((i - j) + j, i),
     rule(i - (i - j), j),

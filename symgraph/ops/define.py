@@ -10,7 +10,7 @@
 binds the user function `tanh` (hence the lower case), and gives its type rule, broadcasting and
 its inverse in the gradient, docs, printing, and rows in the conformance suite. `Formula` tells
 type checkers that the name is a function. Complex operands have no native form: they always run
-through evaluate (Elementwise.host_reason). Fields:
+through evaluate. Fields:
     accepts     dtypes computed in; others are cast: bools to int8 where that is accepted, else
                 bools and integers to the default float where only floats are
     refuses     {dtype: hint} dtypes that are an error instead of being cast
@@ -97,12 +97,6 @@ class Elementwise(Op):
             result = np.asarray(spec.evaluate(*arrays))
             wanted = spec.result_dtype(dtype).np
             return result if result.dtype == wanted else result.astype(wanted)
-
-    def host_reason(self, *types: Any) -> str | None:
-        """Why this op cannot be native for operands of these types, or None if it can."""
-        if any(type.dtype.kind == "c" for type in types):
-            return "complex numbers have no native form"
-        return self.spec.host
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> Sequence[Expr | None]:
         if self.spec.vjp is None:

@@ -254,7 +254,7 @@ def test_a_guard_that_does_not_hold(mode: str) -> None:
     assert f(f32(1), f32(2)).tolist() == [3]
     with pytest.raises(sg.ShapeError) as error:
         f(f32(1, 2), f32(1, 2, 3))
-    n, m = ("2 (axis 0 of x)", "3 (axis 0 of y)") if mode == "native" else ("2", "3")
+    n, m = "2 (axis 0 of x)", "3 (axis 0 of y)"
     assert message(error) in (
         f"add: axis 0: expected n == m, got {n} and {m}",
         f"add: axis 0: expected m == n, got {m} and {n}",
@@ -279,7 +279,7 @@ def test_an_integer_input_gives_a_size() -> None:
         f(-1)
     assert (
         message(error)
-        == "broadcast_to: size of axis 0: expected 0 <= n, got 0 and -1 (the value of n)"
+        == "broadcast_to: size of axis 0: expected 0 <= n, got -1 (the value of n)"
     )
 
 

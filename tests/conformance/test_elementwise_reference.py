@@ -283,5 +283,4 @@ def test_entry_is_complete(op: Elementwise) -> None:
     assert spec.domain[0] < spec.domain[1]
     assert (spec.lower is None) == (spec.host is not None)
     assert {*spec.promote, *spec.fixed} == set(range(spec.arity))
-    host = op.host_reason(*[array("z", (), "complex64").type])
-    assert host == "complex numbers have no native form"
+

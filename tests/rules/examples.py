@@ -12,10 +12,14 @@ from symgraph.dtypes import int64
 from symgraph.expr import Expr, apply
 from symgraph.leaves import DimValue, array, constant
 from symgraph.ops.contract import MatMul
+from symgraph.ops.branch import cond
 from symgraph.ops.define import REGISTRY, call
-from symgraph.ops.elementwise import eq, exp, log, where
+from symgraph.ops.effects import assert_
+from symgraph.ops.elementwise import eq, exp, log, logical_not, where
+from symgraph.ops.gradient import grad_clip, grad_scale, stop_gradient, surrogate_gradient
+from symgraph.ops.loop import build
 from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Slice, Transpose, slice_axis
-from symgraph.ops.nnet import LogSoftmax, Softmax
+from symgraph.ops.nnet import Softmax
 from symgraph.ops.reduce import Reduce
 from symgraph.optim.samples import draw_dtype, draw_shape
 
@@ -54,9 +58,11 @@ def sizes(rng: Random) -> Expr:
 
 
 def size_comparisons(rng: Random) -> Expr:
-    n = apply(DimValue(dim("n")))
+    n = dim("n")
+    other = [n, n + int(rng.integers(-2, 3)), int(rng.integers(-2, 2)), dim("m")][rng.integers(4)]
     name = str(rng.choice(["lt", "le", "gt", "ge", "eq", "neq"]))
-    return call(REGISTRY[name], [n, n + int(rng.integers(-2, 3))] if rng.random() < 0.5 else [n + 1, 0])
+    operands = [apply(DimValue(n)), constant(other) if isinstance(other, int) else apply(DimValue(other))]
+    return call(REGISTRY[name], operands if rng.random() < 0.5 else operands[::-1])
 
 
 def broadcasts(rng: Random) -> Expr | None:
@@ -152,12 +158,38 @@ def picks(rng: Random) -> Expr:
     return log(apply(Reduce("sum", (1,)), where(hits, apply(Softmax(1), x), 0)))
 
 
-def log_softmax_powers(rng: Random) -> Expr:
-    return exp(apply(LogSoftmax(int(rng.integers(2))), array("x", (3, 4), "float32")))
+def marks(rng: Random) -> Expr:
+    x = _operand(rng, "x", draw_shape(rng))
+    return [stop_gradient(x), grad_scale(x, 2.0), grad_clip(x, -1, 1), surrogate_gradient(x, x * 2)][rng.integers(4)]
 
 
-def empty_shape(rng: Random) -> Any:
-    return draw_shape(rng)
+def decided_choices(rng: Random) -> Expr:
+    x, p = _operand(rng, "x", draw_shape(rng)), array("p", (), "bool")
+    if rng.random() < 0.3:
+        return cond(p, x + 1, 1 + x - 0) if rng.random() < 0.1 else cond(p, x * 2, x * 2)
+    return cond(constant(bool(rng.integers(2))), x * 2, -x)
+
+
+def turned_choices(rng: Random) -> Expr:
+    x, p = _operand(rng, "x", draw_shape(rng)), array("p", (), "bool")
+    return cond(logical_not(p), x * 2, -x).inputs[0]
+
+
+def short_loops(steps: int) -> Callable[[Random], Expr]:
+    def make(rng: Random) -> Expr:
+        x = _operand(rng, "x", (steps, *draw_shape(rng, 0, 2)))
+        start, factor = array("start", x.array_type.shape[1:], x.dtype), array("factor", (), x.dtype)
+        built = build(
+            "loop", lambda xs, hs: ([xs[0] + hs[0] * factor], [hs[0] * 2], {}), [x], [start], steps,
+            reverse=bool(rng.integers(2)),
+        )  # fmt: skip
+        return [built.final[0], built.stacked[0], built.outputs[0]][rng.integers(3)]
+
+    return make
+
+
+def true_assertions(rng: Random) -> Expr:
+    return assert_(_operand(rng, "x", draw_shape(rng)), constant(True))
 
 
 EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
@@ -175,5 +207,11 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "column @ row -> column * row": columns,
     "exp(x) / sum(exp(x)) -> softmax(x)": softmaxes,
     "softmax(x - max(x)) -> softmax(x)": shifted_softmaxes,
+    "stop_gradient(x) -> x": marks,
+    "cond(constant, a, b) -> a or b": decided_choices,
+    "cond(not p, a, b) -> cond(p, b, a)": turned_choices,
+    "scan of 0 steps": short_loops(0),
+    "scan of 1 step": short_loops(1),
+    "assert(x, True) -> x": true_assertions,
     "log(pick(softmax(x))) -> pick(log_softmax(x))": picks,
 }
