@@ -265,7 +265,7 @@ class _Interface:
         for i, name in enumerate(constants):
             self._store(text, array, first["shared"] + i, name)
         for i, slot in enumerate(program.output_slots):
-            position = first["output"] + program.slots[slot].index
+            position = first["output"] + program.slots[slot].position
             self._store(text, array, position, self._element(text, "%outputs", i))
         arena = self._aligned(text) if program.arena != 0 else "null"
         arguments = [("ptr", p) for p in (context, array, table, arena)]
@@ -276,8 +276,8 @@ class _Interface:
         """A size that is an input's value must be that value: the workspace was sized by it."""
         code = str(len(self.driver.faults) + 1)
         for position, bind in _values(self.program):
-            dtype = self.program.inputs[bind.index].array_type.dtype
-            at = self._element(text, "%inputs", bind.index)
+            dtype = self.program.inputs[bind.position].array_type.dtype
+            at = self._element(text, "%inputs", bind.position)
             value = text.value(f"load i{dtype.bits}, ptr {at}")
             if dtype.bits < 64:
                 extend = "zext" if dtype.kind == "u" else "sext"
@@ -386,7 +386,7 @@ def aot_manifest(
     faults = [
         f"{f.exception.__name__}: {f.message.format('{0}', '{1}')}" for f in fault_table(program)
     ]
-    values = {i: b.index for i, b in _values(program)}
+    values = {i: b.position for i, b in _values(program)}
     if values:
         faults.append("SizeError: a size is not the value of the input that it stands for")
     return {

@@ -354,7 +354,7 @@ class Body:
         """
         wanted = [(r, t) for r, t in zip(region.results, targets) if t is not None]
         results = expand([r for r, _ in wanted])
-        params = {id(x): env[x.op.index] for x in toposort(results) if isinstance(x.op, Param)}  # type: ignore[attr-defined]
+        params = {id(x): env[x.op.index] for x in toposort(results) if isinstance(x.op, Param)}
         self.p.kept_alive += results
         body = Body(self.p, params, self.depth + nested)
         steps = body.run(results, [t for _, t in wanted])

@@ -144,7 +144,7 @@ class _Manifest:
             "objects": list(objects),
             "imports": list(imports),
             "shared": [_position(shared, w) for w in contract.shared],
-            "binds": [[self._number[b.atom], b.kind, b.index, b.axis] for b in contract.binds],
+            "binds": [[self._number[b.atom], b.kind, b.position, b.axis] for b in contract.binds],
             "guards": [
                 [self.size(g.left), self.size(g.right), g.relation, g.what, g.index, self.site(s)]
                 for g, s in contract.guards

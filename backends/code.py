@@ -66,13 +66,13 @@ def frame_of(program: Program, table: int) -> Frame:
     """The frame of a planned program."""
     slots = program.slots
     return Frame(
-        tuple(slots[s].index for s in program.output_slots),
+        tuple(slots[s].position for s in program.output_slots),
         tuple(program.outputs),
         tuple(
             (
                 u.shared,
                 u.mode,
-                slots[u.slot].index if slots[u.slot].kind == "update" else -1,
+                slots[u.slot].position if slots[u.slot].kind == "update" else -1,
                 slots[u.slot].type,
             )
             for u in program.updates

@@ -75,7 +75,7 @@ def bases(program: Program) -> dict[str, int]:
 
 def base_of(program: Program, slot: Slot, first: dict[str, int] | None = None) -> int:
     """Position of a slot's pointer in `bases`."""
-    return (first or bases(program))[slot.kind] + slot.index
+    return (first or bases(program))[slot.kind] + slot.position
 
 
 def fault_table(program: Program) -> tuple[FaultSpec, ...]:
@@ -151,12 +151,12 @@ def _sizes_of(step: Step) -> Iterator[SizeLike]:
         yield from step.dims
         refs: Sequence[Ref] = step.args
     elif isinstance(step, Repeat):
-        yield step.count
+        yield step.times
         refs = ()
     elif isinstance(step, Branch):
         refs = (step.predicate,)
     elif isinstance(step, Copy):
-        yield step.count * dtype(step.dtype).bytes
+        yield step.elements * dtype(step.dtype).bytes
         refs = (step.target, step.source)
     else:
         refs = (*step.args, *step.results)
@@ -179,9 +179,9 @@ def _work(steps: Sequence[Step]) -> SizeLike:
         if isinstance(step, Launch):
             total = total + step.work
         elif isinstance(step, Copy):
-            total = total + step.count
+            total = total + step.elements
         elif isinstance(step, Repeat):
-            total = total + step.count * _work(step.body)
+            total = total + step.times * _work(step.body)
         elif isinstance(step, Branch):
             total = total + _work(step.then) + _work(step.orelse)
     return total
@@ -364,7 +364,7 @@ class _Part:
     def repeat(self, step: Repeat) -> None:
         """Counted loop, tested before the first run."""
         text, index = self.text, self.index
-        count = self.size(step.count)
+        count = self.size(step.times)
         before, body, after = text.block, text.label("repeat"), text.label("done")
         text.fork(text.value(f"icmp sgt {index} {count}, 0"), body, after)
         text.start(body)
@@ -395,7 +395,7 @@ class _Part:
         text.start(after)
 
     def copy(self, step: Copy) -> None:
-        nbytes = self.size(step.count * dtype(step.dtype).bytes)
+        nbytes = self.size(step.elements * dtype(step.dtype).bytes)
         target, source = self.address(step.target), self.address(step.source)
         self.text.call("ptr", "memmove", ("ptr", target), ("ptr", source), (self.index, nbytes))
 

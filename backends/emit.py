@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .emit_memory import load, store
+from .emit_memory import hoist, load, store
 from .emit_ops import let
 from .irtext import BYTES, KIND, Spelling, Text, unsupported
 from .loops import (
@@ -87,6 +87,7 @@ class Emitter:
         self.names: dict[Var, str] = {}
         self.known: dict[Var, int] = {}  # scalar integers whose value is decided
         self.buffers: dict[Buffer, str] = {}
+        self.moved: dict[tuple[Buffer, Value], tuple[str, Value]] = {}  # see emit_memory.hoist
         self._slots: dict[tuple[str, str], str] = {}
         self._exits: list[str] = []  # blocks that leave the kernel, kept out of the hot path
         self._polls = False
@@ -182,6 +183,7 @@ class Emitter:
     def _loop(self, loop: For, certain: bool) -> None:
         text, index = self.text, self.index
         start, stop, step = (self.operand(v) for v in (loop.start, loop.stop, loop.step))
+        hoist(self, loop.body)
         before, body, after = text.block, text.label("loop"), text.label("done")
         if certain:
             text.jump(body)
@@ -270,7 +272,7 @@ class Emitter:
         """A stack array, aligned for full vectors."""
         dtype = stmt.buffer.dtype
         align = max(16, self.target.vector_bytes)
-        self.buffers[stmt.buffer] = self.text.slot(self.spell.memory(dtype), stmt.count, align)
+        self.buffers[stmt.buffer] = self.text.slot(self.spell.memory(dtype), stmt.elements, align)
 
     def fault(self, stmt: Fault) -> None:
         """Leave the kernel with 1 + fault if the condition holds, storing the payloads."""

@@ -77,7 +77,7 @@ class _Entry(Words):
         self.header = f'target triple = "{target.triple}"'
         super().__init__()
         self.atoms: dict[Atom, str] = {}  # bound so far
-        self.first_sight = {(b.kind, b.index, b.axis): b.atom for b in program.binds}
+        self.first_sight = {(b.kind, b.position, b.axis): b.atom for b in program.binds}
         self.later: list[
             tuple[str, SizeLike]
         ] = []  # actual sizes to be compared once the table is filled

@@ -220,7 +220,7 @@ class _Run:
 
     def alloc(self, stmt: Alloc) -> None:
         """Contents are undefined: filled with values that show up in a result if they are read."""
-        array = np.empty(stmt.count, numpy_dtype(stmt.buffer.dtype))
+        array = np.empty(stmt.elements, numpy_dtype(stmt.buffer.dtype))
         array.view(np.uint8)[:] = 1 if stmt.buffer.dtype == "bool" else 0xA5
         if KIND[stmt.buffer.dtype] in "fh":
             array[:] = np.nan

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from symgraph.errors import InternalError
@@ -23,6 +24,7 @@ OPTIMIZATION = 2
 QUICK = 0  # for long code that runs once a call: compiles five times faster
 
 _lock = threading.Lock()
+_generating = threading.Lock()  # held while options of LLVM's, which all threads share, are ours
 _machines: dict[tuple[str, int], Any] = {}
 _linker: Any = None
 _numbers = itertools.count()
@@ -34,13 +36,28 @@ def compile_object(text: str, target: Target, level: int = OPTIMIZATION) -> byte
     Raises: InternalError, with the offending line, if LLVM's parser or verifier refuses the text.
     """
     module, machine = _module(text, target, level)
-    return machine.emit_object(module)
+    with _our_options():
+        return machine.emit_object(module)
 
 
 def compile_assembly(text: str, target: Target) -> str:
     """Assembly of an LLVM module for `target`, to be read."""
     module, machine = _module(text, target)
-    return machine.emit_assembly(module)
+    with _our_options():
+        return machine.emit_assembly(module)
+
+
+@contextmanager
+def _our_options() -> Iterator[None]:
+    """Generate code without strength reduction, a fifth of the time: the emitter has done it."""
+    from llvmlite import binding
+
+    with _generating:
+        binding.set_option("symgraph", "-disable-lsr=1")
+        try:
+            yield
+        finally:
+            binding.set_option("symgraph", "-disable-lsr=0")
 
 
 def llvm_version() -> str:

@@ -14,7 +14,7 @@ scalar, more is a vector; dtypes are the language's own names (signedness is par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -167,10 +167,10 @@ class While(NamedTuple):
 
 
 class Alloc(NamedTuple):
-    """A stack array of `count` elements (a Python int, at most 16 KiB); contents undefined."""
+    """A stack array of `elements` (a Python int, at most 16 KiB); contents undefined."""
 
     buffer: Buffer
-    count: int
+    elements: int
 
 
 class Fault(NamedTuple):
@@ -322,7 +322,7 @@ class Block:
         kind: str = "serial",
         carries: Sequence[Value] = (),
         hint: str = "i",
-    ):
+    ) -> Iterator[LoopBlock]:
         """`with b.loop(0, n, carries=[zero]) as body:` builds in `body`.
 
         `body.var` is the index, `body.carried` the carried values; give their next values with
@@ -348,7 +348,7 @@ class Block:
         )
 
     @contextmanager
-    def loop_while(self, carries: Sequence[Value]):
+    def loop_while(self, carries: Sequence[Value]) -> Iterator[LoopBlock]:
         """Do-while: like `loop`, and the body ends with `body.again(cond)`."""
         body = LoopBlock(self, Ty(INDEX), carries, "w")
         yield body

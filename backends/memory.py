@@ -51,9 +51,9 @@ def sizes_in(steps: Sequence[Step], slots: Sequence[Slot]) -> Iterator[SizeLike]
             yield from s.dims
             yield s.work
         elif isinstance(s, Copy):
-            yield s.count
+            yield s.elements
         elif isinstance(s, Repeat):
-            yield s.count
+            yield s.times
             stack.extend(s.body)
         elif isinstance(s, Branch):
             stack.extend((*s.then, *s.orelse))

@@ -136,8 +136,8 @@ def outer_product(
             y = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
             vectors.append(k.cast(y, arith.accumulate))
         for i, start in enumerate(rows.starts):
-            x = k.cast(k.load(rows.buffer, k.let("add", start, along)), arith.accumulate)
-            x = k.splat(x, tile.lanes)
+            element = k.load(rows.buffer, k.let("add", start, along))
+            x = k.splat(k.cast(element, arith.accumulate), tile.lanes)
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
                 sums[s] = arith.dot(k, x, y, sums[s])
@@ -145,7 +145,7 @@ def outer_product(
         if not unit:
             steps.append(k.let("add", along, rows.step))
         k.next(*steps, *sums)
-    return k.results[len(moving) :]
+    return list(k.results[len(moving) :])
 
 
 def inner_product(

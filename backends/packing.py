@@ -72,8 +72,8 @@ def _copy(b: Block, tile: Tile, source: Source, target: Destination, masked: boo
         at, to = k.carried
         for j, mask in enumerate(masks):
             x = k.load(source.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
-            x = k.cast(x, target.buffer.dtype)
-            k.store(target.buffer, offset(k, to, j * tile.lanes), x)
+            to_vector = offset(k, to, j * tile.lanes)
+            k.store(target.buffer, to_vector, k.cast(x, target.buffer.dtype))
         k.next(k.let("add", at, source.row), offset(k, to, tile.columns))
     return ()
 
@@ -103,17 +103,17 @@ def _columns(b: Block, tile: Tile, source: Source, target: Destination) -> None:
     with b.loop(0, b.index(tile.columns), side, hint="n") as n:
         with n.loop(0, n.index(side), hint="i") as i:
             column = i.let("min", i.let("add", n.var, i.var), last)
-            line = i.let("add", source.start, i.let("mul", column, source.column))
-            i.store(table, i.var, i.cast(line, target.index_dtype))
-        lines = [n.cast(n.load(table, n.index(i)), INDEX) for i in range(side)]
+            line_start = i.let("add", source.start, i.let("mul", column, source.column))
+            i.store(table, i.var, i.cast(line_start, target.index_dtype))
+        lines = [n.cast(n.load(table, n.index(s)), INDEX) for s in range(side)]
         start = n.let("add", target.start, n.var)
         with n.loop(0, whole, side, carries=[start], hint="k") as k:
             rows = []
             for line in lines:
                 x = k.load(source.buffer, k.let("add", line, k.var), side)
                 rows.append(k.cast(x, target.buffer.dtype))
-            for i, row in enumerate(transposed(k, rows)):
-                k.store(target.buffer, offset(k, k.carried[0], i * tile.columns), row)
+            for s, row in enumerate(transposed(k, rows)):
+                k.store(target.buffer, offset(k, k.carried[0], s * tile.columns), row)
             k.next(offset(k, k.carried[0], side * tile.columns))
     to = b.let("add", target.start, b.let("mul", whole, b.index(tile.columns)))
     rest = target._replace(start=to, steps=b.let("sub", target.steps, whole))

@@ -151,7 +151,7 @@ class Planner:
         rename: dict[int, int] = {}
         for (s, _), changes, place in zip(updates, moved, places):
             own = self.leaf(s).slot
-            index = self.slots[own].index
+            index = self.slots[own].position
             if not changes and memory.may_write_in_place(
                 steps, place.slot, own, {p.slot for p in places}
             ):
@@ -161,7 +161,7 @@ class Planner:
                 modes.append(Update(index, "rebind" if changes else "swap", place.slot))
         steps = memory.rename_slots(steps, rename)
         dense = {p.slot: i for i, p in enumerate(p for p in places if p.slot not in rename)}
-        slots = [s._replace(index=dense[i]) if i in dense else s for i, s in enumerate(self.slots)]
+        slots = [s._replace(position=dense[i]) if i in dense else s for i, s in enumerate(self.slots)]
         slots = [s._replace(kind="unused") if i in rename else s for i, s in enumerate(slots)]
         return steps, slots, modes
 

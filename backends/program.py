@@ -26,12 +26,12 @@ from .loops import Kernel
 class Slot(NamedTuple):
     """A buffer, C-contiguous. kind: "input", "shared", "constant", "output", "update", "temp".
 
-    index: position among its kind (inputs, shared, constants, outputs, updates; 0 for temps).
+    position: among its kind (inputs, shared, constants, outputs, updates; 0 for temps).
     A "temp" has its byte `offset` in the arena once memory has placed it (64-byte aligned).
     """
 
     kind: str
-    index: int
+    position: int
     type: Array
     offset: SizeLike = 0
 
@@ -67,13 +67,13 @@ class Launch(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """Run `body` `count` times.
+    """Run `body` several times.
 
-    With `reverse` the iteration numbers in Refs run from count-1 down to 0 (`first` is then used by
-    iteration count-1).
+    With `reverse` the iteration numbers in Refs run from times-1 down to 0 (`first` is then used by
+    iteration times-1).
     """
 
-    count: SizeLike
+    times: SizeLike
     body: tuple[Step, ...]
     reverse: bool
     node: Expr
@@ -89,11 +89,11 @@ class Branch(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """Copy `count` elements of `dtype`; the ranges do not overlap (or are identical)."""
+    """Copy `elements` of `dtype`; the ranges do not overlap (or are identical)."""
 
     target: Ref
     source: Ref
-    count: SizeLike
+    elements: SizeLike
     dtype: str
 
 
@@ -116,14 +116,14 @@ Step = Launch | Repeat | Branch | Copy | Host
 
 
 class Bind(NamedTuple):
-    """A named size takes its value from axis `axis` of input or shared `index`.
+    """A named size takes its value from axis `axis` of the input or shared variable at `position`.
 
     axis None: from its value.
     """
 
     atom: Atom
     kind: str  # "input" or "shared"
-    index: int
+    position: int
     axis: int | None
 
 

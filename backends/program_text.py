@@ -15,7 +15,7 @@ def program_text(program: Program) -> str:
         for n, s in zip(names, program.slots)
         if s.kind != "unused"
     ]
-    lines += [f"size {b.atom} = {_bound(program, b.kind, b.index, b.axis)}" for b in program.binds]
+    lines += [f"size {b.atom} = {_bound(program, b.kind, b.position, b.axis)}" for b in program.binds]
     lines += [f"require {g.left} {g.relation} {g.right}   {g.what}" for g, _ in program.guards]
     lines += [f"arena: {program.arena} bytes", *_steps(program.steps, names, "")]
     lines += [
@@ -26,7 +26,7 @@ def program_text(program: Program) -> str:
 
 
 def _slot_name(number: int, slot: Slot) -> str:
-    return f"{slot.kind}{slot.index}" if slot.kind != "temp" else f"t{number}"
+    return f"{slot.kind}{slot.position}" if slot.kind != "temp" else f"t{number}"
 
 
 def _slot_note(program: Program, slot: Slot) -> str:
@@ -34,7 +34,7 @@ def _slot_note(program: Program, slot: Slot) -> str:
         return f" at {slot.offset}"
     if slot.kind in ("input", "shared"):
         return (
-            f" = {(program.inputs if slot.kind == 'input' else program.shared)[slot.index].label}"
+            f" = {(program.inputs if slot.kind == 'input' else program.shared)[slot.position].label}"
         )
     return ""
 
@@ -51,7 +51,7 @@ def _steps(steps: Sequence[Step], names: Sequence[str], indent: str) -> Iterator
             note = f"{step.node.label}, work {step.work}"
             yield f"{indent}{step.kernel.name}({given})   {note}"
         elif isinstance(step, Copy):
-            source = f"{step.count} {step.dtype} at {_ref(step.source, names)}"
+            source = f"{step.elements} {step.dtype} at {_ref(step.source, names)}"
             yield f"{indent}{_ref(step.target, names)} = copy of {source}"
         elif isinstance(step, Host):
             given = ", ".join(_ref(r, names) for r in step.args)
@@ -59,7 +59,7 @@ def _steps(steps: Sequence[Step], names: Sequence[str], indent: str) -> Iterator
             yield f"{indent}{results} = host {step.node.label}({given})   {step.reason}"
         elif isinstance(step, Repeat):
             order = "downwards" if step.reverse else "upwards"
-            yield f"{indent}repeat {step.count} times, {order}:"
+            yield f"{indent}repeat {step.times} times, {order}:"
             yield from _steps(step.body, names, indent + "  ")
         elif isinstance(step, Branch):
             yield f"{indent}if {_ref(step.predicate, names)}:"

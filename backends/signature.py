@@ -25,7 +25,7 @@ from .blocks import NO_MEMORY
 from .program import Bind, FaultSpec, Program
 from .request import In
 
-
+DOWNCAST = "compile with allow_input_downcast=True"
 LARGE = 2**31  # products of two smaller numbers stay within 64 bits
 
 
@@ -105,7 +105,9 @@ class Signature:
             raise ArgumentError(
                 f"{self.names[i]}: strict: expected a C-contiguous array of {type}, got {have}"
             )
-        found = as_argument(value, type, self.names[i], allow_downcast=self._downcast[i])
+        found = as_argument(
+            value, type, self.names[i], allow_downcast=self._downcast[i], option=DOWNCAST
+        )
         return found if found.dtype is type.dtype.np else found.view(type.dtype.np)
 
 

@@ -52,7 +52,7 @@ class _Simulation:
         self.program, self.run_kernel = program, run
         self.env: dict[Atom, Any] = {}
         for b in program.binds:
-            array = (inputs if b.kind == "input" else shared)[b.index]
+            array = (inputs if b.kind == "input" else shared)[b.position]
             self.env[b.atom] = int(array) if b.axis is None else array.shape[b.axis]
         self.shared = [s.copy() for s in shared]
         given: Mapping[str, Sequence[np.ndarray]] = {
@@ -61,7 +61,7 @@ class _Simulation:
             "constant": program.constants,
         }
         self.flat = [
-            np.ravel(np.ascontiguousarray(given[s.kind][s.index]))
+            np.ravel(np.ascontiguousarray(given[s.kind][s.position]))
             if s.kind in given
             else np.zeros(
                 evaluate_dim(s.type.size, self.env) if s.kind != "unused" else 0, s.type.dtype.np
@@ -101,7 +101,7 @@ class _Simulation:
                 if code:
                     raise Fault(step.faults[code - 1])
             elif isinstance(step, Copy):
-                n = self.size(step.count)
+                n = self.size(step.elements)
                 self.at(step.target, iterations)[:n] = self.at(step.source, iterations)[:n]
             elif isinstance(step, Branch):
                 self.steps(
@@ -113,7 +113,7 @@ class _Simulation:
                 self.repeat(step, iterations)
 
     def repeat(self, step: Repeat, iterations: tuple[int, ...]) -> None:
-        n = self.size(step.count)
+        n = self.size(step.times)
         before = self.first_iteration
         self.first_iteration = (*before, n - 1 if step.reverse else 0)
         for i in reversed(range(n)) if step.reverse else range(n):

@@ -219,7 +219,7 @@ class _Checker:
         dtype, access = stmt.buffer.dtype, stmt.buffer.access
         if dtype not in BYTES or access != "rw":
             raise _Fail(f"{dtype} {access} cannot be on the stack")
-        size = stmt.count * BYTES[dtype]
+        size = stmt.elements * BYTES[dtype]
         self.frame += size
         if not 0 < size <= STACK_BYTES or self.frame > FRAME_BYTES:
             raise _Fail(

@@ -166,9 +166,12 @@ def _stabler(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: 
     poisoned = _anywhere([np.isnan(v) for v in given], a.shape)
     open_ended = _anywhere([np.isinf(v) for v in given], a.shape)
     truth = _truth(drawn.node, drawn.values)
-    # the left side may cancel beyond any precision; infinity stands for its limit where the left side has no value
-    unknown = ~_is_finite(truth) & ~poisoned & (np.isnan(a) | ~open_ended)
-    truth = np.where(unknown, _truth(new, {x: _with_limits(v) for x, v in drawn.values.items()}), truth)
+    if open_ended.any():  # infinity stands for its limit where the left side has no value
+        limits = _truth(drawn.node, {x: _with_limits(v) for x, v in drawn.values.items()})
+        truth = np.where(open_ended & ~poisoned & np.isnan(a), limits, truth)
+    beyond = _is_infinite(truth) & ~open_ended  # the left side cancels beyond any precision: log(1 - sigmoid(1e9))
+    if beyond.any():
+        truth = np.where(beyond, _truth(new, drawn.values), truth)
     rows = any(isinstance(x.op, (Reduce, AlongAxis)) for x in toposort([drawn.node]))
     floor = float(np.nan_to_num(np.abs(a), posinf=0.0).max(initial=0.0)) if rows else 0.0
     fine = np.ones(a.shape, bool)
@@ -197,10 +200,10 @@ def _with_limits(x: np.ndarray) -> np.ndarray:
     return np.clip(x, -LIMIT, LIMIT) if x.dtype.kind not in "biu" else x
 
 
-def _is_finite(x: np.ndarray) -> np.ndarray:
+def _is_infinite(x: np.ndarray) -> np.ndarray:
     import mpmath
 
-    return np.asarray(np.frompyfunc(lambda v: bool(mpmath.isfinite(v)), 1, 1)(x), bool)
+    return np.asarray(np.frompyfunc(lambda v: bool(mpmath.isinf(v)), 1, 1)(x), bool)
 
 
 def _not_worse(a: float, b: float, truth: Any, dtype: np.dtype, poisoned: bool, floor: float) -> bool:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
+from symgraph.dims import known_equal
 from symgraph.errors import DTypeError, ShapeError
 from symgraph.expr import Expr, apply, at_site, toposort
 from symgraph.leaves import Constant
 from symgraph.op import Op
+from symgraph.ops.define import Cast
 from symgraph.ops.movement import BroadcastTo, Reshape
 
 from .constants import scalar_constant
@@ -26,7 +28,7 @@ from .pattern import key_of
 from .rule import Context, Match, Rule
 
 FIRINGS_PER_NODE = 30  # a bound that no terminating set of rules comes near
-_CONSTANT_LIKE = (Constant, BroadcastTo, Reshape)
+_CONSTANT_LIKE = (Constant, BroadcastTo, Reshape, Cast)
 Inside = Callable[[Op], Op]
 
 
@@ -159,12 +161,16 @@ class Rewriter:
 
 
 def fitted(new: Expr, node: Expr) -> Expr | None:
-    """`new` in the shape of `node`, by broadcasting; None if its dtype differs."""
+    """`new` in the shape of `node`, by broadcasting; None if its dtype differs or it is not sure to fit."""
     if new.type == node.type:
         return new
     if not isinstance(new.type, Array) or not isinstance(node.type, Array) or new.dtype is not node.dtype:
         return None
-    return apply(BroadcastTo(node.type.shape), new)
+    have, want = new.type.shape, node.type.shape
+    offset = len(want) - len(have)
+    if offset < 0 or any(s != 1 and known_equal(s, t) is not True for s, t in zip(have, want[offset:])):
+        return None
+    return apply(BroadcastTo(want), new)
 
 
 def count_users(outputs: Sequence[Expr]) -> dict[int, int]:

@@ -176,7 +176,7 @@ def _reals(rng: Random, shape: tuple[int, ...], style: str, d: DType) -> np.ndar
         span = {"float16": 4.5, "float64": 300.0}.get(d, 37.0)
         x = rng.choice([-1.0, 1.0], shape) * 10 ** rng.uniform(-span, span, shape)
     elif style == "special":
-        pool = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 1e-7, -1e-9, 20.0, -30.0, 90.0, -100.0, 700.0, -745.0]
+        pool = [np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0, 0.0, -0.0, 1.0, -1.0, 0.5, 1e-7, -1e-9, 20.0, -30.0, 90.0, -100.0, 700.0, -745.0]
         x = np.where(rng.random(shape) < 0.8, rng.choice(pool, shape), x)
     with np.errstate(all="ignore"):
         return np.asarray(x).astype(d.np if d.kind == "f" else np.float32)

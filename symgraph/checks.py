@@ -24,13 +24,20 @@ from .errors import ArgumentError, DTypeError
 
 
 def as_argument(
-    value: Any, type: Array, what: str, *, allow_downcast: bool | None = None, copy: bool = False
+    value: Any,
+    type: Array,
+    what: str,
+    *,
+    allow_downcast: bool | None = None,
+    copy: bool = False,
+    option: str | None = None,
 ) -> np.ndarray:
     """`value` as a C-contiguous, aligned, native array of the declared dtype, rank and fixed sizes.
 
+    option: how the user may ask for downcasts, for the hint.
     Raises: ArgumentError naming `what`, what was expected and what came.
     """
-    array = _convert(value, type, what, allow_downcast)
+    array = _convert(value, type, what, allow_downcast, option)
     if array.ndim != len(type.shape):
         raise ArgumentError(
             f"{what}: expected rank {len(type.shape)} ({type}), "
@@ -49,41 +56,55 @@ def as_argument(
     )
 
 
-def _convert(value: Any, type: Array, what: str, allow_downcast: bool | None) -> np.ndarray:
-    want = type.dtype
-    if (
-        isinstance(value, (np.ndarray, np.generic))
-        or hasattr(value, "__array_interface__")
-        or hasattr(value, "__dlpack__")
-    ):
-        array = (
-            np.asarray(value)
-            if not hasattr(value, "__dlpack__") or isinstance(value, np.ndarray)
-            else np.from_dlpack(value)
-        )
-        return _cast(array, want, what, allow_downcast is True)
-    if isinstance(value, (bool, int, float, complex)):
-        return _from_number(value, want, what, allow_downcast)
+def is_masked(value: Any) -> bool:
+    """Whether elements of an array are marked as missing: their numbers mean nothing."""
+    return isinstance(value, np.ndarray) and bool(np.any(getattr(value, "mask", False)))
+
+
+def _convert(
+    value: Any, type: Array, what: str, allow_downcast: bool | None, option: str | None
+) -> np.ndarray:
+    if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
+        return _from_number(value, type.dtype, what, allow_downcast)
     if isinstance(value, (list, tuple)):
-        return _from_list(value, want, what, allow_downcast)
+        return _from_list(value, type, what, allow_downcast)
+    array = _as_array(value, type, what)
+    if is_masked(value):
+        raise ArgumentError(
+            f"{what}: the array has masked elements", hint="give them a value: x.filled(...)"
+        )
+    return _cast(array, type, what, allow_downcast is True, option)
+
+
+def _as_array(value: Any, type: Array, what: str) -> np.ndarray:
+    """An array, a NumPy scalar or what exports its memory, without a copy."""
+    try:
+        if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array_interface__"):
+            return np.asarray(value)
+        if hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise ArgumentError(f"{what}: {_kind(value)} gives no array: {error}") from None
     raise ArgumentError(
         f"{what}: expected an array of {type}, got {_kind(value)}",
         hint="pass a NumPy array, a list or a number",
     )
 
 
-def _cast(array: np.ndarray, want: DType, what: str, downcast: bool) -> np.ndarray:
+def _cast(
+    array: np.ndarray, type: Array, what: str, downcast: bool, option: str | None
+) -> np.ndarray:
+    want = type.dtype
     if array.dtype == want.np:
         return array
-    have = _dtype(array, what)
+    have = _dtype(array.dtype, type, what)
     if promote(have, want) is want or (downcast and _same_kind(have, want)):
         with np.errstate(all="ignore"):
             return array.astype(want.np)
+    instead = f".astype({str(want)!r})" if have.kind != "c" else "its .real part"
+    more = f", or {option}" if option and not downcast and _same_kind(have, want) else ""
     raise ArgumentError(
-        f"{what}: {have} does not go into {want} without loss",
-        hint=f"pass an array of {want}, or allow_downcast=True"
-        if _same_kind(have, want)
-        else f"convert it: x.astype({str(want)!r})",
+        f"{what}: {have} does not go into {want} without loss", hint=f"pass {instead}{more}"
     )
 
 
@@ -95,37 +116,56 @@ def _same_kind(have: DType, want: DType) -> bool:
 def _from_number(value: Any, want: DType, what: str, allow_downcast: bool | None) -> np.ndarray:
     have = scalar_dtype(value)
     if KINDS.index(have.kind) > KINDS.index("i" if want.kind == "u" else want.kind):
-        raise ArgumentError(f"{what}: a Python {type(value).__name__} does not go into {want}")
-    if allow_downcast is False and have.kind == "f" and float(want.np.type(value)) != value:
+        raise ArgumentError(
+            f"{what}: expected {want}, got the Python {type(value).__name__} {brief(value)}"
+        )
+    try:
+        with np.errstate(all="ignore"):
+            array = np.array(value, want.np)
+    except OverflowError:
+        raise ArgumentError(f"{what}: {brief(value)} does not fit {want}") from None
+    if allow_downcast is False and have.kind == "f" and float(array) != value:
         raise ArgumentError(f"{what}: {want} cannot hold {value!r} exactly")
-    if want.is_integer and not np.iinfo(want.np).min <= value <= np.iinfo(want.np).max:
-        raise ArgumentError(f"{what}: {value} does not fit {want}")
-    with np.errstate(all="ignore"):
-        return np.array(value, want.np)
+    return array
 
 
-def _from_list(value: Any, want: DType, what: str, allow_downcast: bool | None) -> np.ndarray:
+def _from_list(value: Any, type: Array, what: str, allow_downcast: bool | None) -> np.ndarray:
+    want = type.dtype
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ArgumentError(f"{what}: the list is not rectangular: {error}") from None
-    have = _dtype(array, what) if array.size else want
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArgumentError(f"{what}: {brief(value)} gives no array: {reason}") from None
+    if array.dtype.kind == "O" and all(isinstance(x, int) for x in array.flat):
+        raise ArgumentError(f"{what}: {want} cannot hold all values of the list")
+    have = _dtype(array.dtype, type, what) if array.size else want
     if not _same_kind(have, want):
-        raise ArgumentError(f"{what}: a list of {have} does not go into {want}")
+        raise ArgumentError(
+            f"{what}: expected {want}, got a list of {have}",
+            hint=f"pass np.array(..., {str(want)!r})",
+        )
     with np.errstate(all="ignore"):
         result = array.astype(want.np)
-    exact = want.is_float or np.array_equal(result, array)
+        exact = have.is_inexact or np.array_equal(result.astype(array.dtype), array)
     if not exact and allow_downcast is not True:
         raise ArgumentError(f"{what}: {want} cannot hold all values of the list")
     return result
 
 
-def _dtype(array: np.ndarray, what: str) -> DType:
+def _dtype(found: np.dtype, type: Array, what: str) -> DType:
     try:
-        return dtype(array.dtype)
+        return dtype(found)
     except DTypeError:
-        raise ArgumentError(f"{what}: dtype {array.dtype} is not supported") from None
+        raise ArgumentError(f"{what}: expected {type}, got elements of dtype {found}") from None
 
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def brief(value: Any) -> str:
+    """A value's text in a message, cut where it is long."""
+    if isinstance(value, int) and not -(10**40) < value < 10**40:
+        return "an integer of more than 40 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:56] + " ..."

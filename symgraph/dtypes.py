@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DTypeError
+from .sites import user_site
 
 KINDS = "biufc"  # bool, int, unsigned, float, complex
 
@@ -109,7 +110,7 @@ def set_default_float(name: Any) -> None:
     global _default_float
     d = dtype(name)
     if not d.is_float:
-        raise DTypeError(f"set_default_float({name!r}): expected a float dtype")
+        raise DTypeError(f"set_default_float({name!r}): expected a float dtype", site=user_site())
     _default_float = d
 
 
@@ -134,7 +135,12 @@ def dtype(name: Any) -> DType:
     except TypeError:
         found = None
     if found is None:
-        raise DTypeError(f"dtype {name!r} is not supported", hint="one of " + ", ".join(every))
+        shown = str(name) if isinstance(name, np.dtype) else getattr(name, "__name__", repr(name))
+        raise DTypeError(
+            f"dtype {shown} is not supported",
+            site=user_site(),
+            hint="one of " + ", ".join(every),
+        )
     return found
 
 

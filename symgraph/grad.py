@@ -251,9 +251,14 @@ def _seed(cost: Expr, cotangent: Any) -> tuple[Expr, Expr]:
             f"grad: the cost must be a real float, got {type}",
             site=user_site(),
             operands=[cost],
-            hint="abs(x)**2 or real(x) make a complex value real",
+            hint="abs(x)**2 or real(x) make a complex value real"
+            if type.dtype.kind == "c"
+            else f"an {type.dtype} has no derivative; cast what it is made of, not the result",
         )
     return cost, constant(1, type.dtype)
+
+
+_ARRAY_OF = {"Rop": "a tangent", "hvp": "a vector", "known_grads": "a gradient"}
 
 
 def cotangent_for(x: Expr, value: Any, what: str) -> Expr:
@@ -270,7 +275,8 @@ def cotangent_for(x: Expr, value: Any, what: str) -> Expr:
     node = cast(node, type.dtype)
     if not type.accepts(node.type):
         raise ShapeError(
-            f"{what}: expected a cotangent of {type} for {x.label}, got {have}",
+            f"{what}: expected {_ARRAY_OF.get(what, 'a cotangent')} of {type} for {x.label}, "
+            f"got {have}",
             site=user_site(),
             operands=[x],
         )
@@ -285,13 +291,14 @@ def _as_list(xs: Any) -> list[Any]:
 
 def targets_of(what: str, wrt: Wrt) -> list[Expr]:
     if not isinstance(wrt, (Expr, list, tuple)):
-        raise TypeError(
-            f"{what}: wrt must be an expression or a list or tuple of them, got {type(wrt)}"
+        raise GraphError(
+            f"{what}: expected an expression, or a list or tuple of them, got {wrt!r}",
+            site=user_site(),
         )
     targets = _as_list(wrt)
     for x in targets:
         if not isinstance(x, Expr):
-            raise TypeError(f"{what}: wrt must hold expressions, got {x!r}")
+            raise GraphError(f"{what}: expected expressions, got {x!r}", site=user_site())
     return targets
 
 

@@ -48,8 +48,9 @@ def places(nodes: Iterable[Expr]) -> dict[Atom, str]:
 
 
 def _shown(node: Expr) -> Iterable[tuple[Atom, int | None]]:
-    """The named sizes that a value given for the node shows, each with its axis (None: it is the
-    value).
+    """The named sizes that a value given for the node shows, each with its axis.
+
+    None instead of an axis: the size is the value.
     """
     if not isinstance(node.type, Array):
         return
@@ -111,4 +112,4 @@ def _index_text(guard: Guard, left: int, right: int) -> str:
 def _from(size: SizeLike, shown: Mapping[Atom, str]) -> str:
     """Where a size comes from, if one input shows just that."""
     atom = dims.single_atom(size)
-    return f" ({shown[atom]})" if atom in shown else ""
+    return f" ({shown[atom]})" if atom is not None and atom in shown else ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import dims
 from .arraytype import Array
-from .checks import as_argument
+from .checks import as_argument, brief, is_masked
 from .dims import Dim, SizeLike
 from .dtypes import DType, default_float, dtype, int64, scalar_dtype
 from .errors import AxisError, DTypeError, GraphError, ShapeError
@@ -315,10 +315,12 @@ def _dim_of_expr(node: Expr, what: str) -> SizeLike:
         elif op.name in _ARITHMETIC and x.array_type.shape == () and x.array_type.dtype.is_integer:
             done[id(x)] = _ARITHMETIC[op.name](*[done[id(i)] for i in x.inputs])
         else:
+            why = "" if x is node else f", as it depends on {x.label}"
             raise GraphError(
-                f"{what}: a size may be made of sizes and integer scalar inputs, "
-                f"but {x.label} is computed from data",
+                f"{what}: a size is made of sizes and integer scalar inputs; "
+                f"{node.label}, {node.type}, is not{why}",
                 site=user_site(),
+                operands=[node],
             )
     return done[id(node)]
 
@@ -362,31 +364,50 @@ def _to_numpy(value: Any, d: Any) -> np.ndarray:
         and not isinstance(value, np.generic)
     ):
         want = scalar_dtype(value)
-    try:
-        array = np.asarray(value)
-        if (
-            want is None
-            and not isinstance(value, (np.ndarray, np.generic))
-            and array.dtype == np.float64
-        ):
-            want = default_float()
-        if want is not None and array.dtype != want.np:
-            _check_fits(array, want)
-            with np.errstate(all="ignore"):
-                array = array.astype(want.np)
-    except (OverflowError, ValueError) as error:
-        raise DTypeError(f"cannot make an array of {value!r}: {error}", site=user_site()) from None
+    array = _numbers(value)
+    if (
+        want is None
+        and not isinstance(value, (np.ndarray, np.generic))
+        and array.dtype == np.float64
+    ):
+        want = default_float()
+    if want is not None and array.dtype != want.np:
+        _check_fits(array, want)
+        with np.errstate(all="ignore"):
+            array = array.astype(want.np)
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
+def _numbers(value: Any) -> np.ndarray:
+    """An array of a value, which must be numbers, none of them missing."""
+    try:
+        array = np.asarray(value)
+    except (OverflowError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DTypeError(f"{brief(value)} gives no array: {reason}", site=user_site()) from None
+    integers = array.dtype.kind == "O" and all(isinstance(x, int) for x in array.flat)
+    if array.dtype.kind in "OSU" and not integers:
+        raise DTypeError(f"expected numbers, got {brief(value)}", site=user_site())
+    if is_masked(value):
+        raise DTypeError(
+            "the array has masked elements",
+            site=user_site(),
+            hint="give them a value: x.filled(...)",
+        )
+    return array
+
+
 def _check_fits(array: np.ndarray, want: DType) -> None:
-    if want.is_integer and array.dtype.kind in "iuO" and array.size:
-        info = np.iinfo(want.np)
-        low, high = int(array.min()), int(array.max())
-        if low < info.min or high > info.max:
-            raise DTypeError(
-                f"{low if low < info.min else high} does not fit {want}", site=user_site()
-            )
+    """Raise DTypeError where a cast would give another number altogether."""
+    if array.dtype.kind == "c" and want.kind not in "bc" and np.any(array.imag):
+        raise DTypeError(f"complex numbers do not fit {want}", site=user_site(), hint="use .real")
+    if not want.is_integer or not array.size or array.dtype.kind not in "iufO":
+        return
+    info = np.iinfo(want.np)
+    for end in (array.min(), array.max()):  # NaN is both
+        value = end.item() if isinstance(end, np.generic) else end
+        if not info.min <= value <= info.max:
+            raise DTypeError(f"{brief(value)} does not fit {want}", site=user_site())
 
 
 def _dtype_of(array: np.ndarray) -> DType:
@@ -406,5 +427,9 @@ def normalize_axis(axis: Any, ndim: int, what: str) -> int:
         raise AxisError(f"{what}: axis must be an integer, got {axis!r}", site=user_site())
     index = int(axis.__index__())
     if not -ndim <= index < ndim:
-        raise AxisError(f"{what}: axis {index} is out of range for rank {ndim}", site=user_site())
+        raise AxisError(
+            f"{what}: axis {index} is out of range for rank {ndim}",
+            site=user_site(),
+            hint=f"axes go from {-ndim} to {ndim - 1}" if ndim else "a 0-d array has no axis",
+        )
     return index % ndim

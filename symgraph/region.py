@@ -104,11 +104,11 @@ class Region:
         for position, (declared, actual) in enumerate(zip(self.params, arguments)):
             check_same(declared, actual, values, f"{what}: operand {position}")
         for guard in self.guards:
-            sides = (dims.substitute(s, values) for s in (guard.left, guard.right))
+            left, right = (dims.substitute(s, values) for s in (guard.left, guard.right))
             if guard.relation == "==":
-                dims.require_equal(*sides, guard.what)
+                dims.require_equal(left, right, guard.what)
             else:
-                dims.require_le(*sides, guard.what, guard.index)
+                dims.require_le(left, right, guard.what, guard.index)
         return [substitute_type(r.array_type, values) for r in self.results]
 
     @property

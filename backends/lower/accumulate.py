@@ -127,7 +127,8 @@ class Best(NamedTuple):
     def start(self, lanes: int) -> list[Value]:
         return [Const(self._worst, Ty(self.working, lanes)), Const(0, Ty(INDEX, lanes))]
 
-    start_total = start
+    def start_total(self, lanes: int) -> list[Value]:
+        return self.start(lanes)
 
     def take(
         self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None

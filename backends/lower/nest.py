@@ -419,7 +419,7 @@ class _Emitter(Values):
         b = self.blocks[-1]
         root = self.nest.roots[0]
         x = b.cast(b.cast(self._values([self.root_entries[0]])[0], fold.working), fold.total_dtype)
-        after = [b.let(COMBINE[fold.kind], total[0], b.splat(x, total[0].type.lanes))]
+        after: list[Value] = [b.let(COMBINE[fold.kind], total[0], b.splat(x, total[0].type.lanes))]
         offset, lanes = self._address(root.target)
         b.store(
             self.write_buffers[0],

@@ -7,6 +7,8 @@ from typing import Any
 from symgraph.dims import SizeLike
 from symgraph.errors import InternalError
 from symgraph.expr import Expr
+from symgraph.leaves import Constant, DimValue
+from symgraph.ops.define import Cast, Elementwise
 
 from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
@@ -124,15 +126,13 @@ class Values:
         return value
 
     def _emit(self, entry: Entry, b: Block, level: int) -> Value:
-        node = entry.node
+        node, op = entry.node, entry.node.op
         dtype = str(node.array_type.dtype)
-        if entry.kind == "const":
-            return Const(
-                node.op.value.item() if dtype != "bfloat16" else float(node.op.value.reshape(())),
-                Ty(dtype),
-            )  # type: ignore[attr-defined]
-        if entry.kind == "size":
-            return b.cast(self.dims(node.op.dim), "int64")  # type: ignore[attr-defined]
+        if isinstance(op, Constant) and entry.kind == "const":
+            value = op.value.reshape(())
+            return Const(float(value) if dtype == "bfloat16" else value.item(), Ty(dtype))
+        if isinstance(op, DimValue) and entry.kind == "size":
+            return b.cast(self.dims(op.dim), "int64")
         if entry.kind in ("load", "iota"):
             assert entry.address is not None
             offset, lanes = self._address(entry.address, level)
@@ -144,12 +144,12 @@ class Values:
                 offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
             return b.cast(offset, dtype)
         args = [self._must(a) for a in entry.args]
-        if entry.kind == "cast":
-            return scalar.cast(b, node.op, args[0])  # type: ignore[arg-type]
+        if isinstance(op, Cast):
+            return scalar.cast(b, op, args[0])
+        assert isinstance(op, Elementwise), entry.kind
         lanes = max(a.type.lanes for a in args)
-        return scalar.elementwise(
-            b, node.op, [self._splat(a, lanes, i) for a, i in zip(args, entry.args)], dtype
-        )  # type: ignore[arg-type]
+        operands = [self._splat(a, lanes, i) for a, i in zip(args, entry.args)]
+        return scalar.elementwise(b, op, operands, dtype)
 
     def _splat(self, x: Value, lanes: int, i: int) -> Value:
         """A uniform operand as a vector, made once at the level where the operand lives."""
@@ -169,7 +169,8 @@ class Values:
         level = len(self.open_axes) if level is None else level
         strides = self.space.strides(address)
         offset: Value = self.dims(address.offset)
-        lanes, step = 1, 0
+        lanes = 1
+        step: SizeLike = 0
         for depth in range(level):
             axis = self.open_axes[depth]
             if axis is None or strides[axis] == 0:

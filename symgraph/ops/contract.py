@@ -99,7 +99,12 @@ def matmul(a: Any, b: Any) -> Expr:
     """
     x, y = operands("matmul", a, b)
     if not x.ndim or not y.ndim:
-        raise ShapeError("matmul: a 0-d operand: use * instead", site=user_site(), operands=(x, y))
+        raise ShapeError(
+            "matmul: expected ranks of 1 or more, got a 0-d operand",
+            site=user_site(),
+            operands=(x, y),
+            hint="use x * y",
+        )
     require_inner("matmul", x, y, -1, -2 if y.ndim > 1 else -1)
     left = reshape_to(x, (1, *x.array_type.shape)) if x.ndim == 1 else x
     right = reshape_to(y, (*y.array_type.shape, 1)) if y.ndim == 1 else y
@@ -121,7 +126,10 @@ def _batched(a: Expr, b: Expr) -> Expr:
     if b.ndim == 2:
         flat = reshape_to(a, (product(rows[:-1]), rows[-1]))
         return reshape_to(multiply_matrices(flat, b), (*rows[:-1], columns[-1]))
-    batch = broadcast_shapes("matmul: batch", rows[:-2], columns[:-2])
+    try:
+        batch = broadcast_shapes("matmul: batch", rows[:-2], columns[:-2])
+    except ShapeError as error:
+        raise error.at(user_site(), (a, b)) from None
     return multiply_matrices(
         broadcast_by(a, (*batch, *rows[-2:])), broadcast_by(b, (*batch, *columns[-2:]))
     )
@@ -150,7 +158,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
         count = int(axes)
         if not 0 <= count <= min(x.ndim, y.ndim):
             raise AxisError(
-                f"tensordot: axes={count} for ranks {x.ndim} and {y.ndim}", site=user_site()
+                f"tensordot: expected axes from 0 to {min(x.ndim, y.ndim)}, got {count}",
+                site=user_site(),
+                operands=(x, y),
             )
         pairs: Any = (range(x.ndim - count, x.ndim), range(count))
     else:
@@ -162,7 +172,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
         or len(set(over_x)) != len(over_x)
         or len(set(over_y)) != len(over_y)
     ):
-        raise AxisError(f"tensordot: axes {over_x} and {over_y} do not pair", site=user_site())
+        raise AxisError(
+            f"tensordot: axes {over_x} and {over_y} do not pair", site=user_site(), operands=(x, y)
+        )
     for i, j in zip(over_x, over_y):
         require_inner("tensordot", x, y, i, j)
     return _contract(x, y, over_x, over_y)

@@ -40,7 +40,7 @@ def full(shape: Any, fill: Any, dtype: Any = None) -> Expr:
     dtype: the value's unless given.
     """
     value = lift(fill) if dtype is None else cast(lift(fill, as_dtype(dtype)), dtype)
-    return broadcast_by(value, sizes(shape, "full"))
+    return broadcast_by(value, sizes(shape, "shape"))
 
 
 def zeros(shape: Any = (), dtype: Any = None) -> Expr:
@@ -81,7 +81,7 @@ def alloc(value: Any, *shape: Any) -> Expr:
 
 def iota(size: Any, dtype: Any = int64) -> Expr:
     """0, 1, ..., size - 1."""
-    return apply(Iota(as_dim(size, "iota: size"), as_dtype(dtype)))
+    return apply(Iota(as_dim(size, "arange: size"), as_dtype(dtype)))
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Expr:

@@ -30,7 +30,7 @@ through evaluate. Fields:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from ..arraytype import Array
 from ..dims import Shape, SizeLike
 from ..dtypes import DType, bool_, default_float, every, int8, promote, signed, to_inexact, weak
 from ..dtypes import dtype as as_dtype
-from ..errors import DTypeError, ShapeError
+from ..errors import ArgumentError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import Constant, constant, lift
 from ..op import Op
@@ -198,7 +198,11 @@ def call(op: Elementwise, operands: Sequence[Any]) -> Expr:
     """Apply an elementwise op to anything liftable: promote, cast, broadcast, build."""
     spec = op.spec
     if len(operands) != spec.arity:
-        raise TypeError(f"{spec.name}() takes {spec.arity} operands, got {len(operands)}")
+        raise ArgumentError(
+            f"{spec.name}({', '.join(spec.operands)}) takes {spec.arity} operands, "
+            f"got {len(operands)}",
+            site=user_site(),
+        )
     nodes: list[Any] = list(operands)
     if spec.promote:
         shared = promote_operands(
@@ -271,9 +275,18 @@ def _accepted(
     raise DTypeError(
         f"{what}: dtype {d} is not accepted",
         site=user_site(),
-        hint=refuses.get(d),
+        hint=refuses.get(d) or f"it takes {kinds_of(accepts)}",
         operands=operands,
     )
+
+
+def kinds_of(accepts: Iterable[DType]) -> str:
+    """The kinds of dtypes in words: "bool, integers, floats"."""
+    found = {d.kind for d in accepts}
+    return ", ".join(name for letters, name in _KIND_NAMES.items() if found & set(letters))
+
+
+_KIND_NAMES = {"b": "bool", "iu": "integers", "f": "floats", "c": "complex numbers"}
 
 
 def wide(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -398,10 +411,11 @@ def _broadcast_axis(what: str, axis: int, sizes: list[SizeLike]) -> SizeLike:
     for s in rest:
         if s is not chosen:
             try:
-                dims.require_equal(s, chosen, f"{what}: axis {axis}")
+                dims.require_equal(chosen, s, f"{what}: axis {axis}")
             except ShapeError:
+                found = " and ".join(dict.fromkeys(map(str, rest)))
                 raise ShapeError(
-                    f"{what}: shapes do not broadcast: axis {axis} has sizes {s} and {chosen}"
+                    f"{what}: shapes do not broadcast: axis {axis} has sizes {found}"
                 ) from None
     return chosen
 

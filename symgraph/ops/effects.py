@@ -11,7 +11,7 @@ import numpy as np
 from .. import dims
 from ..arraytype import Array
 from ..dtypes import bool_
-from ..errors import AssertionFault, DTypeError, ShapeError
+from ..errors import AssertionFault, DTypeError, GraphError, ShapeError, did_you_mean
 from ..expr import Expr, apply, user_site
 from ..leaves import lift
 from ..op import Op
@@ -96,7 +96,11 @@ def Print(message: Any = "", attrs: Sequence[str] = ("__str__",)) -> Any:
 def _printer(message: str, attributes: tuple[str, ...]) -> Callable[[Any], Expr]:
     for a in attributes:
         if a != "__str__" and not hasattr(np.ndarray, a):
-            raise ShapeError(f"Print: an array has no attribute {a!r}", site=user_site())
+            raise GraphError(
+                f"Print: an array has no attribute {a!r}",
+                site=user_site(),
+                hint=did_you_mean(a, (n for n in dir(np.ndarray) if not n.startswith("_"))),
+            )
     return lambda x: apply(PrintValue(message, attributes), lift(x))
 
 

@@ -36,6 +36,12 @@ def einsum(subscripts: str, *values: Any) -> Expr:
     result has the labels that occur once, in alphabetical order. Sizes of one label are equal or 1.
     Raises: GraphError for a formula that cannot be read, ShapeError where sizes of a label differ.
     """
+    if not isinstance(subscripts, str):
+        raise GraphError(
+            f"einsum: expected a formula first, got {subscripts!r}",
+            site=user_site(),
+            hint='write it as in einsum("ij,jk->ik", x, y)',
+        )
     nodes = operands("einsum", *values)
     labels, result = _parse(subscripts, [x.ndim for x in nodes])
     sizes = _label_sizes(nodes, labels)
@@ -58,8 +64,6 @@ def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]]
 
     Axes of an ellipsis are labelled "...0" for the last, and so on.
     """
-    if not isinstance(subscripts, str):
-        raise GraphError("einsum: expected a formula like 'ij,jk->ik' first", site=user_site())
     text = subscripts.replace(" ", "")
     left, arrow, right = text.partition("->")
     parts = left.split(",")

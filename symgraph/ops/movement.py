@@ -204,7 +204,7 @@ class Concatenate(Op):
             return total
         chosen = next((s for s in sizes if isinstance(s, int)), sizes[0])
         for s in sizes:
-            require_equal(s, chosen, f"concatenate: axis {axis}")
+            require_equal(chosen, s, f"concatenate: axis {axis}")
         return chosen
 
     def evaluate(self, *arrays: np.ndarray) -> np.ndarray:
@@ -229,7 +229,7 @@ class Iota(Op):
     dtype: DType
 
     def infer(self) -> Array:
-        require_le(0, self.size, "iota: size")
+        require_le(0, self.size, "arange: size")
         return Array(self.dtype, (self.size,))
 
     def evaluate(self) -> np.ndarray:
@@ -337,7 +337,7 @@ def require_in_range(
     """
     if not isinstance(step, int) or step == 0:
         raise ShapeError(f"{what}: step of axis {axis} must be a non-zero integer, got {step}")
-    place = f"{'index' if size == 1 else what} of axis {axis}"
+    place = f"{'index' if what == 'slice' and size == 1 else what} of axis {axis}"
     require_le(0, size, f"{place}: size")
     if size == 0:
         return

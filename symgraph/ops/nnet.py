@@ -168,7 +168,7 @@ def _require_labels(what: str, scores: Expr, labels: Expr) -> None:
     if not scores.ndim or labels.ndim not in (expected, scores.ndim):
         raise ShapeError(
             f"{what}: expected labels of rank {scores.ndim - 1} (integers) or "
-            f"{scores.ndim} (probabilities), got rank {labels.ndim}",
+            f"{scores.ndim} (probabilities), got {labels.type}",
             site=user_site(),
             operands=(scores, labels),
         )

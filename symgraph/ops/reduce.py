@@ -15,13 +15,13 @@ import numpy as np
 
 from ..arraytype import Array
 from ..dims import Shape, SizeLike, product, require_le
-from ..dtypes import DType, bool_, float32, int64, uint64
+from ..dtypes import DType, bool_, every, float32, int64, uint64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import lift, normalize_axis
 from ..op import Op
-from .define import cast
+from .define import cast, kinds_of
 from .elementwise import eq, neq, where
 from .movement import (
     Iota,
@@ -252,7 +252,8 @@ def _follow_by_matrix(x: Expr, dy: Expr, axis: int) -> Expr:
 def require_kind(what: str, x: Array, kinds: str) -> None:
     """The dtype is of one of the kinds (letters of dtypes.KINDS)."""
     if x.dtype.kind not in kinds:
-        raise DTypeError(f"{what}: dtype {x.dtype} is not accepted")
+        accepted = kinds_of(d for d in every if d.kind in kinds)
+        raise DTypeError(f"{what}: dtype {x.dtype} is not accepted", hint=f"it takes {accepted}")
 
 
 def require_axis(what: str, axis: int, ndim: int) -> None:

@@ -54,7 +54,12 @@ def reshape(x: Any, shape: Any, ndim: int | None = None) -> Expr:
         wanted[free[0]] = _left_over(node, [s for s in wanted if s != -1])
     for s in wanted:
         if isinstance(s, int) and s < 0:
-            raise ShapeError(f"reshape: a size cannot be negative, got {s}", site=user_site())
+            raise ShapeError(
+                f"reshape: a size cannot be negative, got {s}",
+                site=user_site(),
+                hint="-1 stands for what is left",
+                operands=(node,),
+            )
     return reshape_to(node, tuple(wanted))
 
 
@@ -84,6 +89,7 @@ def ravel(x: Any, order: str = "C") -> Expr:
     if order != "C":
         raise GraphError(
             f"ravel: order {order!r} is not supported, only 'C'",
+            site=user_site(),
             hint="x.T.ravel() is Fortran order",
         )
     return flatten(x)

@@ -373,7 +373,7 @@ def test_layout_of_operands_does_not_matter(name: str) -> None:
 
 
 def test_shapes_that_do_not_fit() -> None:
-    with pytest.raises(ShapeError, match="add: shapes do not broadcast: axis 1 has sizes 4 and 3"):
+    with pytest.raises(ShapeError, match="add: shapes do not broadcast: axis 1 has sizes 3 and 4"):
         ew.add(array("x", (2, 3)), array("y", (4,)))
     x, y = array("x", ("n",)), array("y", ("m",))
     z = x + y

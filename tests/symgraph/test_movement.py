@@ -139,7 +139,7 @@ def test_iota(dtype):
 def test_iota_of_an_input_value():
     n = sg.scalar("n", "int64")
     assert sg.arange(n).eval({n: 4}).tolist() == [0, 1, 2, 3]
-    with pytest.raises(sg.ShapeError, match="iota: size: expected 0 <= n, got 0 and -2"):
+    with pytest.raises(sg.ShapeError, match="arange: size: expected 0 <= n, got -2"):
         sg.arange(n + 0).ravel()
         sg.iota(n).eval({n: -2})
 
@@ -162,13 +162,13 @@ def test_errors_of_primitives():
         apply(Transpose((0, 0)), x)
     with pytest.raises(sg.ShapeError, match="slice: axis 1"):
         apply(Slice((0, 1), (2, 3), (1, 1)), x)
-    with pytest.raises(sg.ShapeError, match="slice: axis 0"):
+    with pytest.raises(sg.ShapeError, match="slice of axis 0"):
         apply(Slice((0, 0), (2, 3), (-1, 1)), x)
     with pytest.raises(sg.ShapeError, match="non-zero"):
         apply(Slice((0, 0), (2, 3), (0, 1)), x)
-    with pytest.raises(sg.ShapeError, match="place: axis 0"):
+    with pytest.raises(sg.ShapeError, match="place of axis 0"):
         apply(Place((2, 0), (1, 1), (3, 3), 0.0), x)
-    with pytest.raises(sg.ShapeError, match="concatenate: axis 1: sizes differ: 4 and 3"):
+    with pytest.raises(sg.ShapeError, match="concatenate: axis 1: sizes differ: 3 and 4"):
         apply(Concatenate(0), x, sg.array("y", (2, 4)))
     with pytest.raises(sg.ShapeError, match="ranks differ"):
         apply(Concatenate(0), x, sg.vector())

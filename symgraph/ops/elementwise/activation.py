@@ -147,7 +147,10 @@ class gelu_tanh(Formula):
 def gelu(x: Any, approximate: bool | str = False) -> Expr:
     """Gaussian error linear unit x * ndtr(x); approximate=True or "tanh" takes its tanh form."""
     if approximate not in (False, True, "none", "tanh"):
-        raise ValueError(f"gelu: approximate must be a bool, 'none' or 'tanh': {approximate!r}")
+        raise GraphError(
+            f"gelu: approximate={approximate!r}: expected a bool, 'none' or 'tanh'",
+            site=user_site(),
+        )
     return gelu_tanh(x) if approximate in (True, "tanh") else _gelu(x)
 
 
