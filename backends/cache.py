@@ -1,9 +1,9 @@
 """The cache of compiled code: bytes by content key; any damage reads as "not there".
 
 A key is a hash of everything the bytes depend on, so an entry is never out of date, only absent.
-Files are written to a temporary name, flushed and renamed, so that a reader sees all of an entry or
-none; a header with length and checksum is verified before an entry is used, because LLVM crashes on
-a damaged object. The folder is kept below a size by removing what was not used for longest.
+Files are written to a temporary name and renamed, so that a reader sees all of an entry or none; a
+header with length and checksum is verified before an entry is used, because LLVM crashes on a
+damaged object, and a power failure may leave one: nothing waits for the disk. The folder is kept below a size by removing what was not used for longest.
 Whatever fails (no home, no space, no permission) costs one warning and the speed of the cache,
 never an answer.
 
@@ -184,8 +184,6 @@ def _write(path: Path, data: bytes) -> None:
     try:
         with open(handle, "wb") as file:
             file.write(_wrap(data))
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         _remove(temporary)

@@ -21,6 +21,7 @@ from symgraph.errors import GraphError, InternalError
 from symgraph.evaluate import compute
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
+from symgraph.sites import user_site
 
 from . import runtime
 from .code import Code
@@ -234,14 +235,19 @@ def swapped(shared: Iterable[Shared], swap: Mapping[Shared, Shared]) -> list[Sha
     known = list(shared)
     for old, new in swap.items():
         if not isinstance(new, Shared) or not isinstance(old, Expr):
-            raise GraphError(f"copy: swap: expected shared variables, got {old!r}: {new!r}")
+            raise GraphError(
+                f"copy: swap: expected shared variables, got {old!r}: {new!r}", site=user_site()
+            )
         if all(old is not w for w in known):
             raise GraphError(
-                f"copy: swap: {old.label} is not a shared variable of the function", operands=known
+                f"copy: swap: {old.label} is not a shared variable of the function",
+                site=user_site(),
+                operands=known,
             )
         if not _same_type(old, new):
             raise GraphError(
                 f"copy: swap: {new.label} does not fit in the place of {old.label}",
+                site=user_site(),
                 operands=[old, new],
             )
     return [swap.get(w, w) for w in known]

@@ -7,7 +7,7 @@ from typing import Any
 
 from symgraph.errors import GraphError
 from symgraph.show import listing
-from symgraph.sites import show_site
+from symgraph.sites import show_site, user_site
 
 from .calls import Function
 from .options import Options
@@ -28,7 +28,9 @@ def describer(
     def describe(function: Function, what: str) -> str:
         if what not in ("explain", *STAGES[:-1]):
             raise GraphError(
-                f"source: no stage is called {what!r}", hint="stages: " + ", ".join(STAGES[:-1])
+                f"source: no stage is called {what!r}",
+                site=user_site(),
+                hint="stages: " + ", ".join(STAGES[:-1]),
             )
         if what == "graph":
             return listing(request.roots, sites=True)

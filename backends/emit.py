@@ -90,7 +90,6 @@ class Emitter:
         self.moved: dict[tuple[Buffer, Value], tuple[str, Value]] = {}  # see emit_memory.hoist
         self._slots: dict[tuple[str, str], str] = {}
         self._exits: list[str] = []  # blocks that leave the kernel, kept out of the hot path
-        self._polls = False
 
     def function(self) -> str:
         """The text of the kernel's function."""
@@ -112,8 +111,6 @@ class Emitter:
             *self._exits,
             "}",
         ]
-        if self._polls:
-            lines.append(_POLL_FUNCTION.format(name=kernel.name, poll=POLL, far=FAR))
         return "\n".join(lines) + "\n"
 
     def body(self, stmts: Sequence[Stmt]) -> None:
@@ -289,20 +286,32 @@ class Emitter:
 
     def poll(self, stmt: Poll) -> None:
         """Charge the budget; ask when it is used up; leave if the answer is no."""
-        text, self._polls = self.text, True
+        text = self.text
         budget = text.value("load i64, ptr %context, align 8")
         left = text.value(f"sub i64 {budget}, {self.wide(stmt.cost)}")
         text.do(f"store i64 {left}, ptr %context, align 8")
-        ask, go_on, leave = text.label("ask"), text.label("go"), text.label("stop")
+        ask, go_on = text.label("ask"), text.label("go")
         text.fork(text.value(f"icmp slt i64 {left}, 0"), ask, go_on, _UNLIKELY)
         hot, text.lines = text.lines, self._exits
         text.start(ask)
-        answer = text.value(f"call i32 @{self.kernel.name}.poll(ptr %context)")
-        text.fork(text.value(f"icmp eq i32 {answer}, 0"), go_on, leave)
-        text.start(leave)
-        text.do(f"ret i32 {INTERRUPTED}")
+        self._ask(go_on)
         text.lines = hot
         text.start(go_on)
+
+    def _ask(self, go_on: str) -> None:
+        """Call the poll function, if there is one: it renews the budget and may refuse."""
+        text = self.text
+        call, nobody, leave = text.label("call"), text.label("nobody"), text.label("stop")
+        host = text.value(f"load ptr, ptr {self.context(POLL)}, align 8")
+        text.fork(text.value(f"icmp eq ptr {host}, null"), nobody, call)
+        text.start(call)
+        answer = text.value(f"call i32 {host}(ptr %context)")
+        text.fork(text.value(f"icmp eq i32 {answer}, 0"), go_on, leave)
+        text.start(nobody)
+        text.do(f"store i64 {FAR}, ptr %context, align 8")
+        text.jump(go_on)
+        text.start(leave)
+        text.do(f"ret i32 {INTERRUPTED}")
 
     def zero_slot(self, dtype: str) -> str:
         """The address of a zero element on the stack: where masked-off lanes read."""
@@ -321,20 +330,6 @@ class Emitter:
             self._slots[key] = self.text.slot(self.spell.memory(dtype), 1, BYTES[dtype])
         return self._slots[key]
 
-
-_POLL_FUNCTION = """
-define internal i32 @{name}.poll(ptr %context) noinline nounwind {{
-  %field = getelementptr i8, ptr %context, i32 {poll}
-  %host = load ptr, ptr %field, align 8
-  %nobody = icmp eq ptr %host, null
-  br i1 %nobody, label %reset, label %ask
-reset:
-  store i64 {far}, ptr %context, align 8
-  ret i32 0
-ask:
-  %answer = call i32 %host(ptr %context)
-  ret i32 %answer
-}}"""
 
 _EMIT: dict[type, Callable[[Emitter, Any], None]] = {
     Let: let,

@@ -84,7 +84,9 @@ def refuse_host_calls(results: Sequence[Expr]) -> None:
     if found:
         names = ", ".join(sorted({f"{n.op.name} ({host_reason(n)})" for n in found}))
         raise HostCallError(
-            f"host calls are forbidden, but these have no native form: {names}", site=found[0].site
+            f"host calls are forbidden, but these have no native form: {names}",
+            site=found[0].site,
+            hint='host_calls="allow" computes them in Python',
         )
 
 

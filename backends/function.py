@@ -11,6 +11,7 @@ from symgraph.leaves import Shared
 
 from . import bundle
 from .calls import Core, Function, swapped
+from .collector import patient_collector
 from .ctypes_calls import native
 from .describe import describer
 from .options import Options
@@ -104,7 +105,8 @@ class _Maker:
                 describer(request, self.options),
                 self.remake,
             )
-        code, planned = bundle.compiled_code(request, self.options, stages, self.cache)
+        with patient_collector():
+            code, planned = bundle.compiled_code(request, self.options, stages, self.cache)
         stages.finish()
         core = Core(code, code.contract.shared, request.keys)
         return native(

@@ -57,13 +57,15 @@ def interpret(
     arrays: Sequence[np.ndarray],
     dims: Sequence[int],
     context: Context | None = None,
+    origins: Sequence[int] = (),
 ) -> int:
     """Run `kernel` on flat arrays, one for each buffer, and dim values; writes in place.
 
+    origins: the element of each array that the kernel's offset 0 stands for (0 unless given).
     Returns: what the compiled kernel returns: 0, 1 + the index of a fault, or INTERRUPTED.
     Raises: InternalError where compiled code would touch memory it must not, or trap.
     """
-    run = _Run(kernel, arrays, dims, context or Context())
+    run = _Run(kernel, arrays, dims, context or Context(), origins or [0] * len(arrays))
     try:
         with np.errstate(all="ignore"):
             run.body(kernel.body)
@@ -91,7 +93,12 @@ class _Run:
     """The state of one run: values of variables, arrays of buffers."""
 
     def __init__(
-        self, kernel: Kernel, arrays: Sequence[np.ndarray], dims: Sequence[int], context: Context
+        self,
+        kernel: Kernel,
+        arrays: Sequence[np.ndarray],
+        dims: Sequence[int],
+        context: Context,
+        origins: Sequence[int],
     ):
         self.values: dict[Var, np.ndarray] = {}
         # by id: the kernel and the expansions keep their constants and statements alive
@@ -104,6 +111,7 @@ class _Run:
                 f"interpret {kernel.name}: takes {len(kernel.buffers)} arrays and "
                 f"{len(kernel.dims)} dims, got {len(arrays)} and {len(dims)}"
             )
+        self.origins = dict(zip(kernel.buffers, origins))
         for buffer, array in zip(kernel.buffers, arrays):
             if array.ndim != 1 or array.dtype != numpy_dtype(buffer.dtype):
                 raise InternalError(
@@ -172,7 +180,8 @@ class _Run:
 
         Raises: InternalError if an active lane is outside the buffer.
         """
-        where, size = self.value(offset), len(self.buffers[buffer])
+        where = self.value(offset) + self.origins.get(buffer, 0)
+        size = len(self.buffers[buffer])
         first = int(where[0])
         if len(where) == 1 and mask is None:
             if first < 0 or first + lanes > size:

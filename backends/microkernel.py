@@ -141,7 +141,7 @@ def outer_product(
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
                 sums[s] = arith.dot(k, x, y, sums[s])
-        steps = [k.let("add", at, panel.step)]
+        steps: list[Value] = [k.let("add", at, panel.step)]
         if not unit:
             steps.append(k.let("add", along, rows.step))
         k.next(*steps, *sums)

@@ -16,22 +16,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symgraph import dims, guards
+from symgraph.dims import Atom
 from symgraph.dtypes import dtype
 from symgraph.errors import NonFiniteError, VerifyError
 from symgraph.evaluate import bind_sizes, evaluate
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
 
-from ..optim.pipeline import optimize
+from ..optim.pipeline import checked_names, optimize
 from .calls import Core, Function
 from .ctypes_calls import native
 from .options import Options
 from .request import Request
+from .rounding import spread
 from .signature import Signature
 from .stages import Stages
 
 SIMULATED_WORK = 100_000  # element-operations up to which debug mode also interprets the loops
-NOISE = 64.0  # how far results may lie apart, in changes that one rounding of the inputs makes
+NOISE = 16.0  # how far results may lie apart, in changes that other roundings make
 REPORT = "please report it with the program that shows it"
 TOLERANCE = {
     "float16": 2e-2,
@@ -47,6 +49,7 @@ def in_mode(
     mode: str, request: Request, signature: Signature, options: Options, stages: Stages, *rest: Any
 ) -> Function:
     """The Function of a request in another mode than native."""
+    checked_names(options.exclude)
     if mode == "debug":
         return DebugFunction(request, signature, options, stages, *rest)
     return {"reference": ReferenceFunction, "check_nan": CheckedFunction}[mode](
@@ -100,13 +103,20 @@ def evaluated(
     request: Request, roots: Sequence[Expr], arrays: Sequence[np.ndarray], observe: Any = None
 ) -> list[np.ndarray]:
     """Values of expressions for a call's arguments, each a fresh array.  Raises ShapeError."""
-    given: dict[Expr, Any] = dict(zip(request.inputs, arrays))
-    state: dict[Expr, Any] = {w: w.get_value(borrow=True) for w in request.shared}
-    sizes = bind_sizes({**given, **state})
+    given, sizes = given_values(request, arrays)
     for guard, node in request.guards:
         guards.check(guard, sizes, [*given, *state], node.site)
-    values = evaluate(list(roots), {**given, **state}, observe=observe, sizes=sizes)
+    values = evaluate(list(roots), given, observe=observe, sizes=sizes)
     return [np.array(v, order="C", copy=True, subok=False) for v in values]
+
+
+def given_values(
+    request: Request, arrays: Sequence[np.ndarray]
+) -> tuple[dict[Expr, Any], dict[Atom, Any]]:
+    """Values of inputs and shared variables, and the sizes that they show."""
+    given: dict[Expr, Any] = dict(zip(request.inputs, arrays))
+    given.update({w: w.get_value(borrow=True) for w in request.shared})
+    return given, bind_sizes(given)
 
 
 def split(
@@ -294,7 +304,7 @@ class DebugFunction(Function):
 
 
 class _Noise:
-    """How much the results move when float inputs change by one rounding; computed if asked."""
+    """How far each result moves when operations round another way; computed if asked."""
 
     def __init__(
         self, request: Request, arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray]
@@ -304,22 +314,9 @@ class _Noise:
 
     def __getitem__(self, i: int) -> np.ndarray:
         if self._moved is None:
-            self._moved = evaluated(
-                self._request, self._request.roots, [_nudged(a) for a in self._arrays]
-            )
-        with np.errstate(all="ignore"):
-            moved = np.abs(
-                self._moved[i].astype(np.complex128) - self._expected[i].astype(np.complex128)
-            )
-        return np.where(np.isfinite(moved), moved, np.inf)
-
-
-def _nudged(array: np.ndarray) -> np.ndarray:
-    """Every other element a little larger, the rest a little smaller in magnitude."""
-    if array.dtype.kind != "f":
-        return array
-    signs = np.where(np.arange(array.size).reshape(array.shape) % 2, 1, -1).astype(array.dtype)
-    return (array * (1 + signs * np.finfo(array.dtype).eps)).astype(array.dtype)
+            given, sizes = given_values(self._request, self._arrays)
+            self._moved = spread(self._request.roots, given, sizes, self._expected)
+        return self._moved[i]
 
 
 def difference(
@@ -328,7 +325,7 @@ def difference(
     """The worst element where two arrays part by more than rounding explains, or None.
 
     Integers and booleans must be equal, floats within TOLERANCE of the largest magnitude; beyond
-    that an element may differ by NOISE times what a rounding of the inputs does to it.
+    that an element may differ by NOISE times what other roundings do to it.
     """
     if expected.dtype != got.dtype or expected.shape != got.shape:
         return Difference(

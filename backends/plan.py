@@ -131,9 +131,14 @@ class Planner:
     ) -> tuple[list[bool], list[Ref]]:
         """A slot beside each updated variable; and whether its shape may change."""
         places = [self.slot("update", i, e.array_type) for i, (_, e) in enumerate(updates)]
-        return [
-            known_equal(s.array_type.size, e.array_type.size) is not True for s, e in updates
-        ], places
+        moved = [
+            not all(
+                known_equal(old, new) is True
+                for old, new in zip(s.array_type.shape, e.array_type.shape)
+            )
+            for s, e in updates
+        ]
+        return moved, places
 
     def _settle_updates(
         self,

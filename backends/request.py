@@ -8,7 +8,7 @@ compiled here.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from symgraph import dims
@@ -118,7 +118,7 @@ def make_request(
     """
     if on_unused_input not in ("raise", "warn", "ignore"):
         raise GraphError(
-            f"on_unused_input={on_unused_input!r}: expected 'raise', 'warn' or 'ignore'",
+            f"function: on_unused_input={on_unused_input!r}: expected one of raise, warn, ignore",
             site=user_site(),
         )
     arguments = _arguments(inputs)
@@ -132,8 +132,9 @@ def make_request(
     roots = substitute(
         roots, [(a.variable, x) for a, x in zip(arguments, leaves) if a.variable is not x]
     )
-    if givens:
-        roots = _replace(roots, _givens(givens), leaves, guards)
+    pairs_given = _givens(givens)
+    if pairs_given:
+        roots = _replace(roots, pairs_given, leaves, guards)
     order = toposort(roots)
     _check_inputs(arguments, leaves, order, guards, on_unused_input)
     values = tuple(zip(new, roots[len(wanted) :]))
@@ -212,9 +213,9 @@ def _output(value: Any, what: str) -> Expr:
         value = value.variable
     try:
         node = lift(value)
-    except (DTypeError, TypeError) as error:
+    except DTypeError as error:
         raise GraphError(
-            f"function: {what} is not an expression: {error}", site=user_site()
+            f"function: {what} is no expression: {error.message}", site=user_site()
         ) from None
     node.array_type  # noqa: B018  a tuple-typed node is refused here
     return node
@@ -224,15 +225,9 @@ def _output(value: Any, what: str) -> Expr:
 
 
 def _updates(updates: Any) -> dict[Shared, Expr]:
-    pairs = updates.items() if isinstance(updates, Mapping) else updates or ()
     found: dict[Shared, Expr] = {}
-    for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise GraphError(
-                f"function: updates must be pairs (variable, new value), got {pair!r}",
-                site=user_site(),
-            )
-        w, value = pair
+    for pair in _pairs("updates", updates):
+        w, value = _pair("updates", pair)
         if not isinstance(w, Shared):
             what = w.label if isinstance(w, Expr) else repr(w)
             raise GraphError(
@@ -242,8 +237,17 @@ def _updates(updates: Any) -> dict[Shared, Expr]:
             raise GraphError(
                 f"function: {w.label} is updated twice", site=user_site(), operands=[w]
             )
-        found[w] = lift(value, w.array_type.dtype)
+        found[w] = _lifted(value, w, f"update of {w.label}")
     return found
+
+
+def _lifted(value: Any, like: Expr, what: str) -> Expr:
+    try:
+        return lift(value, like.array_type.dtype)
+    except DTypeError as error:
+        raise DTypeError(
+            f"function: {what}: {error.message}", site=user_site(), operands=[like]
+        ) from None
 
 
 def _default_updates(outputs: Sequence[Expr], new: dict[Shared, Expr], refused: Any) -> None:
@@ -301,16 +305,34 @@ def _require_equal(
         guards.append((Guard(want, have, "==", what), node))
 
 
+def _pairs(what: str, given: Any) -> Iterable[Any]:
+    """Pairs as a mapping or a list gives them."""
+    if isinstance(given, Mapping):
+        return given.items()
+    if given is None or (isinstance(given, Iterable) and not isinstance(given, (Expr, str))):
+        return given or ()
+    raise GraphError(
+        f"function: {what} must be a dict or a list of pairs, got {given!r}", site=user_site()
+    )
+
+
+def _pair(what: str, pair: Any) -> tuple[Any, Any]:
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        return pair[0], pair[1]
+    raise GraphError(f"function: {what} must be pairs (old, new), got {pair!r}", site=user_site())
+
+
 # --- givens ---
 
 
 def _givens(givens: Any) -> list[tuple[Expr, Expr]]:
     """Pairs (old, new) of matching types; none may need what another replaces."""
     pairs: list[tuple[Expr, Expr]] = []
-    for old, value in givens.items() if isinstance(givens, Mapping) else givens:
+    for pair in _pairs("givens", givens):
+        old, value = _pair("givens", pair)
         if not isinstance(old, Expr):
             raise GraphError(f"function: givens: {old!r} is not an expression", site=user_site())
-        new = lift(value, old.array_type.dtype)
+        new = _lifted(value, old, f"givens: replacement of {old.label}")
         _check_type(f"function: givens: replacement of {old.label}", old, new)
         if any(old is other for other, _ in pairs):
             raise GraphError(f"function: givens: {old.label} is replaced twice", site=user_site())

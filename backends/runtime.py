@@ -103,7 +103,7 @@ def library() -> Any:
     text = runtime_text(here.triple, *offsets)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
     imports |= {name: objects()[name] for name in OBJECTS}
-    return jit.load([compiled(text, here)], EXPORTS, imports)
+    return jit.load([compiled(text, here, jit.QUICK)], EXPORTS, imports)
 
 
 @functools.cache

@@ -14,7 +14,7 @@ import numpy as np
 
 from symgraph import dims, guards
 from symgraph.arraytype import Array
-from symgraph.checks import as_argument
+from symgraph.checks import as_argument, kind_of
 from symgraph.dims import MAX_SIZE, Atom, Guard, SizeLike
 from symgraph.errors import ArgumentError, SizeError
 from symgraph.expr import Expr
@@ -48,6 +48,9 @@ class Signature:
         ]
         self.names = [a.name or f"argument {i}" for i, a in enumerate(arguments)]
         self._position = {a.name: i for i, a in enumerate(arguments) if a.name}
+        for i, a in enumerate(arguments):
+            if a.value is not None:  # refused now, not at the first call
+                self._convert(i, a.value, f"the default of {self.names[i]}")
         self._ambiguous = {n for n in self.names if self.names.count(n) > 1}
 
     def __str__(self) -> str:
@@ -94,20 +97,18 @@ class Signature:
         """Each value as an array the entry accepts.  Raises ArgumentError, naming the argument."""
         return [self._convert(i, value) for i, value in enumerate(values)]
 
-    def _convert(self, i: int, value: Any) -> np.ndarray:
-        type = self.inputs[i].array_type
+    def _convert(self, i: int, value: Any, what: str | None = None) -> np.ndarray:
+        type, what = self.inputs[i].array_type, what or self.names[i]
         if self._arguments[i].strict and not is_exact(value, type):
             have = (
                 f"{value.dtype}{list(value.shape)}"
                 if isinstance(value, np.ndarray)
-                else f"a {_kind(value)}"
+                else kind_of(value)
             )
             raise ArgumentError(
-                f"{self.names[i]}: strict: expected a C-contiguous array of {type}, got {have}"
+                f"{what}: strict: expected a C-contiguous array of {type}, got {have}"
             )
-        found = as_argument(
-            value, type, self.names[i], allow_downcast=self._downcast[i], option=DOWNCAST
-        )
+        found = as_argument(value, type, what, allow_downcast=self._downcast[i], option=DOWNCAST)
         return found if found.dtype is type.dtype.np else found.view(type.dtype.np)
 
 
@@ -124,10 +125,6 @@ def is_exact(value: Any, type: Array) -> bool:
 
 def _at_most(n: int) -> str:
     return "no arguments" if not n else f"at most {n} argument{'s' if n > 1 else ''}"
-
-
-def _kind(value: Any) -> str:
-    return f"Python {type(value).__name__}"
 
 
 class Fault(NamedTuple):

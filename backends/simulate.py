@@ -1,13 +1,12 @@
-"""Run a Program in Python: sizes as numbers, slots as NumPy arrays, kernels by a given function.
+"""Run a Program in Python: sizes as numbers, slots as NumPy arrays, kernels by the interpreter.
 
-With the loop IR's interpreter this is the oracle of everything behind the plan; with compiled
-kernels it checks the driver. It has no entry point, no shared state and no guards: those are the
-runtime's.
+This is the oracle of everything behind the plan. It has no entry point, no shared state and no
+guards: those are the runtime's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,7 @@ from symgraph.dims import Atom, evaluate_dim
 from symgraph.evaluate import compute
 
 from .interpret import interpret
-from .loops import Kernel
 from .program import Branch, Copy, Host, Launch, Program, Ref, Repeat, Step
-
-RunKernel = Callable[[Kernel, list[np.ndarray], list[int]], int]
 
 
 class Fault(Exception):
@@ -30,7 +26,6 @@ def simulate(
     program: Program,
     inputs: Sequence[np.ndarray],
     shared: Sequence[np.ndarray],
-    run: RunKernel = interpret,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Outputs and the shared variables' new values (those without an update as they were).
 
@@ -38,7 +33,7 @@ def simulate(
 
     Raises: Fault.
     """
-    return _Simulation(program, inputs, shared, run).results()
+    return _Simulation(program, inputs, shared).results()
 
 
 class _Simulation:
@@ -47,9 +42,8 @@ class _Simulation:
         program: Program,
         inputs: Sequence[np.ndarray],
         shared: Sequence[np.ndarray],
-        run: RunKernel,
     ):
-        self.program, self.run_kernel = program, run
+        self.program = program
         self.env: dict[Atom, Any] = {}
         for b in program.binds:
             array = (inputs if b.kind == "input" else shared)[b.position]
@@ -83,21 +77,27 @@ class _Simulation:
     def size(self, x: Any) -> int:
         return evaluate_dim(x, self.env)
 
-    def at(self, ref: Ref, iterations: tuple[int, ...], firsts: tuple[int, ...] = ()) -> np.ndarray:
+    def place(self, ref: Ref, iterations: tuple[int, ...]) -> tuple[np.ndarray, int]:
+        """The flat array a reference points into, and at which element."""
         if ref.first is not None and iterations and iterations[-1] == self.first_iteration[-1]:
-            return self.at(ref.first, iterations)
-        offset = self.size(ref.offset) + sum(
-            self.size(s) * i for s, i in zip(ref.strides, iterations)
-        )
-        return self.flat[ref.slot][offset:]
+            return self.place(ref.first, iterations)
+        moved = sum(self.size(s) * i for s, i in zip(ref.strides, iterations))
+        return self.flat[ref.slot], self.size(ref.offset) + moved
+
+    def at(self, ref: Ref, iterations: tuple[int, ...]) -> np.ndarray:
+        """The elements from a reference on."""
+        array, offset = self.place(ref, iterations)
+        return array[offset:]
 
     first_iteration: tuple[int, ...] = ()
 
     def steps(self, steps: Sequence[Step], iterations: tuple[int, ...]) -> None:
         for step in steps:
             if isinstance(step, Launch):
-                arrays = [self.at(r, iterations) for r in step.args]
-                code = self.run_kernel(step.kernel, arrays, [self.size(d) for d in step.dims])
+                places = [self.place(r, iterations) for r in step.args]
+                arrays, origins = [a for a, _ in places], [o for _, o in places]
+                dims = [self.size(d) for d in step.dims]
+                code = interpret(step.kernel, arrays, dims, origins=origins)
                 if code:
                     raise Fault(step.faults[code - 1])
             elif isinstance(step, Copy):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from symgraph.errors import GraphError
+from symgraph.sites import user_site
 
 STAGES = ("graph", "rewrites", "plan", "loops", "llvm", "asm", "times")
 
@@ -79,7 +80,9 @@ def wanted(show: str | Iterable[str] | None) -> frozenset[str]:
     unknown = sorted(found - set(STAGES))
     if unknown:
         raise GraphError(
-            f"show: no stage is called {', '.join(unknown)}", hint="stages: " + ", ".join(STAGES)
+            f"show: no stage is called {', '.join(unknown)}",
+            site=user_site(),
+            hint="stages: " + ", ".join(STAGES),
         )
     return found
 

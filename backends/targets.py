@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from symgraph.errors import TargetError
+from symgraph.errors import TargetError, did_you_mean
 
 from .cpus import ARCHS, CPUS, IMPLIES
 
@@ -43,7 +43,7 @@ class Target(NamedTuple):
         """Whether the CPU has `feature` (LLVM's name). Raises TargetError for an unknown name."""
         if feature not in self.features and not any(feature in a.features for a in ARCHS.values()):
             raise TargetError(
-                f"no target has a feature {feature!r}", hint=_nearest(feature, _all_features())
+                f"no target has a feature {feature!r}", hint=did_you_mean(feature, _all_features())
             )
         return feature in self.features
 
@@ -194,7 +194,7 @@ def names() -> list[str]:
 def _named(name: str) -> Target:
     cpu = CPUS.get(name)
     if cpu is None:
-        raise TargetError(f"unknown target {name!r}", hint=_nearest(name, ["host", *CPUS]))
+        raise TargetError(f"unknown target {name!r}", hint=did_you_mean(name, ["host", *CPUS]))
     arch = ARCHS[cpu.arch]
     features = _closure(frozenset(cpu.features.split()) | arch.base)
     return Target(
@@ -222,7 +222,7 @@ def _changed(base: Target, changes: list[str]) -> Target:
         if sign not in ("+", "-") or feature not in known:
             raise TargetError(
                 f"target {base.name!r}: unknown feature {change!r}",
-                hint=_nearest(change, [s + f for f in known for s in "+-"]),
+                hint=did_you_mean(change, [s + f for f in known for s in "+-"]),
             )
         if sign == "+":
             features = _closure(features | {feature})
@@ -281,13 +281,3 @@ def _first_line(path: str) -> str:
 
 def _all_features() -> list[str]:
     return sorted({f for a in ARCHS.values() for f in a.features})
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    import difflib  # here: only for a message
-
-    close = difflib.get_close_matches(name, list(known), 3, 0.5)
-    if close:
-        return "did you mean " + " or ".join(close) + "?"
-    known = list(known)
-    return "known: " + ", ".join(known[:40]) + (" ..." if len(known) > 40 else "")

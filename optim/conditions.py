@@ -22,13 +22,21 @@ def precision(d: DType) -> int:
 
 def is_normal(value: float, d: DType) -> bool:
     """Whether a number is neither 0 nor subnormal nor too large in a float dtype."""
-    return math.isfinite(value) and value != 0 and 1 - _EXPONENT[d] <= math.frexp(value)[1] - 1 <= _EXPONENT[d]
+    return (
+        math.isfinite(value)
+        and value != 0
+        and 1 - _EXPONENT[d] <= math.frexp(value)[1] - 1 <= _EXPONENT[d]
+    )
 
 
 def power_of_two(c: Expr) -> bool:
     """c is plus or minus a power of 2 whose reciprocal is a normal number too."""
     value = number(c)
-    return abs(math.frexp(value)[0]) == 0.5 and is_normal(value, c.dtype) and is_normal(1 / value, c.dtype)
+    return (
+        abs(math.frexp(value)[0]) == 0.5
+        and is_normal(value, c.dtype)
+        and is_normal(1 / value, c.dtype)
+    )
 
 
 def above_one(c: Expr) -> bool:
@@ -40,7 +48,11 @@ def above_one(c: Expr) -> bool:
 def shrinking(c: Expr, d: Expr) -> bool:
     """|c| <= 1 and |c d| <= 1, all normal: neither x*c*d nor x*(c*d) overflows, so infinities stay where they are."""
     first, both = number(c), number(c) * number(d)
-    return abs(first) <= 1 and abs(both) <= 1 and all(is_normal(v, c.dtype) for v in (first, number(d), both))
+    return (
+        abs(first) <= 1
+        and abs(both) <= 1
+        and all(is_normal(v, c.dtype) for v in (first, number(d), both))
+    )
 
 
 def absorbed(c: Expr, d: Expr) -> bool:

@@ -55,6 +55,8 @@ def nonnegative(x: Expr, depth: int = 4) -> bool:
         return bool(value > 0) or (value == 0 and str(value) == "0.0")
     if x.op.name in _NEVER_NEGATIVE:
         return True
-    if depth and (x.op.name in _KEEPS_SIGN or isinstance(x.op, _SEEN_THROUGH) or x.op.name == "sqrt"):
+    if depth and (
+        x.op.name in _KEEPS_SIGN or isinstance(x.op, _SEEN_THROUGH) or x.op.name == "sqrt"
+    ):
         return all(nonnegative(y, depth - 1) for y in x.inputs)
     return False

@@ -60,7 +60,6 @@ class GenericCost:
             return float(elements(node.inputs[0]) + elements(node))
         return elements(node) * (1.0 if isinstance(node.op, Cast) else _MOVE)
 
-
     def _body(self, node: Expr) -> float:
         """The cost of the regions of a loop or a branch."""
         once = sum(

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Dim, SizeLike, ValueOf, atoms, dim_max, dim_min, floordiv, known_equal, known_le
+from symgraph.dims import (
+    Dim,
+    SizeLike,
+    ValueOf,
+    atoms,
+    dim_max,
+    dim_min,
+    floordiv,
+    known_equal,
+    known_le,
+)
 from symgraph.errors import SymgraphError
 from symgraph.evaluate import compute
 from symgraph.expr import Expr, apply
@@ -42,7 +52,10 @@ def fold(node: Expr) -> Expr | None:
     given = sum(x.op.value.nbytes for x in node.inputs)  # type: ignore[attr-defined]
     if size > max(MAX_BYTES, given):
         return None
-    if isinstance(node.op, MatMul) and math.prod(node.array_type.shape) * node.inputs[0].array_type.shape[-1] > MAX_PRODUCTS:
+    if (
+        isinstance(node.op, MatMul)
+        and math.prod(node.array_type.shape) * node.inputs[0].array_type.shape[-1] > MAX_PRODUCTS
+    ):
         return None
     try:
         value = compute(node, [x.op.value for x in node.inputs], {})  # type: ignore[attr-defined]
@@ -127,5 +140,7 @@ rules = Rules(
     "fold",
     rule(_op.over(Constant), lambda node: fold(node), name="constants -> constant"),
     rule(_size_op.over(DimValue), lambda node: fold_sizes(node), name="sizes -> size"),
-    rule(_comparison.over(DimValue), lambda node: compare_sizes(node), name="sizes compare -> truth"),
+    rule(
+        _comparison.over(DimValue), lambda node: compare_sizes(node), name="sizes compare -> truth"
+    ),
 )

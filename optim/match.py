@@ -141,7 +141,9 @@ class Index:
 def _may_match(matcher: Matcher, operands: list[tuple[Key, bool]]) -> bool:
     if not matcher.heads:
         needs = matcher.pattern.needs
-        return needs is None or any(_head_fits(frozenset([needs]), *operand) for operand in operands)
+        return needs is None or any(
+            _head_fits(frozenset([needs]), *operand) for operand in operands
+        )
     if len(matcher.heads) != len(operands):
         return False
     return all(_head_fits(head, *operand) for head, operand in zip(matcher.heads, operands))

@@ -278,4 +278,16 @@ def key_of(op: Op) -> Key:
     return op.name if type(op) is Elementwise else type(op)
 
 
-__all__ = ["Const", "Expr", "Node", "Number", "Operator", "Pattern", "Wild", "build", "const", "operator", "wild"]
+__all__ = [
+    "Const",
+    "Expr",
+    "Node",
+    "Number",
+    "Operator",
+    "Pattern",
+    "Wild",
+    "build",
+    "const",
+    "operator",
+    "wild",
+]

@@ -1,18 +1,17 @@
 """The passes of each level, top to bottom: read this first.
 
-    none    nothing
-    safe    rules that are exact, or at least as accurate
-    full    also rules that may change rounding (the default)
+none    nothing
+safe    rules that are exact, or at least as accurate
+full    also rules that may change rounding (the default)
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from symgraph.errors import GraphError
-from symgraph.expr import Expr, toposort
+from symgraph.errors import GraphError, did_you_mean
+from symgraph.expr import Expr, toposort, user_site
 
 from . import folding
 from .cost import GENERIC, Cost
@@ -28,7 +27,10 @@ SIMPLIFY: tuple[Rules, ...] = (
 )  # fmt: skip
 PASSES: dict[str, tuple[Rules, ...]] = {
     "simplify": SIMPLIFY,  # to the form in which the stability rules see their patterns
-    "specialize": (*SIMPLIFY, specialize.rules),  # to what runs fast; its results are finished for `simplify` too
+    "specialize": (
+        *SIMPLIFY,
+        specialize.rules,
+    ),  # to what runs fast; its results are finished for `simplify` too
 }
 CONTROL = frozenset({"scan", "cond", "assert"})
 MAX_ROUNDS = 4  # sharing may dissolve and let a rule fire that had declined
@@ -49,7 +51,7 @@ def optimize(
     """
     if level not in LEVELS:
         raise GraphError(f"optimize: level {level!r}: expected one of {', '.join(LEVELS)}")
-    left_out = _checked(exclude)
+    left_out = checked_names(exclude)
     journal = Journal(limit)
     results = list(outputs)
     if level == "none":
@@ -65,7 +67,9 @@ def has_control(outputs: Sequence[Expr]) -> bool:
     return any(node.op.name in CONTROL for node in toposort(outputs))
 
 
-def _run(outputs: list[Expr], index: Index, journal: Journal, cost: Cost, control: bool) -> list[Expr]:
+def _run(
+    outputs: list[Expr], index: Index, journal: Journal, cost: Cost, control: bool
+) -> list[Expr]:
     """One pass, again while sharing that held a rule back may have dissolved."""
     for _ in range(MAX_ROUNDS):
         before = len(journal)
@@ -121,11 +125,15 @@ def _index(name: str, level: str, left_out: frozenset[str], control: bool) -> In
     )
 
 
-def _checked(exclude: Iterable[str]) -> frozenset[str]:
+def checked_names(exclude: Iterable[str]) -> frozenset[str]:
+    """Names of rules, topics and families.  Raises: GraphError for an unknown one."""
     names = frozenset([exclude] if isinstance(exclude, str) else exclude)
     if names:
         known = {n for r in all_rules() for n in (r.name, r.topic, r.family)}
         for name in sorted(names - known):
-            near = difflib.get_close_matches(name, known, 3)
-            raise GraphError(f"exclude: no rule or family is called {name!r}", hint=", ".join(near) or None)
+            raise GraphError(
+                f"exclude: no rule or family is called {name!r}",
+                site=user_site(),
+                hint=did_you_mean(name, sorted(known), sorted({r.family for r in all_rules()})),
+            )
     return names

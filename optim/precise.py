@@ -44,7 +44,9 @@ def _expanded(output: Expr) -> Expr:
     return done[id(output)]
 
 
-def _one(mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, arrays: list[Any]) -> np.ndarray:
+def _one(
+    mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, arrays: list[Any]
+) -> np.ndarray:
     op = node.op
     if not node.inputs:
         return _to_objects(mpmath, op.evaluate())
@@ -53,7 +55,12 @@ def _one(mpmath: Any, functions: Mapping[str, Callable[..., Any]], node: Expr, a
     if isinstance(op, (Reshape, Transpose, BroadcastTo, Slice, Place)):
         return np.asarray(op.evaluate(*arrays), object)
     if isinstance(op, Reduce):
-        reducer = {"sum": functions["add"], "prod": functions["mul"], "max": functions["maximum"], "min": functions["minimum"]}
+        reducer = {
+            "sum": functions["add"],
+            "prod": functions["mul"],
+            "max": functions["maximum"],
+            "min": functions["minimum"],
+        }
         return _reduced(reducer[op.kind], arrays[0], op.axes)
     if isinstance(op, Cast):
         return _to_objects(mpmath, op.evaluate(_to_array(arrays[0], node.inputs[0].dtype)))

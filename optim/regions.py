@@ -81,7 +81,9 @@ def _slim_cond(node: Expr, used: list[int]) -> tuple[Expr, dict[int, int]]:
     if len(kept) == len(captures) and len(used) == len(op.then.results):
         return node, {i: i for i in used}
     new = Cond(*(Region(params, results) for results in arms))
-    return apply(new, predicate, *(captures[i] for i in kept), site=node.site), {i: at for at, i in enumerate(used)}
+    return apply(new, predicate, *(captures[i] for i in kept), site=node.site), {
+        i: at for at, i in enumerate(used)
+    }
 
 
 def _slim_scan(node: Expr, used: list[int]) -> tuple[Expr, dict[int, int]]:
@@ -100,7 +102,11 @@ def _slim_scan(node: Expr, used: list[int]) -> tuple[Expr, dict[int, int]]:
     new = Scan(region, op.n_steps, sequences, len(states), len(outputs), op.reverse, op.truncate)
     small = apply(new, *(inputs[i] for i in kept), site=node.site)
     k, o = len(states), len(outputs)
-    numbers = [*states, *(op.states + j for j in outputs), *(op.states + op.outputs + s for s in states)]
+    numbers = [
+        *states,
+        *(op.states + j for j in outputs),
+        *(op.states + op.outputs + s for s in states),
+    ]
     assert len(numbers) == 2 * k + o
     return small, {i: at for at, i in enumerate(numbers)}
 
@@ -142,7 +148,11 @@ def _operands(
     for is_capture, group in ((False, sequences), (True, captures)):
         for i in group:
             if i in needed:
-                if is_capture and isinstance(inputs[i].op, Constant) and inputs[i].op.value.size == 1:
+                if (
+                    is_capture
+                    and isinstance(inputs[i].op, Constant)
+                    and inputs[i].op.value.size == 1
+                ):
                     inlined[i] = inputs[i]
                 else:
                     stands_for[i] = first.setdefault((is_capture, id(inputs[i])), i)

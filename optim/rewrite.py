@@ -13,7 +13,7 @@ from typing import Any
 
 from symgraph.arraytype import Array
 from symgraph.dims import known_equal
-from symgraph.errors import DTypeError, ShapeError
+from symgraph.errors import DTypeError, ShapeError, VerifyError
 from symgraph.expr import Expr, apply, at_site, toposort
 from symgraph.leaves import Constant
 from symgraph.op import Op
@@ -33,14 +33,28 @@ Inside = Callable[[Op], Op]
 
 
 class Rewriter:
-    """One pass of one set of rules over one graph. inside: rewrites the regions in an op (loops, branches)."""
+    """One pass of one set of rules over one graph.
 
-    def __init__(self, index: Index, journal: Journal, cost: Cost = GENERIC, inside: Inside | None = None):
+    inside: rewrites the regions in an op (loops, branches). strict: a right side of another type is a VerifyError, not
+    a reason to decline.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        journal: Journal,
+        cost: Cost = GENERIC,
+        inside: Inside | None = None,
+        strict: bool = False,
+    ):
+        self.strict = strict
         self.index = index
         self.journal = journal
         self.cost = cost
         self.inside = inside
-        self.shared = False  # whether a rule declined because of other users: another pass may find it free
+        self.shared = (
+            False  # whether a rule declined because of other users: another pass may find it free
+        )
         self._left = 0
         self._done: dict[int, Expr] = {}
         self._pending: dict[int, Expr] = {}
@@ -129,11 +143,20 @@ class Rewriter:
             try:
                 if not match.rule.allowed(match):
                     return None
-                new = match.result()
-                new = None if new is None else fitted(new, match.node)
+                result = match.result()
+                new = None if result is None else fitted(result, match.node)
             except (DTypeError, ShapeError):  # the right side has no meaning for these types
                 return None
-        in_progress = new is None or new is match.node or id(new) in self._pending and id(new) not in self._done
+        if self.strict and result is not None and new is None:
+            raise VerifyError(
+                f"rule {match.rule.name!r} ({match.rule.place}): {match.node.type} became {result.type}"
+            )
+        in_progress = (
+            new is None
+            or new is match.node
+            or id(new) in self._pending
+            and id(new) not in self._done
+        )
         return None if in_progress else new
 
     def _permitted(self) -> bool:
@@ -148,7 +171,10 @@ class Rewriter:
     def _signature(self, node: Expr) -> tuple[Any, ...]:
         return (
             key_of(node.op),
-            *[(key_of(x.op), isinstance(x.op, _CONSTANT_LIKE) and self.constant_of(x) is not None) for x in node.inputs],
+            *[
+                (key_of(x.op), isinstance(x.op, _CONSTANT_LIKE) and self.constant_of(x) is not None)
+                for x in node.inputs
+            ],
         )
 
     def constant_of(self, x: Expr) -> Expr | None:
@@ -164,11 +190,17 @@ def fitted(new: Expr, node: Expr) -> Expr | None:
     """`new` in the shape of `node`, by broadcasting; None if its dtype differs or it is not sure to fit."""
     if new.type == node.type:
         return new
-    if not isinstance(new.type, Array) or not isinstance(node.type, Array) or new.dtype is not node.dtype:
+    if (
+        not isinstance(new.type, Array)
+        or not isinstance(node.type, Array)
+        or new.dtype is not node.dtype
+    ):
         return None
     have, want = new.type.shape, node.type.shape
     offset = len(want) - len(have)
-    if offset < 0 or any(s != 1 and known_equal(s, t) is not True for s, t in zip(have, want[offset:])):
+    if offset < 0 or any(
+        s != 1 and known_equal(s, t) is not True for s, t in zip(have, want[offset:])
+    ):
         return None
     return apply(BroadcastTo(want), new)
 

@@ -28,7 +28,19 @@ GRADES = ("exact", "stabler", "rounds")
 class Rule:
     """One equation. Hashable by identity; `name` is the equation's text unless given."""
 
-    __slots__ = ("lhs", "rhs", "grade", "when", "_name", "line", "family", "topic", "matchers", "_takes", "_asks")
+    __slots__ = (
+        "lhs",
+        "rhs",
+        "grade",
+        "when",
+        "_name",
+        "line",
+        "family",
+        "topic",
+        "matchers",
+        "_takes",
+        "_asks",
+    )
 
     def __init__(
         self,
@@ -138,7 +150,9 @@ class Match:
 
     __slots__ = ("rule", "pattern", "node", "found", "context", "saw_sharing", "_result")
 
-    def __init__(self, rule: Rule, pattern: Pattern, node: Expr, found: dict[str, Any], context: Context):
+    def __init__(
+        self, rule: Rule, pattern: Pattern, node: Expr, found: dict[str, Any], context: Context
+    ):
         self.rule = rule
         self.pattern = pattern  # the left side with operands in the order that matched
         self.node = node

@@ -165,7 +165,11 @@ def values(x: Expr, rng: Random, style: str) -> np.ndarray:
         small = rng.integers(max(info.min, -9), 10, shape)
         wide = rng.integers(info.min, info.max, shape, dtype=d.np, endpoint=True)
         ends = rng.choice(np.array([info.min, info.max, 0, 1], d.np), shape)
-        return np.where(rng.random(shape) < 0.5, small.astype(d.np), np.where(rng.random(shape) < 0.7, wide, ends)).astype(d.np)
+        return np.where(
+            rng.random(shape) < 0.5,
+            small.astype(d.np),
+            np.where(rng.random(shape) < 0.7, wide, ends),
+        ).astype(d.np)
     real = _reals(rng, shape, style, d)
     return (real + 1j * _reals(rng, shape, style, d)).astype(d.np) if d.kind == "c" else real
 
@@ -176,7 +180,28 @@ def _reals(rng: Random, shape: tuple[int, ...], style: str, d: DType) -> np.ndar
         span = {"float16": 4.5, "float64": 300.0}.get(d, 37.0)
         x = rng.choice([-1.0, 1.0], shape) * 10 ** rng.uniform(-span, span, shape)
     elif style == "special":
-        pool = [np.nan, np.inf, -np.inf, np.inf, -np.inf, 0.0, -0.0, 0.0, -0.0, 1.0, -1.0, 0.5, 1e-7, -1e-9, 20.0, -30.0, 90.0, -100.0, 700.0, -745.0]
+        pool = [
+            np.nan,
+            np.inf,
+            -np.inf,
+            np.inf,
+            -np.inf,
+            0.0,
+            -0.0,
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            1e-7,
+            -1e-9,
+            20.0,
+            -30.0,
+            90.0,
+            -100.0,
+            700.0,
+            -745.0,
+        ]
         x = np.where(rng.random(shape) < 0.8, rng.choice(pool, shape), x)
     with np.errstate(all="ignore"):
         return np.asarray(x).astype(d.np if d.kind == "f" else np.float32)
@@ -195,7 +220,9 @@ def draw_op(rng: Random, keys: tuple[Key, ...], args: list[Expr]) -> Op | None:
 
 
 def _axes(rng: Random, rank: int) -> tuple[int, ...]:
-    return tuple(a for a in range(rank) if rng.random() < 0.5) or ((int(rng.integers(rank)),) if rank else ())
+    return tuple(a for a in range(rank) if rng.random() < 0.5) or (
+        (int(rng.integers(rank)),) if rank else ()
+    )
 
 
 def _axis(rng: Random, x: Expr) -> int | None:
@@ -218,7 +245,9 @@ def _reshape(rng: Random, x: Expr) -> Op:
 def _broadcast(rng: Random, x: Expr) -> Op:
     new = draw_shape(rng, 0, 2)
     pick = [1, 2, 3, dim("n")]
-    grown = tuple(pick[rng.integers(4)] if s == 1 and rng.random() < 0.7 else s for s in x.array_type.shape)
+    grown = tuple(
+        pick[rng.integers(4)] if s == 1 and rng.random() < 0.7 else s for s in x.array_type.shape
+    )
     return BroadcastTo((*(dim(s) if isinstance(s, str) else s for s in new), *grown))
 
 
@@ -244,11 +273,15 @@ def _place(rng: Random, x: Expr) -> Op:
         start, after = int(rng.integers(3)), int(rng.integers(3))
         starts.append(start), steps.append(step)
         shape.append(start + (size - 1) * step + 1 + after if size != 0 else start + after)
-    return Place(tuple(starts), tuple(steps), tuple(shape), fill_value(int(rng.integers(2)), x.dtype))
+    return Place(
+        tuple(starts), tuple(steps), tuple(shape), fill_value(int(rng.integers(2)), x.dtype)
+    )
 
 
 def _reduce(rng: Random, x: Expr) -> Op:
-    kinds = {"b": ["any", "all", "max", "min"], "c": ["sum"]}.get(x.dtype.kind, ["sum", "max", "min", "prod", "sum"])
+    kinds = {"b": ["any", "all", "max", "min"], "c": ["sum"]}.get(
+        x.dtype.kind, ["sum", "max", "min", "prod", "sum"]
+    )
     return Reduce(str(rng.choice(kinds)), _axes(rng, x.ndim) if rng.random() < 0.9 else ())
 
 
@@ -275,8 +308,22 @@ _DRAW: Mapping[type, Callable[[Random, Expr], Op | None]] = {
     Softmax: _on_axis(Softmax),
     LogSoftmax: _on_axis(LogSoftmax),
     LogSumExp: lambda rng, x: LogSumExp(_axes(rng, x.ndim)),
-    ArgReduce: lambda rng, x: None if not x.ndim else ArgReduce(str(rng.choice(["argmax", "argmin"])), _axis(rng, x)),
-    Cumulative: lambda rng, x: None if not x.ndim else Cumulative(str(rng.choice(["sum", "prod"])), _axis(rng, x)),
+    ArgReduce: lambda rng, x: (
+        None if not x.ndim else ArgReduce(str(rng.choice(["argmax", "argmin"])), _axis(rng, x))
+    ),
+    Cumulative: lambda rng, x: (
+        None if not x.ndim else Cumulative(str(rng.choice(["sum", "prod"])), _axis(rng, x))
+    ),
 }
 
-__all__ = ["NUMBERS", "Instance", "concrete", "draw_constant", "draw_dtype", "draw_shape", "grow", "instance", "with_values"]
+__all__ = [
+    "NUMBERS",
+    "Instance",
+    "concrete",
+    "draw_constant",
+    "draw_dtype",
+    "draw_shape",
+    "grow",
+    "instance",
+    "with_values",
+]

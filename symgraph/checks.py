@@ -84,9 +84,9 @@ def _as_array(value: Any, type: Array, what: str) -> np.ndarray:
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise ArgumentError(f"{what}: {_kind(value)} gives no array: {error}") from None
+        raise ArgumentError(f"{what}: {kind_of(value)} gives no array: {error}") from None
     raise ArgumentError(
-        f"{what}: expected an array of {type}, got {_kind(value)}",
+        f"{what}: expected an array of {type}, got {kind_of(value)}",
         hint="pass a NumPy array, a list or a number",
     )
 
@@ -101,7 +101,7 @@ def _cast(
     if promote(have, want) is want or (downcast and _same_kind(have, want)):
         with np.errstate(all="ignore"):
             return array.astype(want.np)
-    instead = f".astype({str(want)!r})" if have.kind != "c" else "its .real part"
+    instead = f"it as .astype({str(want)!r})" if have.kind != "c" else "its .real part"
     more = f", or {option}" if option and not downcast and _same_kind(have, want) else ""
     raise ArgumentError(
         f"{what}: {have} does not go into {want} without loss", hint=f"pass {instead}{more}"
@@ -134,8 +134,7 @@ def _from_list(value: Any, type: Array, what: str, allow_downcast: bool | None) 
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ArgumentError(f"{what}: {brief(value)} gives no array: {reason}") from None
+        raise ArgumentError(f"{what}: {no_array(value, error)}") from None
     if array.dtype.kind == "O" and all(isinstance(x, int) for x in array.flat):
         raise ArgumentError(f"{what}: {want} cannot hold all values of the list")
     have = _dtype(array.dtype, type, what) if array.size else want
@@ -159,7 +158,8 @@ def _dtype(found: np.dtype, type: Array, what: str) -> DType:
         raise ArgumentError(f"{what}: expected {type}, got elements of dtype {found}") from None
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a value that is no array is called in a message."""
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
@@ -169,3 +169,10 @@ def brief(value: Any) -> str:
         return "an integer of more than 40 digits"
     text = repr(value)
     return text if len(text) <= 60 else text[:56] + " ..."
+
+
+def no_array(value: Any, error: Exception) -> str:
+    """Why NumPy makes no array of a value."""
+    if "inhomogeneous" in str(error):
+        return f"{brief(value)} is not rectangular"
+    return f"{brief(value)} gives no array: {getattr(error, 'message', error)}"

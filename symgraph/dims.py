@@ -53,7 +53,7 @@ class Fn(NamedTuple):
 
     def __str__(self) -> str:
         if self.fn == "floordiv":
-            return f"({self.args[0]})//({self.args[1]})"
+            return "//".join(_in_brackets(a) for a in self.args)
         return f"{self.fn}({', '.join(map(str, self.args))})"
 
 
@@ -124,6 +124,8 @@ class Dim:
         parts = []
         for monomial, k in self.terms:
             body = "*".join(map(str, monomial))
+            if "//" in body and (len(monomial) > 1 or abs(k) != 1):
+                body = "*".join(f"({a})" if "//" in str(a) else str(a) for a in monomial)
             text = str(abs(k)) if not body else body if abs(k) == 1 else f"{abs(k)}*{body}"
             parts.append((" - " if k < 0 else " + ") + text)
         text = "".join(parts)
@@ -131,6 +133,11 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self})"
+
+
+def _in_brackets(x: SizeLike) -> str:
+    """A size as an operand of //."""
+    return f"({x})" if isinstance(x, Dim) and (single_atom(x) is None or "//" in str(x)) else str(x)
 
 
 SizeLike = int | Dim

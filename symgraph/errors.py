@@ -139,12 +139,15 @@ def describe(x: Any) -> str:
     return f"{getattr(x, 'label', x)}: {getattr(x, 'type', type(x).__name__)}{where}"
 
 
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """A hint for a name that is not among `known`: the nearest ones, or all of them."""
+def did_you_mean(
+    name: object, known: Iterable[str], listed: Iterable[str] | None = None
+) -> str:
+    """A hint for a name that is not among `known`: the nearest ones, or all of them (`listed`)."""
     import difflib  # here: only for a message
 
     names = list(known)
     close = difflib.get_close_matches(str(name), names, 3, 0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
+    names = names if listed is None else list(listed)
     return "known: " + ", ".join(names[:40]) + (" ..." if len(names) > 40 else "")

@@ -105,7 +105,7 @@ def check(guard: Guard, env: Mapping[Atom, Any], nodes: Iterable[Expr], site: Si
 def _index_text(guard: Guard, left: int, right: int) -> str:
     if isinstance(guard.left, int) and guard.left == 0:  # 0 <= index
         return f"{guard.what}: there is no element {right}"
-    last = f"the last is {right - 1}" if right > 0 else "there are none"
+    last = f"the last is {right - 1}" if right > 0 else "the axis is empty"
     return f"{guard.what}: there is no element {left - 1}, {last}"  # index + 1 <= size
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import dims
 from .arraytype import Array
-from .checks import as_argument, brief, is_masked
+from .checks import as_argument, brief, is_masked, kind_of, no_array
 from .dims import Dim, SizeLike
 from .dtypes import DType, default_float, dtype, int64, scalar_dtype
 from .errors import AxisError, DTypeError, GraphError, ShapeError
@@ -315,10 +315,9 @@ def _dim_of_expr(node: Expr, what: str) -> SizeLike:
         elif op.name in _ARITHMETIC and x.array_type.shape == () and x.array_type.dtype.is_integer:
             done[id(x)] = _ARITHMETIC[op.name](*[done[id(i)] for i in x.inputs])
         else:
-            why = "" if x is node else f", as it depends on {x.label}"
             raise GraphError(
-                f"{what}: a size is made of sizes and integer scalar inputs; "
-                f"{node.label}, {node.type}, is not{why}",
+                f"{what}: a size may be made of sizes and integer scalar inputs, "
+                f"but {node.label} is computed from data",
                 site=user_site(),
                 operands=[node],
             )
@@ -383,11 +382,11 @@ def _numbers(value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (OverflowError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DTypeError(f"{brief(value)} gives no array: {reason}", site=user_site()) from None
+        raise DTypeError(no_array(value, error), site=user_site()) from None
     integers = array.dtype.kind == "O" and all(isinstance(x, int) for x in array.flat)
     if array.dtype.kind in "OSU" and not integers:
-        raise DTypeError(f"expected numbers, got {brief(value)}", site=user_site())
+        got = brief(value) if isinstance(value, (str, list, tuple, np.ndarray)) else kind_of(value)
+        raise DTypeError(f"expected numbers, got {got}", site=user_site())
     if is_masked(value):
         raise DTypeError(
             "the array has masked elements",

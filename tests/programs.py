@@ -322,7 +322,8 @@ def _disturbed(
         size = value
         if isinstance(node.op, (Reduce, Cumulative, MatMul)) and node.op.name != "prod":
             size = compute(node, [np.abs(x) for x in operands], env)
-        step = NOISE * float(np.finfo(node.dtype.np).eps) * noise.uniform(-1, 1, value.shape)
+        signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
+        step = NOISE * float(np.finfo(node.dtype.np).eps) * signs * noise.uniform(0.5, 1, value.shape)
         return np.asarray(value + step * size).astype(value.dtype)
 
 

@@ -82,14 +82,14 @@ class _Generator:
 
     def __init__(self, b: Block, state: Buffer, stream: int, lanes: int):
         key, call = (b.load(state, b.index(i)) for i in (0, 1))
-        self.key = [b.splat(x, lanes) for x in _halves(b, key)]
+        self.key0, self.key1 = (b.splat(x, lanes) for x in _halves(b, key))
         self.call = b.splat(_halves(b, call)[0], lanes)
         self.stream = Const(stream & 0xFFFFFFFF, Ty("uint32", lanes))
 
     def words(self, b: Block, block: Value) -> list[Value]:
         """The four words of each block number (uint64)."""
         low, high = _halves(b, block)
-        return list(philox4x32(b, *self.key, low, high, self.call, self.stream))
+        return list(philox4x32(b, self.key0, self.key1, low, high, self.call, self.stream))
 
 
 def _halves(b: Block, x: Value) -> tuple[Value, Value]:

@@ -36,6 +36,7 @@ from ..words import (
 x, y = wild("x y")
 f, g = wild("f g", "f")
 i, j = wild("i j", "iu")
+n = wild("n", "iuf")
 s = wild("s", "if")
 w = wild("w", "biu")
 u = wild("u", "bu")
@@ -54,7 +55,7 @@ identities = [
     rule(x - 0, x),
     rule(x**1, x),
     rule(x**0, 1),  # NaN**0 is 1 in NumPy too
-    rule(mul(x, x), square(x)),
+    rule(mul(n, n), square(n)),
     rule(1 / x, reciprocal(x)),
     rule(maximum(x, x), x),
     rule(minimum(x, x), x),
@@ -145,13 +146,20 @@ extremes = [
 
 casts = [
     rule(outer(x), x, when=lambda x, outer: x.dtype is outer.dtype),
-    rule(outer(inner(x)), lambda x, outer: cast(x, outer.dtype), when=casts_merge, name="cast(cast(x)) -> cast(x)"),
+    rule(
+        outer(inner(x)),
+        lambda x, outer: cast(x, outer.dtype),
+        when=casts_merge,
+        name="cast(cast(x)) -> cast(x)",
+    ),
 ]
 
 identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient)
 
 marks = [
-    rule(identity(), lambda node: node.inputs[0], name="stop_gradient(x) -> x"),  # gradients are taken by now
+    rule(
+        identity(), lambda node: node.inputs[0], name="stop_gradient(x) -> x"
+    ),  # gradients are taken by now
 ]
 
 rules = Rules("algebra", "canonicalize", *identities, *signs, *integers, *extremes, *casts, *marks)

@@ -60,7 +60,11 @@ def no_steps(node: Expr, get: Get, loop: Scan) -> Expr | None:
         return None
     _, states, _ = loop.split(node.inputs[0].inputs)
     final = get.index - loop.states - loop.outputs
-    return states[final] if final >= 0 else broadcast_by(constant(0, node.dtype), node.array_type.shape)
+    return (
+        states[final]
+        if final >= 0
+        else broadcast_by(constant(0, node.dtype), node.array_type.shape)
+    )
 
 
 def one_step(node: Expr, get: Get, loop: Scan) -> Expr | None:
@@ -92,4 +96,3 @@ rules = Rules(
     rule(get(loop()), one_step, name="scan of 1 step"),
     rule(check(x, True), x, name="assert(x, True) -> x"),
 )
-

@@ -49,7 +49,9 @@ def unchanged(x: Expr, node: Expr) -> bool:
 
 def without_broadcasts(node: Expr) -> Expr:
     """op(broadcast(x), y) -> op(x, y), broadcast afterwards if the result needs it."""
-    return apply(node.op, *[x.inputs[0] if isinstance(x.op, BroadcastTo) else x for x in node.inputs])
+    return apply(
+        node.op, *[x.inputs[0] if isinstance(x.op, BroadcastTo) else x for x in node.inputs]
+    )
 
 
 def transpose_inside(x: Expr, outer: Transpose, inner: BroadcastTo) -> Expr:
@@ -94,7 +96,11 @@ def cancel_transposes(node: Expr, outer: Transpose, match: Match) -> Expr | None
         return None
     moved = [_transposed(x, outer.axes) for x in inner.inputs]
     before = 1 + sum(isinstance(x.op, Transpose) for x in inner.inputs)
-    return apply(inner.op, *moved) if sum(isinstance(x.op, Transpose) for x in moved) < before else None
+    return (
+        apply(inner.op, *moved)
+        if sum(isinstance(x.op, Transpose) for x in moved) < before
+        else None
+    )
 
 
 def _transposed(x: Expr, axes: Sequence[int]) -> Expr:
@@ -118,7 +124,9 @@ def slice_of_slice(x: Expr, outer: Slice, inner: Slice) -> Expr:
 def slice_of_transpose(x: Expr, outer: Slice, inner: Transpose) -> Expr:
     """The slice first: less is transposed."""
     back = sorted(range(x.ndim), key=inner.axes.__getitem__)
-    cut = Slice(*(tuple(part[a] for a in back) for part in (outer.starts, outer.sizes, outer.steps)))
+    cut = Slice(
+        *(tuple(part[a] for a in back) for part in (outer.starts, outer.sizes, outer.steps))
+    )
     return transpose_by(apply(cut, x), inner.axes)
 
 
@@ -218,7 +226,10 @@ def _adjacent(left: Expr, right: Expr, axis: int) -> Expr | None:
     follows = a.starts[axis] + a.sizes[axis] * a.steps[axis]
     if a.steps != b.steps or known_equal(follows, b.starts[axis]) is not True:
         return None
-    if any(i != axis and (a.starts[i], a.sizes[i]) != (b.starts[i], b.sizes[i]) for i in range(left.ndim)):
+    if any(
+        i != axis and (a.starts[i], a.sizes[i]) != (b.starts[i], b.sizes[i])
+        for i in range(left.ndim)
+    ):
         return None
     sizes = tuple(s + b.sizes[i] if i == axis else s for i, s in enumerate(a.sizes))
     return apply(Slice(a.starts, sizes, a.steps), left.inputs[0])
@@ -246,7 +257,9 @@ orders = [
 
 shapes = [
     rule(outer_r(x), x, when=unchanged, name="reshape(x) -> x"),
-    rule(outer_r(inner_r(x)), lambda x, outer: reshape_to(x, outer.shape), name="reshape(reshape(x))"),
+    rule(
+        outer_r(inner_r(x)), lambda x, outer: reshape_to(x, outer.shape), name="reshape(reshape(x))"
+    ),
 ]
 
 cuts = [

@@ -48,7 +48,9 @@ def float_sum(op: Reduce, x: Expr) -> bool:
     return op.kind == "sum" and x.dtype.is_inexact
 
 
-def in_both_grades(lhs: Any, rhs: Callable[..., Any], name: str, applies: Callable[..., bool] | None = None) -> list[Rule]:
+def in_both_grades(
+    lhs: Any, rhs: Callable[..., Any], name: str, applies: Callable[..., bool] | None = None
+) -> list[Rule]:
     """The rule for reductions in any order (exact), and for sums of floats (rounds)."""
     when = applies or (lambda x: True)
     asks = when.__code__.co_varnames[: when.__code__.co_argcount]
@@ -80,7 +82,9 @@ def under_transpose(x: Expr, outer: Reduce, moved: Transpose) -> Expr:
     axes = {moved.axes[a] for a in outer.axes}
     kept = [a for a in range(x.ndim) if a not in axes]
     rest = [moved.axes[a] for a in range(x.ndim) if a not in outer.axes]
-    return transpose_by(apply(Reduce(outer.kind, tuple(sorted(axes))), x), [kept.index(a) for a in rest])
+    return transpose_by(
+        apply(Reduce(outer.kind, tuple(sorted(axes))), x), [kept.index(a) for a in rest]
+    )
 
 
 def real_axes(shape: Shape) -> list[int]:
@@ -148,7 +152,9 @@ def _spread_rest(reduced: Expr, x: Expr, outer: Reduce, spread: BroadcastTo, nod
     """The reduction of x with the axes that the result has: those of x not reduced keep their place or size 1."""
     new = len(spread.shape) - x.ndim
     shape = tuple(
-        1 if a < new else x.array_type.shape[a - new] for a in range(len(spread.shape)) if a not in outer.axes
+        1 if a < new else x.array_type.shape[a - new]
+        for a in range(len(spread.shape))
+        if a not in outer.axes
     )
     return apply(BroadcastTo(node.array_type.shape), reshape_to(reduced, shape))
 
@@ -174,10 +180,15 @@ def same_kind(x: Expr, outer: Reduce, inner: Reduce) -> bool:
 
 def opposite(outer: Reduce) -> Reduce:
     """The reduction that gives the negated result of the negated operand."""
-    return Reduce({"max": "min", "min": "max", "any": "all", "all": "any", "sum": "sum"}[outer.kind], outer.axes)
+    return Reduce(
+        {"max": "min", "min": "max", "any": "all", "all": "any", "sum": "sum"}[outer.kind],
+        outer.axes,
+    )
 
 
-def swapped_product(x: Expr, y: Expr, outer: Transpose, product: MatMul, match: Match) -> Expr | None:
+def swapped_product(
+    x: Expr, y: Expr, outer: Transpose, product: MatMul, match: Match
+) -> Expr | None:
     """transpose(a @ b) -> transpose(b) @ transpose(a), where a transpose of an operand cancels."""
     (inner,) = match.node.inputs
     n = len(outer.axes)

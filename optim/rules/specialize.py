@@ -11,7 +11,23 @@ from ..constants import nonnegative, number
 from ..cost import cheaper
 from ..pattern import const, wild
 from ..rule import Rules, rule
-from ..words import abs, erfc, exp2, gelu, maximum, mul, pow, reciprocal, relu, rsqrt, sigmoid, silu, sqrt, square, where
+from ..words import (
+    abs,
+    erfc,
+    exp2,
+    gelu,
+    maximum,
+    mul,
+    pow,
+    reciprocal,
+    relu,
+    rsqrt,
+    sigmoid,
+    silu,
+    sqrt,
+    square,
+    where,
+)
 
 x, y, z = wild("x y z")
 f, g = wild("f g", "f")
@@ -68,7 +84,13 @@ powers = [
 ]  # fmt: skip
 
 constants = [
-    rule(f / c, lambda f, c: f * (1 / number(c)), when=above_one, name="x / c -> x * (1/c)", grade="rounds"),
+    rule(
+        f / c,
+        lambda f, c: f * (1 / number(c)),
+        when=above_one,
+        name="x / c -> x * (1/c)",
+        grade="rounds",
+    ),
     rule((f + c) + d, f + (c + d), when=absorbed, grade="rounds"),
     rule((f + c) - d, f + (c - d), when=absorbed, grade="rounds"),
     rule((f - c) + d, f + (d - c), when=absorbed, grade="rounds"),
@@ -80,7 +102,12 @@ constants = [
 
 integers = [
     rule(i // k, lambda i, k: i >> log2_of(k), when=is_exact_power, name="i // 2**n -> i >> n"),
-    rule(i % k, lambda i, k: i & (int(number(k)) - 1), when=is_exact_power, name="i % 2**n -> i & (2**n - 1)"),
+    rule(
+        i % k,
+        lambda i, k: i & (int(number(k)) - 1),
+        when=is_exact_power,
+        name="i % 2**n -> i & (2**n - 1)",
+    ),
     rule(where(i < 0, -i, i), abs(i)),
     rule(where(i > 0, i, -i), abs(i)),
     rule(where(i >= 0, i, -i), abs(i)),
@@ -89,10 +116,30 @@ integers = [
 activations = [
     rule(maximum(x, 0), relu(x)),
     rule(f * sigmoid(f), silu(f), grade="stabler"),
-    rule(mul(f * 0.5, erfc(f * c)), gelu(f), when=lambda c: close_to(c, -math.sqrt(0.5)), grade="rounds"),
-    rule(mul(f, erfc(f * c)) * 0.5, gelu(f), when=lambda c: close_to(c, -math.sqrt(0.5)), grade="rounds"),
-    rule(mul(f * 0.5, erfc(f / c)), gelu(f), when=lambda c: close_to(c, -math.sqrt(2.0)), grade="rounds"),
-    rule(mul(f, erfc(f / c)) * 0.5, gelu(f), when=lambda c: close_to(c, -math.sqrt(2.0)), grade="rounds"),
+    rule(
+        mul(f * 0.5, erfc(f * c)),
+        gelu(f),
+        when=lambda c: close_to(c, -math.sqrt(0.5)),
+        grade="rounds",
+    ),
+    rule(
+        mul(f, erfc(f * c)) * 0.5,
+        gelu(f),
+        when=lambda c: close_to(c, -math.sqrt(0.5)),
+        grade="rounds",
+    ),
+    rule(
+        mul(f * 0.5, erfc(f / c)),
+        gelu(f),
+        when=lambda c: close_to(c, -math.sqrt(2.0)),
+        grade="rounds",
+    ),
+    rule(
+        mul(f, erfc(f / c)) * 0.5,
+        gelu(f),
+        when=lambda c: close_to(c, -math.sqrt(2.0)),
+        grade="rounds",
+    ),
 ]
 
 rules = Rules("specialize", "specialize", *powers, *constants, *integers, *activations)

@@ -44,6 +44,7 @@ from ..words import (
 )
 
 x, y, z = wild("x y z")
+f = wild("f", "f")
 c = const("c")
 total, top = operator("total top", Reduce)
 kept = operator("kept", Reshape)
@@ -63,7 +64,9 @@ logarithms = [
     rule(log(sqrt(x)), log(x) * 0.5, grade="stabler"),
     rule(log(square(x)), log(abs(x)) * 2, grade="stabler"),
     rule(log(rsqrt(x)), log(x) * -0.5, grade="stabler"),
-    rule(log(x**c), c * log(x), when=lambda x, c: is_ordinary(c) and nonnegative(x), grade="stabler"),
+    rule(
+        log(x**c), c * log(x), when=lambda x, c: is_ordinary(c) and nonnegative(x), grade="stabler"
+    ),
     rule(log(reciprocal(x)), -log(x), when=lambda x: nonnegative(x), grade="stabler"),
 ]
 
@@ -101,7 +104,7 @@ powers = [
     rule(reciprocal(sqrt(x)), rsqrt(x), grade="stabler"),
     rule(reciprocal(rsqrt(x)), sqrt(x), grade="stabler"),
     rule(x**2, square(x), grade="stabler"),
-    rule(x**-1, reciprocal(x), grade="stabler"),
+    rule(f**-1, reciprocal(f), grade="stabler"),
     rule(x**0.5, sqrt(x), when=lambda x: nonnegative(x), grade="stabler"),
 ]
 
@@ -124,7 +127,11 @@ def is_first_sum(x: Expr, total: Reduce) -> bool:
 
 def is_top(x: Expr, top: Reduce, soft: Softmax, kept: Reshape) -> bool:
     """The largest element along the softmax's axis, which stays with size 1."""
-    return top.kind == "max" and top.axes == (soft.axis,) and kept.shape == kept_shape(x.array_type.shape, top.axes)
+    return (
+        top.kind == "max"
+        and top.axes == (soft.axis,)
+        and kept.shape == kept_shape(x.array_type.shape, top.axes)
+    )
 
 
 def softmax_of(x: Expr, total: Reduce) -> Expr | None:

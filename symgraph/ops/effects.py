@@ -107,7 +107,7 @@ def _printer(message: str, attributes: tuple[str, ...]) -> Callable[[Any], Expr]
 def specify_shape(x: Any, shape: Sequence[Any]) -> Expr:
     """x, known to have this shape (None: unknown); wrong sizes are refused, now or when called."""
     from ..leaves import as_dim
-    from .movement import Reshape
+    from .movement import BroadcastTo
 
     node = lift(x)
     have = node.array_type.shape
@@ -123,7 +123,7 @@ def specify_shape(x: Any, shape: Sequence[Any]) -> Expr:
                 site=user_site(),
                 operands=[node],
             )
-    return node if sizes == have else apply(Reshape(sizes), node)
+    return node if sizes == have else apply(BroadcastTo(sizes), node)  # guards each axis
 
 
 __all__ = ["Assert", "Print", "PrintValue", "assert_", "specify_shape"]

@@ -99,7 +99,7 @@ def test_a_folder_in_place_of_an_entry(folder: Path) -> None:
     assert cache.get(key) == DATA  # from memory
 
 
-@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("failing", ["mkdir", "replace"])
 def test_disk_full(folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

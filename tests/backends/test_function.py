@@ -170,7 +170,7 @@ CALLS = {
     "float64": (
         lambda f: f(np.zeros(())),
         "x: float64 does not go into float32 without loss\n"
-        "  hint: pass an array of float32, or allow_downcast=True",
+        "  hint: pass it as .astype('float32'), or compile with allow_input_downcast=True",
     ),
     "None": (
         lambda f: f(None),
@@ -184,7 +184,7 @@ CALLS = {
     ),
     "complex": (
         lambda f: f(1j),
-        "x: a Python complex does not go into float32",
+        "x: expected float32, got the Python complex 1j",
     ),
 }
 
@@ -224,7 +224,7 @@ def test_strict_arguments_are_not_converted() -> None:
         f([1.0])
     assert (
         message(error)
-        == "x: strict: expected a C-contiguous array of float32[x.shape[0]], got a Python list"
+        == "x: strict: expected a C-contiguous array of float32[x.shape[0]], got an object of type list"
     )
 
 

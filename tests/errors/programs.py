@@ -16,6 +16,7 @@ mode "reference", with the same outcome, unless its title ends in [native].
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import linecache
 import re
@@ -73,8 +74,9 @@ class _Door:
     def __getattr__(self, name: str) -> Any:
         return getattr(sg, name)
 
-    def function(self, *args: Any, **named: Any) -> Any:
-        return sg.function(*args, **{"mode": self._mode, **named})
+    @property
+    def function(self) -> Any:
+        return functools.partial(sg.function, mode=self._mode)  # no frame of ours in messages
 
 
 def outcome(program: str, mode: str = "native") -> str:

@@ -16,6 +16,9 @@ from symgraph.optim.pipeline import LEVELS, all_rules, optimize
 from ..programs import Case, cases, compare
 
 
+INEXACT = [r.name for r in all_rules() if r.grade != "exact"]
+
+
 def check(case: Case, level: str) -> None:
     better, journal = optimize(case.outputs, level)
     assert not journal.exhausted
@@ -25,16 +28,34 @@ def check(case: Case, level: str) -> None:
     compare(case, evaluate(better, given, sizes=bind_sizes(given)))
 
 
-@given(cases(25))
+@given(cases(25, rounding=True))
 @settings(max_examples=60)
 def test_full_keeps_types_and_values(case: Case) -> None:
     check(case, "full")
 
 
-@given(cases(25))
+@given(cases(25, rounding=True))
 @settings(max_examples=30)
 def test_safe_keeps_types_and_values(case: Case) -> None:
     check(case, "safe")
+
+
+@given(cases(25))
+@settings(max_examples=60)
+def test_exact_rules_change_no_bit(case: Case) -> None:
+    better, _ = optimize(case.outputs, exclude=INEXACT)
+    given = dict(zip(case.inputs, case.arrays))
+    sizes = bind_sizes(given)
+    for old, new in zip(
+        evaluate(case.outputs, given, sizes=sizes), evaluate(better, given, sizes=sizes)
+    ):
+        assert old.dtype == new.dtype
+        same = (
+            (old == new) & (np.signbit(old) == np.signbit(new))
+            if old.dtype.kind == "f"
+            else old == new
+        )
+        assert np.all(same | ((old != old) & (new != new))), (old, new)
 
 
 @given(cases(25))
@@ -65,7 +86,9 @@ def test_unknown_names_are_refused() -> None:
     x = sg.array("x", (3,))
     with pytest.raises(sg.GraphError, match="expected one of none, safe, full"):
         optimize([x], "fast")
-    with pytest.raises(sg.GraphError, match=r"no rule or family is called 'stabilise'(.|\n)*stabilize"):
+    with pytest.raises(
+        sg.GraphError, match=r"no rule or family is called 'stabilise'(.|\n)*stabilize"
+    ):
         optimize([x], exclude=["stabilise"])
 
 
@@ -110,25 +133,25 @@ def test_every_rule_has_a_name_of_its_own() -> None:
 def chain(n: int) -> sg.Expr:
     x = y = sg.array("x", (4,))
     for i in range(n):
-        y = -(-(y * 1 + float(i % 7))) if i % 3 else sg.tanh(y)
+        y = sg.tanh(y) if i % 7 else -(-(y * 1 + float(i % 5)))
     return y
 
 
-def cost_of(n: int) -> float:
+def time_of(n: int) -> float:
     y = chain(n)
     start = time.process_time()
     (new,), _ = optimize([y])
     taken = time.process_time() - start
-    assert len(toposort([new])) < n * 2
+    assert len(toposort([new])) < n * 1.5
     return taken
 
 
 @pytest.mark.slow
 def test_time_is_linear_and_chains_may_be_long() -> None:
-    cost_of(1000)  # compiles the rules
-    small = min(cost_of(5_000) for _ in range(3))
-    large = cost_of(50_000)
-    assert large < 10 * small * 2.0, (small, large)
+    time_of(1000)  # compiles the rules
+    small = min(time_of(10_000) for _ in range(2))
+    large = time_of(50_000)
+    assert large < 5 * small * 2.0, (small, large)
 
 
 def test_wide_sharing_does_not_explode() -> None:

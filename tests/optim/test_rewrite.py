@@ -127,7 +127,9 @@ def test_ops_are_bound_and_their_fields_used() -> None:
 def test_what_is_smaller_is_broadcast_to_the_shape_of_what_it_replaces() -> None:
     row, whole = sg.array("row", (3,)), sg.array("whole", ("n", 3))
     new = one([rule(x * 1, x)], row * apply(BroadcastTo(whole.type.shape), constant(1.0)))
-    assert new.type == whole.type and new.op == BroadcastTo(whole.type.shape) and new.inputs[0] is row
+    assert (
+        new.type == whole.type and new.op == BroadcastTo(whole.type.shape) and new.inputs[0] is row
+    )
 
 
 def test_another_dtype_or_a_larger_shape_does_not_fire(a: Expr) -> None:
@@ -215,7 +217,13 @@ def test_comparisons_with_numbers_are_patterns() -> None:
 
 
 def test_signs_are_known_where_they_are(a: Expr) -> None:
-    for node in (sg.exp(a), sg.abs(a) + 1, sg.square(a) * sg.sigmoid(a), sg.sqrt(sg.square(a)), constant(0.0)):
+    for node in (
+        sg.exp(a),
+        sg.abs(a) + 1,
+        sg.square(a) * sg.sigmoid(a),
+        sg.sqrt(sg.square(a)),
+        constant(0.0),
+    ):
         assert nonnegative(node)
     for node in (a, sg.abs(a) - 1, sg.tanh(a), constant(-0.0), sg.abs(a) * a, constant(3, "int8")):
         assert not nonnegative(node)

@@ -18,7 +18,15 @@ from symgraph.ops.effects import assert_
 from symgraph.ops.elementwise import eq, exp, log, logical_not, where
 from symgraph.ops.gradient import grad_clip, grad_scale, stop_gradient, surrogate_gradient
 from symgraph.ops.loop import build
-from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Slice, Transpose, slice_axis
+from symgraph.ops.movement import (
+    BroadcastTo,
+    Concatenate,
+    Iota,
+    Place,
+    Slice,
+    Transpose,
+    slice_axis,
+)
 from symgraph.ops.nnet import Softmax
 from symgraph.ops.reduce import Reduce
 from symgraph.optim.samples import draw_dtype, draw_shape
@@ -61,7 +69,10 @@ def size_comparisons(rng: Random) -> Expr:
     n = dim("n")
     other = [n, n + int(rng.integers(-2, 3)), int(rng.integers(-2, 2)), dim("m")][rng.integers(4)]
     name = str(rng.choice(["lt", "le", "gt", "ge", "eq", "neq"]))
-    operands = [apply(DimValue(n)), constant(other) if isinstance(other, int) else apply(DimValue(other))]
+    operands = [
+        apply(DimValue(n)),
+        constant(other) if isinstance(other, int) else apply(DimValue(other)),
+    ]
     return call(REGISTRY[name], operands if rng.random() < 0.5 else operands[::-1])
 
 
@@ -76,7 +87,10 @@ def transposes(rng: Random) -> Expr:
     axes = tuple(int(a) for a in rng.permutation(3))
     back = tuple(int(a) for a in np.argsort(axes))
     inner = apply(Transpose(axes), x)
-    return apply(Transpose(back if rng.random() < 0.7 else axes), _elementwise(rng, [inner, [y, inner][rng.integers(2)]]))
+    return apply(
+        Transpose(back if rng.random() < 0.7 else axes),
+        _elementwise(rng, [inner, [y, inner][rng.integers(2)]]),
+    )
 
 
 def joined(rng: Random) -> list[Expr]:
@@ -160,7 +174,12 @@ def picks(rng: Random) -> Expr:
 
 def marks(rng: Random) -> Expr:
     x = _operand(rng, "x", draw_shape(rng))
-    return [stop_gradient(x), grad_scale(x, 2.0), grad_clip(x, -1, 1), surrogate_gradient(x, x * 2)][rng.integers(4)]
+    return [
+        stop_gradient(x),
+        grad_scale(x, 2.0),
+        grad_clip(x, -1, 1),
+        surrogate_gradient(x, x * 2),
+    ][rng.integers(4)]
 
 
 def decided_choices(rng: Random) -> Expr:
@@ -178,7 +197,10 @@ def turned_choices(rng: Random) -> Expr:
 def short_loops(steps: int) -> Callable[[Random], Expr]:
     def make(rng: Random) -> Expr:
         x = _operand(rng, "x", (steps, *draw_shape(rng, 0, 2)))
-        start, factor = array("start", x.array_type.shape[1:], x.dtype), array("factor", (), x.dtype)
+        start, factor = (
+            array("start", x.array_type.shape[1:], x.dtype),
+            array("factor", (), x.dtype),
+        )
         built = build(
             "loop", lambda xs, hs: ([xs[0] + hs[0] * factor], [hs[0] * 2], {}), [x], [start], steps,
             reverse=bool(rng.integers(2)),

@@ -241,7 +241,7 @@ def test_the_error_names_the_users_words():
 
 def test_errors():
     x = sg.array("x", (2, 3))
-    with pytest.raises(ShapeError, match="matmul: a 0-d operand"):
+    with pytest.raises(ShapeError, match="matmul: expected ranks of 1 or more, got a 0-d"):
         sg.matmul(x, 2.0)
     with pytest.raises(ShapeError, match=r"inner sizes differ: expected 3 \(axis 1 of x\), got 4"):
         sg.dot(x, sg.array("y", (4,)))

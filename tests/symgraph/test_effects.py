@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symgraph.errors import AssertionFault, DTypeError, ShapeError
+from symgraph.errors import AssertionFault, DTypeError, GraphError, ShapeError
 from symgraph.evaluate import evaluate
 from symgraph.grad import grad
 from symgraph.leaves import array
@@ -49,7 +49,7 @@ def test_print_writes_once_per_run(capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(Print(x), {x: VALUE})
     assert capsys.readouterr().out == "[1. 2. 3.]\n"
     np.testing.assert_array_equal(evaluate(grad((y**2).sum(), x), {x: VALUE}), 8 * VALUE)
-    with pytest.raises(ShapeError, match="no attribute 'colour'"):
+    with pytest.raises(GraphError, match="no attribute 'colour'"):
         Print("m", attrs=("colour",))
 
 

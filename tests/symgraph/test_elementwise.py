@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 import symgraph.variable  # noqa: F401  (installs the operators)
 from symgraph import dtypes
-from symgraph.errors import DTypeError, ShapeError
+from symgraph.errors import ArgumentError, DTypeError, ShapeError
 from symgraph.evaluate import evaluate
 from symgraph.expr import Expr
 from symgraph.leaves import array, constant
@@ -507,7 +507,7 @@ def test_second_names() -> None:
 
 
 def test_wrong_number_of_operands() -> None:
-    with pytest.raises(TypeError, match=r"hypot\(\) takes 2 operands, got 1"):
+    with pytest.raises(ArgumentError, match=r"hypot\(x, y\) takes 2 operands, got 1"):
         ew.hypot(1.0)
 
 

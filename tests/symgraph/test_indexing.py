@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph.errors import AxisError, DTypeError, GraphError, ShapeError
+from symgraph.errors import AxisError, DTypeError, GraphError, IndexFault, ShapeError
 from symgraph.expr import graph_guards
 from tests.strategies import check, check_gradient, seeds, values
 
@@ -64,7 +64,7 @@ def test_integer_given_at_run_time(n, index):
         np.testing.assert_array_equal(v[i].eval({v: x, i: index}), x[index])
         np.testing.assert_array_equal(v[i + 0, -1].eval({v: x, i: index}), x[index, -1])
     else:
-        with pytest.raises(ShapeError, match="slice: axis 0"):
+        with pytest.raises(IndexFault, match="index of axis 0: there is no element"):
             v[i].eval({v: x, i: index})
 
 
@@ -93,11 +93,11 @@ def test_sizes_stay_readable():
     assert x[1:].type == x[:-1].type == x[: n - 1].type
     windows = sum(x[i : n - 4 + i] for i in range(4))
     assert str(windows.type) == "float32[n - 4, m]"
-    assert [g.what for g, _ in graph_guards([windows])] == ["slice: axis 0: size", "add: axis 0"]
+    assert [g.what for g, _ in graph_guards([windows])] == ["slice of axis 0: size", "add: axis 0"]
     value = values((6, 2), "float32", 0)
     expected = sum(value[i : 2 + i] for i in range(4))
     np.testing.assert_allclose(windows.eval({x: value}), expected, rtol=1e-6)
-    with pytest.raises(ShapeError, match="slice: axis 0: size: expected 0 <= n - 4, got 0 and -1"):
+    with pytest.raises(ShapeError, match="slice of axis 0: size: expected 0 <= n - 4, got -1"):
         windows.eval({x: value[:3]})
 
 
@@ -116,11 +116,9 @@ def test_gradients():
 def test_guard_of_a_constant_index():
     x = sg.array("x", ("n",))
     assert x[2].eval({x: [1.0, 2.0, 3.0]}) == 3
-    with pytest.raises(
-        ShapeError, match=r"slice: axis 0: last index \+ 1: expected 3 <= n, got 3 and 2"
-    ):
+    with pytest.raises(IndexFault, match="index of axis 0: there is no element 2, the last is 1"):
         x[2].eval({x: [1.0, 2.0]})
-    with pytest.raises(ShapeError, match="expected 0 <= n - 3, got 0 and -1"):
+    with pytest.raises(IndexFault, match="index of axis 0: there is no element -1"):
         x[-3].eval({x: [1.0, 2.0]})
 
 

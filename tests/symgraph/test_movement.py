@@ -160,7 +160,7 @@ def test_errors_of_primitives():
         apply(BroadcastTo((2, 4)), x)
     with pytest.raises(sg.AxisError, match="no permutation"):
         apply(Transpose((0, 0)), x)
-    with pytest.raises(sg.ShapeError, match="slice: axis 1"):
+    with pytest.raises(sg.ShapeError, match="slice of axis 1"):
         apply(Slice((0, 1), (2, 3), (1, 1)), x)
     with pytest.raises(sg.ShapeError, match="slice of axis 0"):
         apply(Slice((0, 0), (2, 3), (-1, 1)), x)
@@ -263,7 +263,7 @@ def test_squeeze_of_a_symbolic_axis_is_guarded():
 def test_broadcast_arrays():
     a, b = values((3, 1), "int8", 0), values((4,), "float32", 1)
     check(sg.broadcast_arrays, np.broadcast_arrays, a, b, symbolic=False)
-    with pytest.raises(sg.ShapeError, match="do not broadcast: axis 0 has sizes 4 and 3"):
+    with pytest.raises(sg.ShapeError, match="do not broadcast: axis 0 has sizes 3 and 4"):
         sg.broadcast_arrays(sg.array("a", (3,)), sg.array("b", (4,)))
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from symgraph.dtypes import floats, reals
-from symgraph.expr import Expr
+from symgraph.errors import GraphError
+from symgraph.expr import Expr, user_site
 from symgraph.leaves import lift
 
 from ..define import Formula, elementwise, scipy_special, wide

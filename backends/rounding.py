@@ -1,0 +1,86 @@
+"""How far results may move when every operation on floats rounds another way: what debug mode allows.
+
+The graph is evaluated again with each float result disturbed by a few units in the last place, a
+sum by as many of its terms' magnitudes. Where the results part, the program itself is that
+sensitive to rounding, so no stage can be blamed for less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgraph.dims import Atom
+from symgraph.evaluate import compute
+from symgraph.expr import Expr, toposort
+from symgraph.ops.contract import MatMul
+from symgraph.ops.define import Elementwise
+from symgraph.ops.reduce import Cumulative, Reduce
+
+UNITS = 4.0  # of disturbance, either way
+RUNS = 3
+SUMS = (Reduce, Cumulative, MatMul)
+KEEPS = frozenset({"neg", "abs", "maximum", "minimum", "where", "sign", "floor", "ceil", "trunc"})
+EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+
+
+def spread(
+    roots: Sequence[Expr],
+    given: Mapping[Expr, Any],
+    sizes: Mapping[Atom, Any],
+    expected: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """How far each element of the roots' values moves, infinite where it stops being finite."""
+    moved = [np.zeros(e.shape) for e in expected]
+    for seed in range(RUNS):
+        values = _disturbed(roots, given, sizes, np.random.default_rng(seed))
+        for m, v, e in zip(moved, values, expected):
+            with np.errstate(all="ignore"):
+                far = np.abs(v.astype(np.complex128) - e.astype(np.complex128))
+                same = (v == e) | ((v != v) & (e != e))
+            np.maximum(m, np.where(same, 0.0, np.where(np.isfinite(far), far, np.inf)), out=m)
+    return moved
+
+
+def _disturbed(
+    roots: Sequence[Expr],
+    given: Mapping[Expr, Any],
+    sizes: Mapping[Atom, Any],
+    noise: np.random.Generator,
+) -> list[np.ndarray]:
+    done: dict[int, Any] = {id(x): v for x, v in given.items()}
+    for node in toposort(roots, blockers=given):
+        if id(node) not in done:
+            operands = [done[id(x)] for x in node.inputs]
+            done[id(node)] = _with_noise(node, compute(node, operands, sizes), operands, sizes, noise)
+    return [np.asarray(done[id(x)]) for x in roots]
+
+
+def _with_noise(
+    node: Expr,
+    value: Any,
+    operands: Sequence[Any],
+    sizes: Mapping[Atom, Any],
+    noise: np.random.Generator,
+) -> Any:
+    """The value, moved if the op rounds."""
+    if isinstance(value, tuple) or value.dtype.name not in EPS or not _rounds(node):
+        return value
+    with np.errstate(all="ignore"):
+        size = value
+        if isinstance(node.op, SUMS) and node.op.name != "prod":
+            size = compute(node, [np.abs(x) for x in operands], sizes)
+        signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
+        step = UNITS * EPS[value.dtype.name] * signs * noise.uniform(0.5, 1, value.shape)
+        return np.asarray(value + step * size).astype(value.dtype)
+
+
+def _rounds(node: Expr) -> bool:
+    """Whether the op computes (movement and selection do not round)."""
+    if isinstance(node.op, Elementwise):
+        return node.op.name not in KEEPS
+    if isinstance(node.op, SUMS):
+        return node.op.name not in ("max", "min")
+    return node.op.expand is not None
