@@ -182,7 +182,8 @@ class Body:
         assert isinstance(op, Place)
         fill = apply(BroadcastTo(op.shape), constant(op.fill, node.array_type.dtype))
         strides = row_strides(op.shape)
-        self.write(fill, Strided(0, strides), node, name="fill")
+        # computed here even where the graph stores an equal node, which may come later
+        self.write(fill, Strided(0, strides), node, name="fill", stored=is_leaf)
         offset: SizeLike = 0
         for start, stride in zip(op.starts, strides):
             offset = offset + start * stride
@@ -228,7 +229,9 @@ class Body:
             None,
             _unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
             _unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
-            *(s if isinstance(s, int) else None for s in (m, n, k)),
+            m if isinstance(m, int) else None,
+            n if isinstance(n, int) else None,
+            k if isinstance(k, int) else None,
         )
         kernel = contraction(spec, self.p.target)
         args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
@@ -265,17 +268,8 @@ class Body:
 
     def _advance(self, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
         """`ref` moved to where a strided view starts, stepping along the outer batch axes."""
-        strides = (
-            *ref.strides,
-            *[0] * (self.depth - len(ref.strides)),
-            *(address.strides[j] for j in outer),
-        )
-        return Ref(
-            ref.slot,
-            ref.offset + address.offset,
-            strides if outer or ref.strides else (),
-            ref.first,
-        )
+        strides = tuple(address.strides[j] for j in outer)
+        return ref.moved(address.offset, self.depth, strides)
 
     # --------------------------------------------------------------------------------- control flow
 
@@ -302,11 +296,10 @@ class Body:
             Repeat(op.n_steps, self._region(op.region, env, targets, after), op.reverse, node)
         )
 
-    def _row(self, ref: Ref, stacked: Array, shift: int, first: Ref | None = None) -> Ref:
+    def _row(self, ref: Ref, stacked: Array, shift: int) -> Ref:
         """Row number (iteration + shift) of a stacked array, as seen inside the new loop."""
         row = product(stacked.shape[1:])
-        strides = (*ref.strides, *[0] * (self.depth - len(ref.strides)), row)
-        return Ref(ref.slot, ref.offset + shift * row, strides, first)
+        return ref.moved(shift * row, self.depth, (row,))
 
     def _state(
         self, op: Scan, wanted: dict[int, Expr], i: int, init: Ref, type: Array
@@ -320,7 +313,8 @@ class Body:
         stacked, final = wanted.get(i), wanted.get(op.states + op.outputs + i)
         if stacked is not None and final is None:
             home = self.home(stacked)
-            back = self._row(home, stacked.array_type, 1 if op.reverse else -1, init)
+            back = self._row(home, stacked.array_type, 1 if op.reverse else -1)
+            back = back._replace(first=init, level=self.depth)
             return back, self._row(home, stacked.array_type, 0), None
         carry = self.home(final) if final is not None else self.p.temp(type)
         self.copy(carry, init, type)

@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from symgraph.dims import Guard, SizeLike, product
+from symgraph.dims import SizeLike, product
 from symgraph.expr import Expr, graph_guards
+from symgraph.relations import Guard
 
 from ..optim.pipeline import optimize
 from . import emit as emitter

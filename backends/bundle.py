@@ -19,10 +19,11 @@ import numpy as np
 
 from symgraph import dims, errors
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Dim, Fn, Guard, SizeLike
+from symgraph.dims import Atom, Dim, Fn, SizeLike
 from symgraph.dtypes import dtype
 from symgraph.expr import Expr, toposort
 from symgraph.leaves import Constant, Input
+from symgraph.relations import Guard
 
 from . import cache, jit, targets
 from .code import Code, Frame, LaunchInfo, link
@@ -108,7 +109,7 @@ def _load(data: bytes | None, request: Request) -> Code | None:
         if any(o is None for o in objects):
             return None
         return _Manifest(request).read(manifest, objects)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, errors.InternalError):
         return None
 
 
@@ -146,7 +147,14 @@ class _Manifest:
             "shared": [_position(shared, w) for w in contract.shared],
             "binds": [[self._number[b.atom], b.kind, b.position, b.axis] for b in contract.binds],
             "guards": [
-                [self.size(g.left), self.size(g.right), g.relation, g.what, g.index, self.site(s)]
+                [
+                    self.size(g.left),
+                    self.size(g.right),
+                    g.relation,
+                    g.what,
+                    g.of_index,
+                    self.site(s),
+                ]
                 for g, s in contract.guards
             ],
             "types": [self.type(t) for t in contract.types],

@@ -3,9 +3,9 @@
 A key is a hash of everything the bytes depend on, so an entry is never out of date, only absent.
 Files are written to a temporary name and renamed, so that a reader sees all of an entry or none; a
 header with length and checksum is verified before an entry is used, because LLVM crashes on a
-damaged object, and a power failure may leave one: nothing waits for the disk. The folder is kept below a size by removing what was not used for longest.
-Whatever fails (no home, no space, no permission) costs one warning and the speed of the cache,
-never an answer.
+damaged object, and a power failure may leave one: nothing waits for the disk. The folder is kept
+below a size by removing what was not used for longest. Whatever fails (no home, no space, no
+permission) costs one warning and the speed of the cache, never an answer.
 
     SYMGRAPH_CACHE=folder   keep entries there           SYMGRAPH_CACHE=0   keep nothing on disk
     otherwise               $XDG_CACHE_HOME/symgraph, or ~/.cache/symgraph
@@ -156,7 +156,7 @@ def _read(path: Path) -> bytes | None:
             age = time.time() - os.fstat(file.fileno()).st_mtime
     except OSError:
         return None
-    data = _unwrap(entry)
+    data = _unwrap(path.name, entry)
     if data is None:
         with _lock:
             _counts["damaged"] += 1
@@ -167,13 +167,15 @@ def _read(path: Path) -> bytes | None:
     return data
 
 
-def _wrap(data: bytes) -> bytes:
-    return _MAGIC + len(data).to_bytes(8, "little") + hashlib.sha256(data).digest() + data
+def _wrap(key: str, data: bytes) -> bytes:
+    """An entry as it is on disk; the checksum covers the key, so a renamed file is damaged."""
+    digest = hashlib.sha256(key.encode() + data).digest()
+    return _MAGIC + len(data).to_bytes(8, "little") + digest + data
 
 
-def _unwrap(entry: bytes) -> bytes | None:
+def _unwrap(key: str, entry: bytes) -> bytes | None:
     data = entry[_HEADER:]
-    return data if entry[:_HEADER] == _wrap(data)[:_HEADER] else None
+    return data if entry[:_HEADER] == _wrap(key, data)[:_HEADER] else None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -183,7 +185,7 @@ def _write(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(_wrap(data))
+            file.write(_wrap(path.name, data))
         os.replace(temporary, path)
     except BaseException:
         _remove(temporary)

@@ -82,7 +82,7 @@ def fault_table(program: Program) -> tuple[FaultSpec, ...]:
     """Meaning of code 1 + i: the kernels' faults, then the guards, then unusable sizes."""
     guards = [
         FaultSpec(
-            IndexFault if g.index else ShapeError,
+            IndexFault if g.of_index else ShapeError,
             verbatim(f"{g.what}: expected {g.left} {g.relation} {g.right}, got ") + "{0} and {1}",
             node,
         )
@@ -161,11 +161,9 @@ def _sizes_of(step: Step) -> Iterator[SizeLike]:
     else:
         refs = (*step.args, *step.results)
     for ref in refs:
-        at: Ref | None = ref
-        while at is not None:
+        for at in ref.chain():
             yield at.offset
             yield from at.strides
-            at = at.first
 
 
 def total_work(program: Program) -> SizeLike:
@@ -316,10 +314,11 @@ class _Part:
                 at = self.text.value(f"getelementptr {element}, ptr {at}, {self.index} {distance}")
         if ref.first is None:
             return at
-        if not self._iterations:
-            raise InternalError("an address has a first value but lies in no Repeat")
+        if len(self._iterations) <= ref.level:
+            raise InternalError("an address has a first value but does not lie in its Repeat")
         initial = self.address(ref.first)
-        return self.text.value(f"select i1 {self._iterations[-1][1]}, ptr {initial}, ptr {at}")
+        is_first = self._iterations[ref.level][1]
+        return self.text.value(f"select i1 {is_first}, ptr {initial}, ptr {at}")
 
     def _moved(self, start: str, element: str, offset: SizeLike) -> str:
         if isinstance(offset, int) and offset == 0:

@@ -31,7 +31,8 @@ SCALAR_LIMIT = 60  # a one-element chain up to this weight is computed again by 
 class _Growing:
     """A group while it grows.
 
-    ancestors: bits of the groups and opaque nodes that must run before it.
+    bit: its own, 0 until it is a group of its own. ancestors: bits of the groups and opaque nodes
+    that must run before it.
     """
 
     __slots__ = ("bit", "space", "reduced", "members", "weight", "ancestors", "reason")
@@ -39,10 +40,10 @@ class _Growing:
     space: Shape
     reduced: tuple[int, ...]
 
-    def __init__(self, bit: int, space: Shape):
-        self.bit = bit
+    def __init__(self, space: Shape, reduced: tuple[int, ...]):
+        self.bit = 0
         self.space = space
-        self.reduced = ()
+        self.reduced = reduced
         self.members: list[Expr] = []
         self.weight = 0
         self.ancestors = 0
@@ -88,6 +89,7 @@ class _Partitioner:
         self.groups: dict[int, _Growing] = {}  # by bit
         self.before: dict[int, int] = {}  # what a stored node's producer needs, itself included
         self.bits = 0
+        self.needed = 0  # bits that occur among somebody's ancestors
         self.reads: dict[int, list[View]] = {}
         self.first_reader: dict[tuple[int, Shape], Expr] = {}
         self.placing: Expr
@@ -224,9 +226,8 @@ class _Partitioner:
             self.reads[id(node)] = operands
         for base in bases:
             needs |= self._needs(base)
-        bit = 1 << self.bits
-        self.bits += 1
-        self.before[id(node)] = needs | bit
+        self.before[id(node)] = needs | self._new_bit()
+        self.needed |= self.before[id(node)]
 
     def _needs(self, base: Expr) -> int:
         group = self.group_of.get(id(base))
@@ -238,11 +239,14 @@ class _Partitioner:
         reducing = self.kinds[id(node)] == "reduce"
         space = node.inputs[0].array_type.shape if reducing else node.array_type.shape
         axes = _axes(node) if reducing else ()
-        home = self._new_group(space, axes)
+        home = _Growing(space, axes)
         for candidate in self._candidates(views) + self._siblings(views, space):
             joined = self._try_join(home, candidate, node, views)
             if joined is not None:
                 home = joined
+        if not home.bit:
+            home.bit = self._new_bit()
+            self.groups[home.bit] = home
         home.members.append(node)
         home.weight += weight(node)
         self.group_of[id(node)] = home
@@ -250,12 +254,9 @@ class _Partitioner:
             if self.group_of.get(id(view.base)) is not home:
                 self._depend(home, self._needs(view.base))
 
-    def _new_group(self, space: Shape, reduced: tuple[int, ...]) -> _Growing:
-        group = _Growing(1 << self.bits, space)
-        group.reduced = reduced
+    def _new_bit(self) -> int:
         self.bits += 1
-        self.groups[group.bit] = group
-        return group
+        return 1 << self.bits
 
     def _candidates(self, views: list[View]) -> list[_Growing]:
         found: dict[int, _Growing] = {}
@@ -342,14 +343,17 @@ class _Partitioner:
         new.members += old.members
         new.weight += old.weight
         new.reason = new.reason or old.reason
-        del self.groups[old.bit]
         if old.members:
+            del self.groups[old.bit]
             self._depend(new, old.ancestors)
             self._rename(old.bit, new)
         return new
 
     def _rename(self, bit: int, new: _Growing) -> None:
         """Who needed the group of `bit` needs `new`."""
+        if not self.needed & bit:
+            return
+        self.needed |= new.bit
         for other in self.groups.values():
             if other.ancestors & bit:
                 other.ancestors |= new.bit | new.ancestors
@@ -362,6 +366,9 @@ class _Partitioner:
         if group.ancestors | needs == group.ancestors:
             return
         group.ancestors |= needs
+        self.needed |= needs
+        if not self.needed & group.bit:
+            return
         for other in self.groups.values():
             if other.ancestors & group.bit:
                 other.ancestors |= needs

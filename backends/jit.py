@@ -157,6 +157,13 @@ def _get_linker() -> Any:
         return _linker
 
 
+def is_for(data: bytes, target: Target) -> bool:
+    """Whether the bytes begin as an object for the target's kind of machine does."""
+    if "linux" not in target.triple:
+        return True
+    return objectfile.is_elf(data) and objectfile.machine(data) == objectfile.MACHINES[target.arch]
+
+
 def _check(objects: Sequence[bytes], exports: list[str], imports: Mapping[str, int]) -> None:
     """Refuse ELF objects of another machine, and symbols that nothing defines.
 

@@ -38,8 +38,9 @@ def slots_of(step: Step) -> Iterator[tuple[int, bool]]:
     """Every slot a step uses, with whether it writes there."""
     for ref, writes in refs(step):
         yield ref.slot, writes
-        if ref.first is not None:
-            yield ref.first.slot, False
+        for initial in ref.chain():
+            if initial is not ref:
+                yield initial.slot, False
 
 
 def sizes_in(steps: Sequence[Step], slots: Sequence[Slot]) -> Iterator[SizeLike]:
@@ -57,13 +58,10 @@ def sizes_in(steps: Sequence[Step], slots: Sequence[Slot]) -> Iterator[SizeLike]
             stack.extend(s.body)
         elif isinstance(s, Branch):
             stack.extend((*s.then, *s.orelse))
-    for step in steps:
-        for ref, _ in refs(step):
-            yield ref.offset
-            yield from ref.strides
-    for slot in slots:
-        if slot.kind == "temp":
-            yield slot.offset
+    for at in (at for step in steps for ref, _ in refs(step) for at in ref.chain()):
+        yield at.offset
+        yield from at.strides
+    yield from (slot.offset for slot in slots if slot.kind == "temp")
 
 
 def assign(

@@ -133,8 +133,8 @@ def outer_product(
         along = k.var if unit else k.carried[1]
         vectors = []
         for j in range(tile.vectors):
-            y = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
-            vectors.append(k.cast(y, arith.accumulate))
+            line = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
+            vectors.append(k.cast(line, arith.accumulate))
         for i, start in enumerate(rows.starts):
             element = k.load(rows.buffer, k.let("add", start, along))
             x = k.splat(k.cast(element, arith.accumulate), tile.lanes)

@@ -93,7 +93,7 @@ class CheckedFunction(ReferenceFunction):
                 where = f" at {list(at)}" if at else ""
                 count = np.count_nonzero(~np.isfinite(part))
                 raise NonFiniteError(
-                    f"{node.label}: {bad}{where}, of {count} non-finite elements in {node.type}",
+                    f"{node.label}: {bad}{where}; {count} of {part.size} elements are not finite",
                     site=node.site,
                     operands=node.inputs,
                 )
@@ -105,7 +105,7 @@ def evaluated(
     """Values of expressions for a call's arguments, each a fresh array.  Raises ShapeError."""
     given, sizes = given_values(request, arrays)
     for guard, node in request.guards:
-        guards.check(guard, sizes, [*given, *state], node.site)
+        guards.check(guard, sizes, list(given), node.site)
     values = evaluate(list(roots), given, observe=observe, sizes=sizes)
     return [np.array(v, order="C", copy=True, subok=False) for v in values]
 

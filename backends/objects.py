@@ -12,7 +12,7 @@ def compiled(text: str, target: Target, level: int = jit.OPTIMIZATION) -> bytes:
     """Object code of a module; taken from the cache if it was compiled before, by any process."""
     key = object_key(text, target, level)
     found = cache.get(key)
-    if found is None:
+    if found is None or not jit.is_for(found, target):
         found = jit.compile_object(text, target, level)
         cache.put(key, found)
     return found

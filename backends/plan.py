@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Guard, ValueOf, atoms, known_equal, single_atom
+from symgraph.dims import Atom, ValueOf, atoms, known_equal, single_atom
 from symgraph.errors import InternalError, MissingInputError
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, Input, Shared
+from symgraph.relations import Guard
 
 from . import memory, program
 from .body import Body
@@ -166,7 +167,9 @@ class Planner:
                 modes.append(Update(index, "rebind" if changes else "swap", place.slot))
         steps = memory.rename_slots(steps, rename)
         dense = {p.slot: i for i, p in enumerate(p for p in places if p.slot not in rename)}
-        slots = [s._replace(position=dense[i]) if i in dense else s for i, s in enumerate(self.slots)]
+        slots = [
+            s._replace(position=dense[i]) if i in dense else s for i, s in enumerate(self.slots)
+        ]
         slots = [s._replace(kind="unused") if i in rename else s for i, s in enumerate(slots)]
         return steps, slots, modes
 

@@ -37,7 +37,8 @@ class Profile:
 
     calls: native calls; copies: arguments that had to be converted; host_entries: how often native
     code of this process entered Python (host calls and polls); rows: one for each launch, where
-    profile=True was given."""
+    profile=True was given.
+    """
 
     def __init__(self, function: Any, sizes: Mapping[Atom, int] | None = None):
         core = function.core

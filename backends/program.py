@@ -14,11 +14,13 @@ Dims everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Guard, SizeLike
+from symgraph.dims import Atom, SizeLike
 from symgraph.expr import Expr
+from symgraph.relations import Guard
 
 from .loops import Kernel
 
@@ -40,14 +42,34 @@ class Ref(NamedTuple):
     """An address: element `offset` in slot number `slot`, and a stride for each enclosing Repeat.
 
     Each Repeat (outermost first) adds its iteration number times `strides[i]` elements. With
-    `first` set, iteration 0 of the innermost Repeat uses `first` instead (the initial value of a
-    scan's state).
+    `first` set, the first iteration of Repeat number `level` uses `first` instead (the initial
+    value of a scan's state).
     """
 
     slot: int
     offset: SizeLike = 0
     strides: tuple[SizeLike, ...] = ()
     first: Ref | None = None
+    level: int = 0
+
+    def moved(self, offset: SizeLike, depth: int = 0, strides: tuple[SizeLike, ...] = ()) -> Ref:
+        """`offset` elements further, and seen inside Repeats number `depth` on.
+
+        Each of these moves it by its stride; what stands for it at first moves alike.
+        """
+        still = (0,) * (depth - len(self.strides)) if strides else ()
+        return self._replace(
+            offset=self.offset + offset,
+            strides=(*self.strides, *still, *strides),
+            first=self.first and self.first.moved(offset, depth, strides),
+        )
+
+    def chain(self) -> Iterator[Ref]:
+        """This address, what stands for it at first, what stands for that, and so on."""
+        ref: Ref | None = self
+        while ref is not None:
+            yield ref
+            ref = ref.first
 
 
 class Launch(NamedTuple):

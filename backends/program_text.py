@@ -15,7 +15,9 @@ def program_text(program: Program) -> str:
         for n, s in zip(names, program.slots)
         if s.kind != "unused"
     ]
-    lines += [f"size {b.atom} = {_bound(program, b.kind, b.position, b.axis)}" for b in program.binds]
+    lines += [
+        f"size {b.atom} = {_bound(program, b.kind, b.position, b.axis)}" for b in program.binds
+    ]
     lines += [f"require {g.left} {g.relation} {g.right}   {g.what}" for g, _ in program.guards]
     lines += [f"arena: {program.arena} bytes", *_steps(program.steps, names, "")]
     lines += [
@@ -33,9 +35,8 @@ def _slot_note(program: Program, slot: Slot) -> str:
     if slot.kind == "temp":
         return f" at {slot.offset}"
     if slot.kind in ("input", "shared"):
-        return (
-            f" = {(program.inputs if slot.kind == 'input' else program.shared)[slot.position].label}"
-        )
+        variables = program.inputs if slot.kind == "input" else program.shared
+        return f" = {variables[slot.position].label}"
     return ""
 
 
@@ -72,4 +73,6 @@ def _ref(ref: Ref, names: Sequence[str]) -> str:
     moves = [str(ref.offset)] if ref.offset != 0 else []
     moves += [f"i{depth}*({stride})" for depth, stride in enumerate(ref.strides) if stride != 0]
     text = names[ref.slot] + (f"[{' + '.join(moves)}]" if moves else "")
-    return f"{text} (first {_ref(ref.first, names)})" if ref.first is not None else text
+    if ref.first is None:
+        return text
+    return f"{text} (first {_ref(ref.first, names)} for i{ref.level})"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from symgraph import dims
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Dim, Guard, SizeLike
+from symgraph.dims import Atom, Dim, SizeLike
 from symgraph.errors import (
     DTypeError,
     GraphError,
@@ -24,6 +24,7 @@ from symgraph.errors import (
 )
 from symgraph.expr import Expr, substitute, toposort, user_site
 from symgraph.leaves import Constant, Input, Shared, array, as_dim_any, lift
+from symgraph.relations import Guard
 
 from .resize import atoms_of, resize_graph
 

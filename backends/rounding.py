@@ -1,8 +1,8 @@
-"""How far results may move when every operation on floats rounds another way: what debug mode allows.
+"""How far results may move when every operation on floats rounds another way.
 
-The graph is evaluated again with each float result disturbed by a few units in the last place, a
-sum by as many of its terms' magnitudes. Where the results part, the program itself is that
-sensitive to rounding, so no stage can be blamed for less.
+That much debug mode allows. The graph is evaluated again with each float result disturbed by a few
+units in the last place, a sum by as many of its terms' magnitudes. Where the results part, the
+program itself is that sensitive to rounding, so no stage can be blamed for less.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def _disturbed(
     for node in toposort(roots, blockers=given):
         if id(node) not in done:
             operands = [done[id(x)] for x in node.inputs]
-            done[id(node)] = _with_noise(node, compute(node, operands, sizes), operands, sizes, noise)
+            done[id(node)] = _with_noise(
+                node, compute(node, operands, sizes), operands, sizes, noise
+            )
     return [np.asarray(done[id(x)]) for x in roots]
 
 

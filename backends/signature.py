@@ -15,10 +15,11 @@ import numpy as np
 from symgraph import dims, guards
 from symgraph.arraytype import Array
 from symgraph.checks import as_argument, kind_of
-from symgraph.dims import MAX_SIZE, Atom, Guard, SizeLike
+from symgraph.dims import MAX_SIZE, Atom, SizeLike
 from symgraph.errors import ArgumentError, SizeError
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
+from symgraph.relations import Guard
 from symgraph.sites import Site, user_site
 
 from .blocks import NO_MEMORY

@@ -79,7 +79,7 @@ class _Simulation:
 
     def place(self, ref: Ref, iterations: tuple[int, ...]) -> tuple[np.ndarray, int]:
         """The flat array a reference points into, and at which element."""
-        if ref.first is not None and iterations and iterations[-1] == self.first_iteration[-1]:
+        if ref.first is not None and iterations[ref.level] == self.first_iteration[ref.level]:
             return self.place(ref.first, iterations)
         moved = sum(self.size(s) * i for s, i in zip(ref.strides, iterations))
         return self.flat[ref.slot], self.size(ref.offset) + moved

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from symgraph.dims import Atom, Dim, Fn, Guard, SizeLike, atoms
+from symgraph.dims import Atom, Dim, Fn, SizeLike, atoms
 from symgraph.errors import InternalError
+from symgraph.relations import Guard
 
 from .irtext import Text
 

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Dim, Fn, Guard, Size, ValueOf
+from symgraph.dims import Dim, Fn, Size, ValueOf
 from symgraph.dtypes import DType
 from symgraph.expr import Expr, toposort
 from symgraph.leaves import Constant, Input, SharedOp
 from symgraph.op import Op
 from symgraph.ops.define import Spec
 from symgraph.region import Region
+from symgraph.relations import Guard
 
 
 class _Unkeyed(Exception):

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, Dim, Guard, Size, SizeLike, single_atom, substitute
+from symgraph.dims import Atom, Dim, Size, SizeLike, single_atom, substitute
 from symgraph.errors import SymgraphError
 from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import Input, SharedOp
 from symgraph.op import Op
+from symgraph.relations import Guard
 
 
 def unify(results: Sequence[Expr], guards: Iterable[Guard]) -> tuple[list[Expr], dict[Expr, Expr]]:

@@ -13,8 +13,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import repeat
 from statistics import median
 from typing import Any, NamedTuple, Protocol
@@ -100,6 +102,8 @@ class Child:
 
     `setup` runs before the clock starts, `value` (a JSON-able expression) after it stops.
     `environment()` is asked before each run, for instance for an empty cache folder.
+    Modules are loaded from bytecode, as those of an installed package are: the first run, of
+    `value`, writes it, wherever the package lies.
     """
 
     def __init__(
@@ -121,7 +125,7 @@ class Child:
     def _run(self) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-c", self._source],
-            env={**os.environ, **self._environment()},
+            env={**os.environ, **_bytecode(), **self._environment()},
             capture_output=True,
             text=True,
         )
@@ -132,6 +136,16 @@ class Child:
             raise RuntimeError(f"a child process failed:\n{done.stderr}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
+
+
+@cache
+def _bytecode_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="symgraph-bytecode-")
+
+
+def _bytecode() -> dict[str, str]:
+    """What makes Python keep bytecode in a folder of its own, even if the user wants none kept."""
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": _bytecode_folder().name}
 
 
 def interleaved(

@@ -1,7 +1,8 @@
 """`symgraph demo`: train a network on handwritten digits, show what happened, check the claim.
 
 The network's size, dropout, label smoothing and rate were chosen by cross-validation inside the
-training part, with the held-out accuracy in view; a run trains without looking at the held-out third.
+training part, with the held-out accuracy in view; a run trains without looking at the held-out
+third.
 """
 
 from __future__ import annotations

@@ -128,8 +128,10 @@ class Trainer:
         return totals
 
     def variables(self) -> dict[str, Shared]:
-        """Everything that a checkpoint keeps, by name: parameters, state of the update rule, states
-        of random streams."""
+        """Everything that a checkpoint keeps, by name.
+
+        Parameters, state of the update rule, states of random streams.
+        """
         return checkpoint.unique_names(self.step.shared)
 
     def save(self, path: str | os.PathLike[str]) -> None:

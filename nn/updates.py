@@ -64,8 +64,10 @@ class Update:
         return pairs
 
     def move(self, p: Shared, g: Expr, r: Expr, t: Expr) -> Pairs:
-        """New values of one parameter and its state; r has the parameter's dtype, t counts from 1
-        (float64)."""
+        """New values of one parameter and its state.
+
+        r has the parameter's dtype, t counts from 1 (float64).
+        """
         raise NotImplementedError(f"{type(self).__name__} lacks move(p, g, r, t)")
 
     def memory(self, p: Shared, what: str) -> Shared:
@@ -150,9 +152,9 @@ class Adagrad(Update):
 
 
 class Adam(Update):
-    """m' = a m + (1 - a) g;  s' = b s + (1 - b) g^2;
-    p - r (m' / (1 - a^t)) / (sqrt(s' / (1 - b^t)) + epsilon).
+    """p - r (m' / (1 - a^t)) / (sqrt(s' / (1 - b^t)) + epsilon).
 
+    m' = a m + (1 - a) g;  s' = b s + (1 - b) g^2.
     betas: a and b.   Source: Kingma and Ba 2015, algorithm 1.
     """
 

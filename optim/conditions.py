@@ -46,7 +46,7 @@ def above_one(c: Expr) -> bool:
 
 
 def shrinking(c: Expr, d: Expr) -> bool:
-    """|c| <= 1 and |c d| <= 1, all normal: neither x*c*d nor x*(c*d) overflows, so infinities stay where they are."""
+    """|c| <= 1 and |c d| <= 1, all normal: neither x*c*d nor x*(c*d) overflows."""
     first, both = number(c), number(c) * number(d)
     return (
         abs(first) <= 1
@@ -56,7 +56,7 @@ def shrinking(c: Expr, d: Expr) -> bool:
 
 
 def absorbed(c: Expr, d: Expr) -> bool:
-    """c, d, their sum and difference are less than half a step at the largest number: sums with them do not overflow."""
+    """|c| + |d| is below half a step at the largest number: no sum with them overflows."""
     bound = math.ldexp(1.0, _EXPONENT[c.dtype] - precision(c.dtype) - 1)
     return abs(number(c)) + abs(number(d)) < bound
 

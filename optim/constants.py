@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from symgraph.expr import Expr, apply
@@ -13,7 +14,7 @@ _SEEN_THROUGH = (BroadcastTo, Reshape, Transpose, Cast)
 
 
 def scalar_constant(x: Expr) -> Expr | None:
-    """The 0-d constant that every element of x is, if x is a constant of one value; None otherwise."""
+    """The 0-d constant that every element of x is; None if there is no such constant."""
     casts = []
     while isinstance(x.op, _SEEN_THROUGH):
         if type(x.op) is Cast:
@@ -50,9 +51,8 @@ def nonnegative(x: Expr, depth: int = 4) -> bool:
     if x.dtype.kind != "f":
         return False
     known = scalar_constant(x)
-    if known is not None:
-        value = known.op.value
-        return bool(value > 0) or (value == 0 and str(value) == "0.0")
+    if known is not None:  # NaN's sign is nobody's
+        return math.copysign(1.0, number(known)) > 0
     if x.op.name in _NEVER_NEGATIVE:
         return True
     if depth and (

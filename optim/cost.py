@@ -28,9 +28,12 @@ _ELEMENT = {
     name: cost
     for cost, names in {
         0.0: "real conj",
-        1.0: "add sub mul neg abs square maximum minimum relu eq neq lt le gt ge where invert isnan isinf isfinite "
-        "bitwise_and bitwise_or bitwise_xor logical_and logical_or logical_xor logical_not left_shift right_shift "
-        "floor ceil trunc rint signbit copysign fmax fmin sign",
+        1.0: (
+            "add sub mul neg abs square maximum minimum fmax fmin relu sign copysign signbit where "
+            "eq neq lt le gt ge isnan isinf isfinite floor ceil trunc rint invert bitwise_and "
+            "bitwise_or bitwise_xor logical_and logical_or logical_xor logical_not "
+            "left_shift right_shift"
+        ),
         5.0: "true_div reciprocal sqrt",
         8.0: "rsqrt floor_divide mod fmod",
         12.0: "exp exp2 log log2",
@@ -45,7 +48,7 @@ _MOVE = 0.25  # movement is index arithmetic inside a kernel
 
 
 class GenericCost:
-    """Costs of a machine in general: elements times operations, sizes that are symbolic taken as typical."""
+    """Costs of machines in general: elements times operations; symbolic sizes are typical."""
 
     def weight(self, node: Expr) -> float:
         if not isinstance(node.type, Array):
@@ -84,7 +87,7 @@ def extent(size: SizeLike) -> int:
 
 
 def cheaper(match: Match) -> bool:
-    """Whether the nodes that the rewrite makes cost less than those that it leaves without a user."""
+    """Whether the new nodes cost less than those that lose their last user."""
     result = match.result()
     if result is None:
         return False

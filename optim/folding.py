@@ -1,8 +1,7 @@
-"""Constant folding: what is made of constants alone is computed now; arithmetic of sizes becomes a size."""
+"""Folding: what is made of constants is computed now; arithmetic of sizes becomes a size."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,7 @@ from symgraph.leaves import Constant, DimValue, constant
 from symgraph.op import Op
 from symgraph.ops.contract import MatMul
 
+from .cost import GENERIC, elements
 from .pattern import operator
 from .rule import Rules, rule
 
@@ -48,14 +48,11 @@ def fold(node: Expr) -> Expr | None:
         return None
     if not isinstance(node.type, Array) or not node.type.is_static:
         return None
-    size = math.prod(node.array_type.shape) * node.dtype.bytes
     given = sum(x.op.value.nbytes for x in node.inputs)  # type: ignore[attr-defined]
-    if size > max(MAX_BYTES, given):
+    count = elements(node)
+    if count * node.dtype.bytes > max(MAX_BYTES, given):
         return None
-    if (
-        isinstance(node.op, MatMul)
-        and math.prod(node.array_type.shape) * node.inputs[0].array_type.shape[-1] > MAX_PRODUCTS
-    ):
+    if isinstance(node.op, MatMul) and GENERIC.weight(node) > MAX_PRODUCTS:
         return None
     try:
         value = compute(node, [x.op.value for x in node.inputs], {})  # type: ignore[attr-defined]
@@ -103,7 +100,7 @@ def _size(x: Expr) -> SizeLike | None:
 
 
 def _small(size: SizeLike) -> bool:
-    """Whether int64 holds it for every array that memory holds: at most two factors, small coefficients."""
+    """Whether int64 holds it for every array in memory: at most two factors, small numbers."""
     if not isinstance(size, Dim):
         return abs(size) < 1 << 62
     return all(len(monomial) <= 2 and abs(k) <= _SAFE_FACTOR for monomial, k in size.terms)

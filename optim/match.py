@@ -1,8 +1,8 @@
 """Finding rules: left sides compiled to steps, indexed by the root's op and its operands' ops.
 
-Commutativity is spent beforehand: a rule has one matcher for each order of the operands of its commutative ops, and a
-matcher never backtracks. Which matchers can fit is decided once for each combination of a root's op with its
-operands' ops and then remembered.
+Commutativity is spent beforehand: a rule has one matcher for each order of the operands of its
+commutative ops, and a matcher never backtracks. Which matchers can fit is decided once for each
+combination of a root's op with its operands' ops and then remembered.
 """
 
 from __future__ import annotations
@@ -15,53 +15,54 @@ from symgraph.expr import Expr
 from symgraph.op import Op
 from symgraph.ops.define import Elementwise
 
-from .constants import number
+from .constants import number, scalar_constant
 from .pattern import Const, Key, Node, Number, Operator, Pattern, Wild, key_of, variants
 from .rule import Rule
 
 ConstantOf = Callable[[Expr], "Expr | None"]
-_OP, _WILD, _CONST, _NUMBER = range(4)
 
 
 class Matcher:
     """One order of a rule's left side."""
 
-    __slots__ = ("rule", "pattern", "root", "heads", "steps")
+    __slots__ = ("rule", "pattern", "root", "heads", "ops", "leaves")
 
-    def __init__(self, rule: Rule, pattern: Node):
+    def __init__(self, rule: Rule | None, pattern: Node):
         self.rule = rule
         self.pattern = pattern
         self.root = _keys(pattern)
         self.heads = [_keys(a) if isinstance(a, Node) else type(a) for a in pattern.args]
-        self.steps = _compile(pattern)
+        self.ops, self.leaves = _compile(pattern)
 
     def match(self, node: Expr, constant_of: ConstantOf) -> dict[str, Any] | None:
         """What the variables are if the node matches; None otherwise."""
         registers = [node]
         found: dict[str, Any] = {}
-        for code, register, a, b in self.steps:
+        for register, keys, name in self.ops:
             x = registers[register]
-            if code == _OP:
-                if not _fits(x.op, a):
-                    return None
-                if b is not None:
-                    found[b] = x.op
-                registers.extend(x.inputs)
-            elif code == _WILD:
-                if type(x.type) is not Array or x.type.dtype.kind not in b:
-                    return None
-                if found.setdefault(a, x) is not x:
-                    return None
-            else:
-                value = constant_of(x)
-                if value is None:
-                    return None
-                if code == _CONST:
-                    if value.dtype.kind not in b or found.setdefault(a, value) is not value:
-                        return None
-                elif not same_number(value, a):
-                    return None
+            if not _fits(x.op, keys):
+                return None
+            if name is not None:
+                found[name] = x.op
+            registers.extend(x.inputs)
+        for register, leaf in self.leaves:
+            if not _bind(leaf, registers[register], found, constant_of):
+                return None
         return found
+
+
+def _bind(leaf: Pattern, x: Expr, found: dict[str, Any], constant_of: ConstantOf) -> bool:
+    """Whether a variable or number stands for this node; variables are put into `found`."""
+    if isinstance(leaf, Wild):
+        fits = type(x.type) is Array and x.type.dtype.kind in leaf.kinds
+        return fits and found.setdefault(leaf.name, x) is x
+    value = constant_of(x)
+    if value is None:
+        return False
+    if isinstance(leaf, Const):
+        return value.dtype.kind in leaf.kinds and found.setdefault(leaf.name, value) is value
+    assert isinstance(leaf, Number)
+    return same_number(value, leaf.value)
 
 
 def _fits(op: Op, keys: frozenset[Key]) -> bool:
@@ -85,25 +86,24 @@ def _keys(pattern: Node) -> frozenset[Key]:
     return frozenset(pattern.head.keys if isinstance(pattern.head, Operator) else (pattern.head,))
 
 
-def _compile(pattern: Node) -> list[tuple[int, int, Any, Any]]:
-    """Steps over registers, ops before leaves; register 0 is the root, an op's step appends its operands."""
-    ops: list[tuple[int, int, Any, Any]] = []
-    leaves: list[tuple[int, int, Any, Any]] = []
+OpStep = tuple[int, frozenset[Key], "str | None"]  # register, what its op may be, the op's variable
+LeafStep = tuple[int, Pattern]  # register, what it must be
+
+
+def _compile(pattern: Node) -> tuple[list[OpStep], list[LeafStep]]:
+    """Steps over registers, ops before leaves; the root is register 0, ops append operands."""
+    ops: list[OpStep] = []
+    leaves: list[LeafStep] = []
     queue: list[tuple[Pattern, int]] = [(pattern, 0)]
     free = 1
     for p, register in queue:  # grows while it is read: breadth first
         if isinstance(p, Node):
-            name = p.head.name if isinstance(p.head, Operator) else None
-            ops.append((_OP, register, _keys(p), name))
+            ops.append((register, _keys(p), p.head.name if isinstance(p.head, Operator) else None))
             queue.extend((a, free + i) for i, a in enumerate(p.args))
             free += len(p.args)
-        elif isinstance(p, Wild):
-            leaves.append((_WILD, register, p.name, p.kinds))
-        elif isinstance(p, Const):
-            leaves.append((_CONST, register, p.name, p.kinds))
-        elif isinstance(p, Number):
-            leaves.append((_NUMBER, register, p.value, None))
-    return ops + leaves
+        else:
+            leaves.append((register, p))
+    return ops, leaves
 
 
 def matchers(rule: Rule) -> list[Matcher]:
@@ -111,6 +111,19 @@ def matchers(rule: Rule) -> list[Matcher]:
     if rule.matchers is None:
         rule.matchers = [Matcher(rule, p) for p in variants(rule.lhs) if isinstance(p, Node)]
     return rule.matchers
+
+
+def find(pattern: Node, node: Expr) -> dict[str, Any] | None:
+    """What the variables of a pattern are at a node, its operands in any order; None if it differs.
+
+    For rules that look further than their left side says.
+    """
+    for variant in variants(pattern):
+        assert isinstance(variant, Node)
+        found = Matcher(None, variant).match(node, scalar_constant)
+        if found is not None:
+            return found
+    return None
 
 
 class Index:
@@ -125,7 +138,7 @@ class Index:
                 self._by_root.setdefault(key, []).append((order, rule))
 
     def candidates(self, signature: tuple[Any, ...]) -> list[Matcher]:
-        """The matchers whose root and operands fit a signature: (root's key, (operand's key, is constant), ...)."""
+        """The matchers that fit a signature: (root's key, (operand's key, is constant), ...)."""
         found = self._remembered.get(signature)
         if found is None:
             found = self._remembered[signature] = self._select(signature)

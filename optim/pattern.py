@@ -1,18 +1,19 @@
-"""Patterns: untyped trees built with the language's own operators and functions on pattern variables.
+"""Patterns: untyped trees built with the language's own operators and functions.
 
     x, y = wild("x y")                    any real expression
     i, j = wild("i j", kinds="iu")        integers only
     c = const("c")                        a scalar constant, also seen through broadcast and reshape
-    outer = operator("outer", Transpose)  any op of a class (or of several, or named elementwise ops)
+    outer = operator("outer", Transpose)  any op of some classes, or elementwise ops by name
 
-`x * 1`, `log(sigmoid(x))` (functions from `words`), `outer(inner(x))` are patterns. The same trees are templates for
-right-hand sides: `build` makes expressions of them with the public constructors.
+`x * 1`, `log(sigmoid(x))` (functions from `words`), `outer(inner(x))` are patterns. The same
+trees are templates for right-hand sides: `build` makes expressions of them with the public
+constructors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from symgraph.expr import Expr, apply
 from symgraph.op import Op
@@ -23,7 +24,7 @@ COMMUTATIVE = frozenset(
     "add mul maximum minimum fmax fmin eq neq logical_and logical_or logical_xor "
     "bitwise_and bitwise_or bitwise_xor logaddexp logaddexp2 hypot".split()
 )
-Key = Union[str, type]  # an elementwise op's name, or any other op's class
+Key: TypeAlias = "str | type"  # an elementwise op's name, or any other op's class
 
 
 class Pattern:
@@ -170,7 +171,7 @@ class Operator:
 
 
 def wild(names: str, kinds: str = REAL) -> Any:
-    """Variables for any expression of the dtype kinds (letters of dtypes.KINDS); one, or a list of several."""
+    """Variables for expressions of the dtype kinds (letters of dtypes.KINDS); one or a list."""
     return _each(names, lambda name: Wild(name, kinds))
 
 
@@ -246,11 +247,19 @@ def word(name: str) -> Callable[..., Any]:
 # --------------------------------------------------------------------------------------------- text
 
 _INFIX = {
-    "bitwise_or": ("|", 1), "bitwise_xor": ("^", 2), "bitwise_and": ("&", 3), "lt": ("<", 0), "le": ("<=", 0),
-    "gt": (">", 0), "ge": (">=", 0), "eq": ("==", 0), "neq": ("!=", 0), "left_shift": ("<<", 4),
-    "right_shift": (">>", 4), "add": ("+", 5), "sub": ("-", 5), "mul": ("*", 6), "true_div": ("/", 6),
-    "floor_divide": ("//", 6), "mod": ("%", 6), "pow": ("**", 8),
-}  # fmt: skip
+    name: (sign, level)
+    for level, signs in {
+        0: "lt < le <= gt > ge >= eq == neq !=",
+        1: "bitwise_or |",
+        2: "bitwise_xor ^",
+        3: "bitwise_and &",
+        4: "left_shift << right_shift >>",
+        5: "add + sub -",
+        6: "mul * true_div / floor_divide // mod %",
+        8: "pow **",
+    }.items()
+    for name, sign in zip(signs.split()[::2], signs.split()[1::2])
+}
 _PREFIX = {"neg": "-", "invert": "~"}
 
 

@@ -46,8 +46,9 @@ def optimize(
 ) -> tuple[list[Expr], Journal]:
     """Better expressions of the same types and values, and the journal of what was done.
 
-    level: "none", "safe" or "full". exclude: rules, topics or families by name. cost: the target's. limit: how many
-    firings to apply (bisection).   Raises: GraphError for an unknown level or name.
+    level: "none", "safe" or "full". exclude: rules, topics or families by name. cost: the
+    target's. limit: how many firings to apply (bisection).   Raises: GraphError for an unknown
+    level or name.
     """
     if level not in LEVELS:
         raise GraphError(f"optimize: level {level!r}: expected one of {', '.join(LEVELS)}")
@@ -88,7 +89,7 @@ def _once(
         return rewriter.run(outputs), rewriter.shared
     from .regions import Inside, slim
 
-    shared = []
+    shared: list[bool] = []
 
     def rewrite(results: Sequence[Expr]) -> list[Expr]:
         rewriter = Rewriter(index, journal, cost, inside)

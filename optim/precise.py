@@ -1,4 +1,4 @@
-"""Expressions in high precision: each op's true function on numbers of mpmath, for judging rounding errors."""
+"""Expressions in high precision, for judging errors: each op's true function in mpmath."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def _one(
         reducer = {
             "sum": functions["add"],
             "prod": functions["mul"],
+            "any": max,
             "max": functions["maximum"],
             "min": functions["minimum"],
         }
@@ -91,50 +92,85 @@ def _to_array(objects: Any, d: DType) -> np.ndarray:
 
 def _functions(mp: Any) -> dict[str, Callable[..., Any]]:
     """The true function of each elementwise op that rules speak of; NaN outside the real domain."""
-    nan, inf, one = mp.nan, mp.inf, mp.mpf(1)
+    table = {name: _real(mp, f) for name, f in (_arithmetic(mp) | _transcendental(mp)).items()}
+    table["where"] = lambda c, x, y: x if c else y
+    table["eq"] = lambda x, y: x == y
+    table["isinf"] = mp.isinf
+    return table
 
-    def real(function: Callable[..., Any]) -> Callable[..., Any]:
-        def guarded(*args: Any) -> Any:
-            if any(mp.isnan(a) for a in args):
-                return nan
-            try:
-                value = function(*args)
-            except (ZeroDivisionError, ValueError, OverflowError):
-                return nan
-            return nan if isinstance(value, mp.mpc) else value
 
-        return guarded
+def _real(mp: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on real numbers: NaN for NaN, and where there is no real value."""
 
+    def guarded(*args: Any) -> Any:
+        if any(mp.isnan(a) for a in args):
+            return mp.nan
+        try:
+            value = function(*args)
+        except (ZeroDivisionError, ValueError, OverflowError):
+            return mp.nan
+        return mp.nan if isinstance(value, mp.mpc) else value
+
+    return guarded
+
+
+def _divide(mp: Any, x: Any, y: Any) -> Any:
+    if y == 0:
+        return mp.nan if x == 0 else mp.inf * mp.sign(x)
+    return x / y
+
+
+def _arithmetic(mp: Any) -> dict[str, Callable[..., Any]]:
+    return {
+        "add": lambda x, y: x + y,
+        "sub": lambda x, y: x - y,
+        "mul": lambda x, y: x * y,
+        "true_div": lambda x, y: _divide(mp, x, y),
+        "neg": lambda x: -x,
+        "abs": mp.fabs,
+        "square": lambda x: x * x,
+        "reciprocal": lambda x: _divide(mp, mp.mpf(1), x),
+        "sqrt": mp.sqrt,
+        "rsqrt": lambda x: _divide(mp, mp.mpf(1), mp.sqrt(x)),
+        "pow": mp.power,
+        "maximum": max,
+        "minimum": min,
+    }
+
+
+def _transcendental(mp: Any) -> dict[str, Callable[..., Any]]:
     def log(x: Any) -> Any:
-        return -inf if x == 0 else nan if x < 0 else mp.log(x)
+        return -mp.inf if x == 0 else mp.nan if x < 0 else mp.log(x)
 
     def exp(x: Any) -> Any:
-        return mp.mpf(0) if x == -inf else mp.exp(x)
+        return mp.mpf(0) if x == -mp.inf else mp.exp(x)
 
-    def divide(x: Any, y: Any) -> Any:
-        if y == 0:
-            return nan if x == 0 else inf * mp.sign(x)
-        return x / y
+    def exp2(x: Any) -> Any:
+        return mp.mpf(2) ** x
 
     def sigmoid(x: Any) -> Any:
-        return one / (1 + exp(-x))
+        return 1 / (1 + exp(-x))
 
     def softplus(x: Any) -> Any:
-        return x if x == inf else mp.log(1 + exp(x))
+        return x if x == mp.inf else mp.log(1 + exp(x))
 
-    table: dict[str, Callable[..., Any]] = {
-        "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "true_div": divide,
-        "neg": lambda x: -x, "abs": mp.fabs, "square": lambda x: x * x, "reciprocal": lambda x: divide(one, x),
-        "sqrt": mp.sqrt, "rsqrt": lambda x: divide(one, mp.sqrt(x)), "exp": exp, "expm1": lambda x: exp(x) - 1,
-        "exp2": lambda x: mp.mpf(2) ** x, "log": log, "log2": lambda x: log(x) / mp.log(2), "log1p": lambda x: log(1 + x),
-        "sigmoid": sigmoid, "softplus": softplus, "log_sigmoid": lambda x: -softplus(-x), "tanh": mp.tanh,
-        "sinh": mp.sinh, "cosh": mp.cosh, "sin": mp.sin, "cos": mp.cos, "erf": mp.erf, "erfc": mp.erfc,
-        "logaddexp": lambda x, y: max(x, y) if mp.isinf(max(x, y)) else mp.log(exp(x) + exp(y)),
-        "logaddexp2": lambda x, y: log(mp.mpf(2) ** x + mp.mpf(2) ** y) / mp.log(2),
-        "pow": lambda x, p: mp.power(x, p), "maximum": max, "minimum": min, "silu": lambda x: x * sigmoid(x),
-    }  # fmt: skip
-    guarded = {name: real(function) for name, function in table.items()}
-    guarded["where"] = lambda c, x, y: x if c else y
-    guarded["eq"] = lambda x, y: x == y
-    guarded["isinf"] = mp.isinf
-    return guarded
+    def logaddexp(x: Any, y: Any) -> Any:
+        return max(x, y) if mp.isinf(max(x, y)) else mp.log(exp(x) + exp(y))
+
+    return {
+        "exp": exp,
+        "exp2": exp2,
+        "expm1": lambda x: exp(x) - 1,
+        "log": log,
+        "log2": lambda x: log(x) / mp.log(2),
+        "log1p": lambda x: log(1 + x),
+        "sigmoid": sigmoid,
+        "softplus": softplus,
+        "log_sigmoid": lambda x: -softplus(-x),
+        "silu": lambda x: x * sigmoid(x),
+        "logaddexp": logaddexp,
+        "xlogy": lambda x, y: x * log(y) if x else x,
+        "xlog1py": lambda x, y: x * log(1 + y) if x else x,
+        "logaddexp2": lambda x, y: log(exp2(x) + exp2(y)) / mp.log(2),
+        **{name: getattr(mp, name) for name in "tanh sinh cosh sin cos erf erfc".split()},
+    }

@@ -1,11 +1,12 @@
 """A rule is an equation, so it tests itself: both sides on random dtypes, shapes and values.
 
 exact     every element has the same bits (any NaN is equal to any NaN)
-rounds    elements differ by a bounded number of roundings of the largest terms that were added; NaN and infinities
-          are the same; the sign of a zero may differ
-stabler   the error against high precision is not larger, beyond ULPS; a NaN or an infinity may only become the number
-          that is true, and only where no input is NaN. Where whole rows take part (softmax, sums) errors are measured
-          against the largest element, and a result that holds a NaN may hold others
+rounds    elements differ by a bounded number of roundings of the largest terms that were added;
+          NaN and infinities are the same; the sign of a zero may differ
+stabler   the error against high precision is not larger, beyond ULPS; a NaN or an infinity may
+          only become the number that is true, and only where no input is NaN. Where whole rows
+          take part (softmax, sums) errors are measured against the largest element, and a result
+          that holds a NaN made of NaN or infinities may hold others
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Proof(NamedTuple):
 def prove(rule: Rule, count: int = 25, seed: int = 0, examples: Examples | None = None) -> Proof:
     """Check a rule on `count` random instances.
 
-    examples: makes expressions that match, for rules whose left side does not say what its operands are.
+    examples: makes expressions that match, for rules whose left side does not say what its
+    operands are.
     Raises: VerifyError at the first instance that fails, or if too few instances match.
     """
     rng = np.random.default_rng(seed)
@@ -89,7 +91,7 @@ def _runs(drawn: Instance) -> bool:
 
 
 def check(rule: Rule, drawn: Instance, new: Expr) -> None:
-    """Both sides of one instance against each other.   Raises: VerifyError with the values that differ."""
+    """Both sides of one instance against each other.   Raises: VerifyError with what differs."""
     node, values = drawn
     if new.type != node.type:
         raise _failure(rule, drawn, new, f"{node.type} became {new.type}")
@@ -152,7 +154,7 @@ def _rounds(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: n
 
 
 def _scale(drawn: Instance, new: Expr, shape: tuple[int, ...]) -> np.ndarray:
-    """How large the terms are that are added on the way, for each element where that can be said."""
+    """How large the terms are that are added on the way, for each element if possible."""
     scale = np.zeros(shape)
 
     def see(node: Expr, value: Any) -> None:
@@ -185,21 +187,22 @@ def _stabler(rule: Rule, drawn: Instance, new: Expr, before: np.ndarray, after: 
     if open_ended.any():  # infinity stands for its limit where the left side has no value
         limits = _truth(drawn.node, {x: _with_limits(v) for x, v in drawn.values.items()})
         truth = np.where(open_ended & ~poisoned & np.isnan(a), limits, truth)
-    beyond = (
-        _is_infinite(truth) & ~open_ended
-    )  # the left side cancels beyond any precision: log(1 - sigmoid(1e9))
+    # the left side may cancel beyond any precision: log(1 - sigmoid(1e9))
+    beyond = _is_infinite(truth) & ~open_ended
     if beyond.any():
         truth = np.where(beyond, _truth(new, drawn.values), truth)
     rows = any(isinstance(x.op, (Reduce, AlongAxis)) for x in toposort([drawn.node]))
     floor = float(np.nan_to_num(np.abs(a), posinf=0.0).max(initial=0.0)) if rows else 0.0
     fine = np.ones(a.shape, bool)
-    for at in np.ndindex(a.shape if not (rows and np.isnan(a).any()) else (0,)):
-        fine[at] = _not_worse(a[at], b[at], truth[at], before.dtype, bool(poisoned[at]), floor)
+    spoiled = rows and np.isnan(a).any() and (poisoned.any() or open_ended.any())
+    for at in np.ndindex((0,) if spoiled else a.shape):
+        x, y = float(a[at]), float(b[at])
+        fine[at] = _not_worse(x, y, truth[at], before.dtype, bool(poisoned[at]), floor)
     _require(fine, "less accurate", rule, drawn, new, before, after)
 
 
 def _anywhere(masks: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Where a mask holds, for each element of the result if masks broadcast to it, else everywhere or nowhere."""
+    """Where some mask holds: element by element if it broadcasts, else everywhere or nowhere."""
     result = np.zeros(shape, bool)
     for mask in masks:
         try:
@@ -241,7 +244,7 @@ def _not_worse(
 
 
 def _error(value: float, truth: Any, dtype: np.dtype, floor: float) -> float:
-    """Distance in units in the last place (of `floor` at least); infinity counts as the number after the largest."""
+    """Distance in units in the last place, those of `floor` at least."""
     import mpmath
 
     eps, tiny, largest = _limits(dtype)
@@ -288,7 +291,8 @@ def _require(
 def _failure(rule: Rule, drawn: Instance, new: Expr, what: str) -> VerifyError:
     given = "\n".join(f"    {x.label}: {x.type} = {v!r}" for x, v in drawn.values.items())
     return VerifyError(
-        f"rule {rule.name!r} ({rule.place}): {what}\n  before:\n{drawn.node}\n  after:\n{new}\n  values:\n{given}"
+        f"rule {rule.name!r} ({rule.place}): {what}\n"
+        f"  before:\n{drawn.node}\n  after:\n{new}\n  values:\n{given}"
     )
 
 

@@ -17,7 +17,7 @@ Rewrite = Callable[[Sequence[Expr]], list[Expr]]
 
 
 class Inside:
-    """Rewrites the regions of ops, each once; nested regions come first because `rewrite` meets them first."""
+    """Rewrites the regions of ops, each once; `rewrite` meets nested ones first."""
 
     def __init__(self, rewrite: Rewrite):
         self.rewrite = rewrite
@@ -39,11 +39,8 @@ class Inside:
         return self._done[region]
 
 
-# ------------------------------------------------------------------------------------------ slimming
-
-
 def slim(outputs: Sequence[Expr]) -> list[Expr]:
-    """The outputs with unused results, states, operands and doubled captures of loops and branches removed."""
+    """The outputs, their loops and branches without unused results, states and operands."""
     order = toposort(outputs)
     used: dict[int, set[int]] = {}
     for node in order:
@@ -66,8 +63,8 @@ def slim(outputs: Sequence[Expr]) -> list[Expr]:
 
 def _slim(node: Expr, used: list[int]) -> dict[int, Expr]:
     """Each used output of a loop or branch, by its number, from a smaller op if there is one."""
-    op = node.op
-    small, places = (_slim_scan if isinstance(op, Scan) else _slim_cond)(node, used)  # type: ignore[operator]
+    shrink = _slim_scan if isinstance(node.op, Scan) else _slim_cond
+    small, places = shrink(node, used)
     small.name = small.name or node.name
     return {i: apply(Get(places[i]), small, site=node.site) for i in used}
 
@@ -138,8 +135,8 @@ def _operands(
 ) -> tuple[list[int], list[list[Expr]]]:
     """Which operands stay, and the bodies over their new numbers.
 
-    States that are given stay; a sequence or capture stays if a body uses it, once if it comes twice; a small
-    constant that is captured moves into the bodies.
+    States that are given stay; a sequence or capture stays if a body uses it, once if it comes
+    twice; a small constant that is captured moves into the bodies.
     """
     needed = set().union(*map(_params, bodies))
     first: dict[tuple[bool, int], int] = {}
@@ -148,17 +145,17 @@ def _operands(
     for is_capture, group in ((False, sequences), (True, captures)):
         for i in group:
             if i in needed:
-                if (
-                    is_capture
-                    and isinstance(inputs[i].op, Constant)
-                    and inputs[i].op.value.size == 1
-                ):
+                if is_capture and _is_scalar(inputs[i].op):
                     inlined[i] = inputs[i]
                 else:
                     stands_for[i] = first.setdefault((is_capture, id(inputs[i])), i)
     kept = sorted(set(stands_for.values()))
     number = {i: at for at, i in enumerate(kept)}
     return kept, [_renumbered(body, stands_for, number, inlined) for body in bodies]
+
+
+def _is_scalar(op: Op) -> bool:
+    return isinstance(op, Constant) and op.value.size == 1
 
 
 def _renumbered(

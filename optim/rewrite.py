@@ -1,9 +1,10 @@
 """The engine: every node of a graph is brought to a form in which no rule fires.
 
-Nodes are visited operands first. A node whose operands are finished is rebuilt on them, then the rules that fit it are
-tried in order; what a rule makes is finished in the same way, so that a fixpoint is reached in one visit of each node.
-An explicit stack replaces recursion, finished nodes are remembered by identity, and the number of firings is bounded:
-the time is linear in the graph.
+Nodes are visited operands first. A node whose operands are finished is rebuilt on them, then the
+rules that fit it are tried in order; what a rule makes is finished in the same way, so that a
+fixpoint is reached in one visit of each node. An explicit stack replaces recursion, finished
+nodes are remembered by identity, and the number of firings is bounded: the time is linear in the
+graph.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ Inside = Callable[[Op], Op]
 class Rewriter:
     """One pass of one set of rules over one graph.
 
-    inside: rewrites the regions in an op (loops, branches). strict: a right side of another type is a VerifyError, not
-    a reason to decline.
+    inside: rewrites the regions in an op (loops, branches). strict: a right side of another type
+    is a VerifyError, not a reason to decline.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Rewriter:
         return [self._finish(x) for x in outputs]
 
     def once(self, node: Expr) -> Expr | None:
-        """What the first rule that fires at this node makes of it; its operands are taken as they are."""
+        """What the first rule that fires at this node makes of it, operands as they are."""
         self._context = Context(count_users([node]), self.cost)
         self._left = 1
         return self._fire(node)
@@ -104,7 +105,7 @@ class Rewriter:
         return done[id(output)]
 
     def _step(self, node: Expr) -> Expr:
-        """The node on its finished operands, or what a rule makes of it; the node itself if it is finished."""
+        """The node on its finished operands, or what a rule makes of it; itself if finished."""
         inputs = [self._done.get(id(x), x) for x in node.inputs]
         op = self.inside(node.op) if self.inside is not None else node.op
         if op is not node.op or any(a is not b for a, b in zip(node.inputs, inputs)):
@@ -132,6 +133,8 @@ class Rewriter:
             if new is None:
                 self.shared |= match.saw_sharing
             elif self._permitted():
+                if id(new) not in self._context.users:
+                    new.name = new.name or node.name
                 self._inherit(node, new)
                 self._record(matcher.rule, node, new)
                 return new
@@ -149,7 +152,8 @@ class Rewriter:
                 return None
         if self.strict and result is not None and new is None:
             raise VerifyError(
-                f"rule {match.rule.name!r} ({match.rule.place}): {match.node.type} became {result.type}"
+                f"rule {match.rule.name!r} ({match.rule.place}): "
+                f"{match.node.type} became {result.type}"
             )
         in_progress = (
             new is None
@@ -187,7 +191,7 @@ class Rewriter:
 
 
 def fitted(new: Expr, node: Expr) -> Expr | None:
-    """`new` in the shape of `node`, by broadcasting; None if its dtype differs or it is not sure to fit."""
+    """`new` broadcast to the shape of `node`; None if dtypes differ or it may not fit."""
     if new.type == node.type:
         return new
     if (

@@ -5,9 +5,9 @@
     rule(x / c, lambda x, c: x * (1 / c), when=power_of_two)
     rule(outer(inner(x)), lambda x, outer, inner: ..., name="transpose(transpose(x))")
 
-The right side is a template over the same variables, or a function of them by name which returns an expression, or
-None to decline. `when` is a function of variables by name. Beside the variables both may ask for `node` (the matched
-root) and `match` (the Match).
+The right side is a template over the same variables, or a function of them by name which returns
+an expression, or None to decline. `when` is a function of variables by name. Beside the variables
+both may ask for `node` (the matched root) and `match` (the Match).
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def rule(
 ) -> Rule:
     """An equation lhs -> rhs.
 
-    grade: what it promises of floats: "exact" (bitwise), "stabler" (error never larger), "rounds" (rounding may differ).
-    when: a condition on the variables.   name: needed if rhs is a function.
+    grade: what it promises of floats: "exact" (bitwise), "stabler" (error never larger), "rounds"
+    (rounding may differ). when: a condition on the variables.   name: needed if rhs is a
+    function.
     """
     if grade not in GRADES:
         raise ValueError(f"rule {name or lhs}: grade {grade!r}: one of {', '.join(GRADES)}")
@@ -122,7 +123,7 @@ def rule(
 
 
 class Rules:
-    """The rules of one topic, in order; the first that fires at a node wins. Topics add up to families."""
+    """The rules of one topic, in order: the first that fires wins. Topics form families."""
 
     def __init__(self, topic: str, family: str, *rules: Rule):
         self.topic = topic

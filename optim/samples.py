@@ -33,7 +33,8 @@ DTYPES: dict[str, tuple[DType, ...]] = {
     "f": floats,
     "c": complexes,
 }
-CONSTANTS = [0, -0.0, 1, -1, 2, 3, -2, 0.5, -0.5, 5, 7, 0.1, 8, 16, -4, 100.0, 1e-3, 0.25, math.pi, 1e30, 1e-30, 255, 127,
+CONSTANTS = [0, -0.0, 1, -1, 2, 3, -2, 0.5, -0.5, 5, 7, 0.1, 8, 16, -4, 100.0, 1e-3, 0.25,
+             math.pi, 1e30, 1e-30, 255, 127,
              -math.sqrt(0.5), -math.sqrt(2.0), math.inf, -math.inf]  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def draw_shape(rng: Random, low: int = 0, high: int = 3) -> tuple[Any, ...]:
 
 
 def thinned(rng: Random, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A shape that broadcasts to this one: leading axes dropped, others of size 1; often the same."""
+    """A shape that broadcasts to this one, axes dropped or of size 1; often the same."""
     if rng.random() < 0.6:
         return shape
     start = rng.integers(len(shape) + 1)
@@ -171,7 +172,11 @@ def values(x: Expr, rng: Random, style: str) -> np.ndarray:
             np.where(rng.random(shape) < 0.7, wide, ends),
         ).astype(d.np)
     real = _reals(rng, shape, style, d)
-    return (real + 1j * _reals(rng, shape, style, d)).astype(d.np) if d.kind == "c" else real
+    if d.kind != "c":
+        return real
+    whole = np.empty(shape, d.np)
+    whole.real, whole.imag = real, _reals(rng, shape, style, d)
+    return whole
 
 
 def _reals(rng: Random, shape: tuple[int, ...], style: str, d: DType) -> np.ndarray:
@@ -262,7 +267,9 @@ def _slice(rng: Random, x: Expr) -> Op:
             start = int(rng.integers(max(size, 1)))
             room = (size - 1 - start) // step + 1 if step > 0 else start // -step + 1
             count = int(rng.integers(room + 1)) if size else 0
-        starts.append(start), sizes.append(count), steps.append(step)
+        starts.append(start)
+        sizes.append(count)
+        steps.append(step)
     return Slice(tuple(starts), tuple(sizes), tuple(steps))
 
 
@@ -271,7 +278,8 @@ def _place(rng: Random, x: Expr) -> Op:
     for size in x.array_type.shape:
         step = int(rng.choice([1, 1, 2])) if isinstance(size, int) else 1
         start, after = int(rng.integers(3)), int(rng.integers(3))
-        starts.append(start), steps.append(step)
+        starts.append(start)
+        steps.append(step)
         shape.append(start + (size - 1) * step + 1 + after if size != 0 else start + after)
     return Place(
         tuple(starts), tuple(steps), tuple(shape), fill_value(int(rng.integers(2)), x.dtype)

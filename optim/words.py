@@ -5,8 +5,7 @@ from ..words import log, sigmoid
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symgraph.ops.define import REGISTRY
 
@@ -14,6 +13,5 @@ from .pattern import word
 
 globals().update({name: word(name) for name in REGISTRY})
 
-if TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Callable[..., Any]: ...
+if TYPE_CHECKING:  # the same names, whose operands may be anything
+    from symgraph.ops.elementwise import *  # noqa: F403

@@ -11,9 +11,7 @@ equal sizes; what the form cannot decide is tried by cases and by samples, then 
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -273,6 +271,13 @@ def product(sizes: Iterable[SizeLike]) -> SizeLike:
 
 def known_equal(a: SizeLike, b: SizeLike) -> bool | None:
     """True or False where it can be decided for every value of the named sizes, else None."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    return _decide_equal(a, b)
+
+
+@lru_cache(maxsize=4096)
+def _decide_equal(a: SizeLike, b: SizeLike) -> bool | None:
     if a == b:
         return True
     difference = a - b
@@ -472,48 +477,3 @@ def evaluate_dim(x: SizeLike, values: Mapping[Atom, SizeLike]) -> int:
     if abs(result) >= MAX_SIZE:
         raise SizeError(f"size {x} = {result}: more than memory can hold")
     return result
-
-
-# Guards: equalities that construction could not decide. `infer` calls require_equal; whoever wants
-# to know which guards an expression needs re-runs infer inside `recording`.
-class Guard(NamedTuple):
-    """A relation between sizes checked at call time: left == right (or left <= right)."""
-
-    left: SizeLike
-    right: SizeLike
-    relation: str  # "==" or "<="
-    what: str  # for the message, e.g. "add: axis 0"
-    index: bool = False  # an index that data decides: 0 <= index, or index + 1 <= size
-
-
-_recorder = threading.local()
-
-
-@contextmanager
-def recording(sink: Callable[[Guard], None]) -> Iterator[None]:
-    """Within this block every undecidable relation is given to `sink`."""
-    before = getattr(_recorder, "sink", None)
-    _recorder.sink = sink
-    try:
-        yield
-    finally:
-        _recorder.sink = before
-
-
-def require_equal(a: SizeLike, b: SizeLike, what: str) -> None:
-    """a == b: raises ShapeError if never, records a guard if it cannot be decided."""
-    _require(known_equal(a, b), Guard(a, b, "==", what))
-
-
-def require_le(a: SizeLike, b: SizeLike, what: str, index: bool = False) -> None:
-    """a <= b: raises ShapeError if never, records a guard if it cannot be decided."""
-    _require(known_le(a, b), Guard(a, b, "<=", what, index))
-
-
-def _require(known: bool | None, guard: Guard) -> None:
-    if known is False:
-        verb = "sizes differ" if guard.relation == "==" else "size too large"
-        raise ShapeError(f"{guard.what}: {verb}: {guard.left} and {guard.right}")
-    sink = getattr(_recorder, "sink", None)
-    if known is None and sink is not None:
-        sink(guard)

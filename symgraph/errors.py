@@ -139,9 +139,7 @@ def describe(x: Any) -> str:
     return f"{getattr(x, 'label', x)}: {getattr(x, 'type', type(x).__name__)}{where}"
 
 
-def did_you_mean(
-    name: object, known: Iterable[str], listed: Iterable[str] | None = None
-) -> str:
+def did_you_mean(name: object, known: Iterable[str], listed: Iterable[str] | None = None) -> str:
     """A hint for a name that is not among `known`: the nearest ones, or all of them (`listed`)."""
     import difflib  # here: only for a message
 

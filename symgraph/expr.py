@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import dims
+from . import relations
 from .arraytype import Array, Tuple, Type
 from .errors import GraphError, SymgraphError
 from .sites import Site, at_site, default_site, user_site
@@ -168,13 +168,21 @@ def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
         type = op.infer(*[x.type for x in inputs])
     except SymgraphError as error:
         raise error.at(site or user_site(), inputs) from None
+    node = Expr(op, inputs, type, site or default_site())
+    ref = weakref.ref(node, _Forget(key))
+    found = _table.setdefault(key, ref)
+    return node if found is ref else _agree(key, found, node, ref)
+
+
+def _agree(
+    key: tuple[Any, ...], found: weakref.ref[Expr], node: Expr, ref: weakref.ref[Expr]
+) -> Expr:
+    """The node that all threads use, where the table has got an entry meanwhile."""
     with _lock:
-        found = _table.get(key)
-        node = found() if found is not None else None
-        if node is None:
-            node = Expr(op, inputs, type, site or default_site())
-            _table[key] = weakref.ref(node, _Forget(key))
-        return node
+        other = _table.get(key, found)()
+        if other is None:
+            _table[key] = ref
+        return node if other is None else other
 
 
 class _Forget:
@@ -246,16 +254,16 @@ def leaves(outputs: Iterable[Expr]) -> Iterator[Expr]:
     return (node for node in toposort(outputs) if not node.inputs)
 
 
-def graph_guards(outputs: Iterable[Expr]) -> list[tuple[dims.Guard, Expr]]:
+def graph_guards(outputs: Iterable[Expr]) -> list[tuple[relations.Guard, Expr]]:
     """The undecided size relations of a graph, each once, with the node that needs it."""
-    found: dict[tuple[Any, Any, str], tuple[dims.Guard, Expr]] = {}
+    found: dict[tuple[Any, Any, str], tuple[relations.Guard, Expr]] = {}
     for node in toposort(outputs):
 
-        def sink(guard: dims.Guard, node: Expr = node) -> None:
+        def sink(guard: relations.Guard, node: Expr = node) -> None:
             found.setdefault((guard.left, guard.right, guard.relation), (guard, node))
 
         if not _static(node):
-            with dims.recording(sink):
+            with relations.recording(sink):
                 node.op.infer(*[x.type for x in node.inputs])
     return list(found.values())
 

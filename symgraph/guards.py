@@ -9,10 +9,11 @@ import numpy as np
 
 from . import dims
 from .arraytype import Array
-from .dims import Atom, Guard, SizeLike
+from .dims import Atom, SizeLike
 from .errors import IndexFault, ShapeError
 from .expr import Expr
 from .leaves import Input
+from .relations import Guard
 from .sites import Site
 
 
@@ -90,7 +91,7 @@ def check(guard: Guard, env: Mapping[Atom, Any], nodes: Iterable[Expr], site: Si
         return
     if left == right if guard.relation == "==" else left <= right:
         return
-    if guard.index:
+    if guard.of_index:
         raise IndexFault(_index_text(guard, left, right), site=site)
     expected = f"{guard.left} {guard.relation} {guard.right}"
     shown = places(nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -337,11 +338,21 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Expr:
 
     dtype: the array's own; Python floats take the default float, Python ints int64.
     """
-    array = _to_numpy(value, dtype)
-    node = apply(Constant(array, _dtype_of(array)))
+    if type(value) in (int, float) and value != 0:  # 0.0 and -0.0 are equal, but not the same
+        op = _number(value, type(value), _dtype(dtype) if dtype else scalar_dtype(value))
+    else:
+        array = _to_numpy(value, dtype)
+        op = Constant(array, _dtype_of(array))
+    node = apply(op)
     if name is not None:
         node.name = name
     return node
+
+
+@lru_cache(maxsize=1024)
+def _number(value: float, kind: type, d: DType) -> Constant:
+    """The op of a number; `kind` tells 1 from 1.0, which may not fit the same dtypes."""
+    return Constant(_to_numpy(value, d), d)
 
 
 def lift(value: Any, like: DType | None = None) -> Expr:

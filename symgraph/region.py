@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import dims
+from . import dims, relations
 from .arraytype import Array
 from .dims import Atom, Dim, SizeLike
 from .errors import GraphError, ShapeError
@@ -59,7 +59,7 @@ class Region:
         self.params = tuple(params)
         self.results = tuple(results)
         self._hash = hash((self.params, tuple(map(id, self.results))))
-        self._guards: tuple[dims.Guard, ...] | None = None
+        self._guards: tuple[relations.Guard, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -106,13 +106,13 @@ class Region:
         for guard in self.guards:
             left, right = (dims.substitute(s, values) for s in (guard.left, guard.right))
             if guard.relation == "==":
-                dims.require_equal(left, right, guard.what)
+                relations.require_equal(left, right, guard.what)
             else:
-                dims.require_le(left, right, guard.what, guard.index)
+                relations.require_le(left, right, guard.what, guard.of_index)
         return [substitute_type(r.array_type, values) for r in self.results]
 
     @property
-    def guards(self) -> tuple[dims.Guard, ...]:
+    def guards(self) -> tuple[relations.Guard, ...]:
         """The size relations inside that construction could not decide."""
         if self._guards is None:
             self._guards = tuple(guard for guard, _ in graph_guards(self.results))
@@ -138,7 +138,7 @@ def check_same(declared: Array, actual: Array, values: Mapping[Atom, SizeLike], 
     if declared.dtype is not actual.dtype or len(declared.shape) != len(actual.shape):
         raise ShapeError(f"{what}: expected {declared}, got {actual}")
     for axis, (a, b) in enumerate(zip(declared.shape, actual.shape)):
-        dims.require_equal(dims.substitute(a, values), b, f"{what}: axis {axis}")
+        relations.require_equal(dims.substitute(a, values), b, f"{what}: axis {axis}")
 
 
 # -------------------------------------------------------------------------------------- tracing

@@ -1,9 +1,10 @@
-"""Random programs: expression graphs of up to N ops with inputs, and how exactly a stage must reproduce them.
+"""Random programs: graphs of up to N ops, inputs, and how exactly a stage must reproduce them.
 
-A program is drawn as a list of integers, so hypothesis can shrink it. Ops that jump (floor, comparisons, argmax, casts
-to integers) are only applied to values that every stage computes bit for bit; everything else may differ by what
-rounding can do: the reference is run again with each inexact result disturbed by a few units in the last place, and
-the spread of the results is the tolerance.
+A program is drawn as a list of integers, so hypothesis can shrink it. Ops that jump (floor,
+comparisons, argmax, casts to integers) are only applied to values that every stage computes bit for
+bit; everything else may differ by what rounding can do: the reference is run again with each
+inexact result disturbed by a few units in the last place, and the spread of the results is the
+tolerance.
 """
 
 from __future__ import annotations
@@ -27,7 +28,18 @@ from symgraph.ops.movement import BroadcastTo, Slice
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.shaping import expand_dims, reshape, transpose
 
-SHAPES: list[tuple[Any, ...]] = [(), (1,), ("n",), (7,), ("n", 5), (3, "n"), (4, 1, 6), (0, 3), ("n", "m"), (33,)]
+SHAPES: list[tuple[Any, ...]] = [
+    (),
+    (1,),
+    ("n",),
+    (7,),
+    ("n", 5),
+    (3, "n"),
+    (4, 1, 6),
+    (0, 3),
+    ("n", "m"),
+    (33,),
+]
 DTYPES = ["float32", "float64", "int32", "int64", "bool", "int8", "uint8", "float16", "uint32"]
 SIZES = {"n": 5, "m": 9}
 NOISE = 4.0  # units in the last place
@@ -37,7 +49,7 @@ JUMPS_UNARY = ["floor", "ceil", "trunc", "rint", "isnan", "isfinite", "logical_n
 JUMPS_BINARY = ["lt", "le", "eq", "neq", "gt", "ge", "floor_divide", "mod"]
 #: ops on floats whose rounding a rewrite may change
 ROUNDS = {"add", "sub", "mul", "square", "sqrt", "reciprocal", "true_div", "floor_divide", "mod"}
-SMOOTH = ["tanh", "sigmoid", "exp", "sin", "cos", "log1p", "expm1", "softplus", "erf", "atan", "asinh", "log", "gelu"]
+SMOOTH = "tanh sigmoid exp sin cos log1p expm1 softplus erf atan asinh log gelu".split()
 
 
 class Case(NamedTuple):
@@ -50,17 +62,21 @@ class Case(NamedTuple):
 def cases(max_ops: int = 50, rounding: bool = False) -> st.SearchStrategy[Case]:
     """Programs with inputs' values.
 
-    rounding: a stage may change how arithmetic on floats rounds (optimize="full"), so that only what
-    never rounds counts as computed bit for bit.
+    rounding: a stage may change how arithmetic on floats rounds (optimize="full"), so that only
+    what never rounds counts as computed bit for bit.
     """
     number = st.integers(0, 2**16)
     step = st.tuples(number, number, number, number)
-    leaves, steps = st.lists(number, min_size=2, max_size=4), st.lists(step, min_size=max_ops // 2, max_size=max_ops)
+    leaves = st.lists(number, min_size=2, max_size=4)
+    steps = st.lists(step, min_size=max_ops // 2, max_size=max_ops)
     return st.builds(build, leaves, steps, number, st.just(rounding))
 
 
 def build(
-    leaves: Sequence[int], steps: Sequence[tuple[int, int, int, int]], seed: int, rounding: bool = False
+    leaves: Sequence[int],
+    steps: Sequence[tuple[int, int, int, int]],
+    seed: int,
+    rounding: bool = False,
 ) -> Case:
     """The program that a list of integers stands for."""
     rng = np.random.default_rng(seed)
@@ -87,7 +103,9 @@ def values(x: Expr, rng: np.random.Generator) -> np.ndarray:
         return rng.integers(0 if d.kind == "u" else -9, 10, shape).astype(d.np)
     result = np.asarray(rng.normal(size=shape) * 2)
     special = rng.random(shape) < 0.03
-    result = np.where(special, rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30], shape), result)
+    result = np.where(
+        special, rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30], shape), result
+    )
     with np.errstate(all="ignore"):
         return result.astype(d.np)
 
@@ -101,7 +119,11 @@ class _Grower:
         self.exact = {id(x) for x in inputs}
 
     def grow(self, kind: int, first: int, second: int, choice: int) -> None:
-        x = self.nodes[-1 - first % min(len(self.nodes), 6)] if first % 3 else self.nodes[first % len(self.nodes)]
+        x = (
+            self.nodes[-1 - first % min(len(self.nodes), 6)]
+            if first % 3
+            else self.nodes[first % len(self.nodes)]
+        )
         node = FAMILIES[kind % len(FAMILIES)](self, x, second, choice)
         if node is not None and node.dtype.kind != "c":
             self.nodes.append(node)
@@ -109,7 +131,11 @@ class _Grower:
     def partner(self, x: Expr, k: int) -> Expr:
         """Another operand that broadcasts with x without a guard, or a constant."""
         fitting = [y for y in self.nodes if broadcasts(x, y)]
-        return fitting[k % len(fitting)] if fitting and k % 4 else constant(k % 7 - 2, x.dtype if x.dtype.kind not in "bu" else None)
+        return (
+            fitting[k % len(fitting)]
+            if fitting and k % 4
+            else constant(k % 7 - 2, x.dtype if x.dtype.kind not in "bu" else None)
+        )
 
     def mark(self, node: Expr, exact: bool, *operands: Expr) -> Expr:
         """Record whether the node is bit for bit: its op is, and so is all it reads."""
@@ -127,7 +153,10 @@ class _Grower:
 def broadcasts(x: Expr, y: Expr) -> bool:
     a, b = x.array_type.shape, y.array_type.shape
     n = min(len(a), len(b))
-    return all(s == t or s == 1 or t == 1 for s, t in zip(a[len(a) - n :], b[len(b) - n :])) and {x.dtype.kind, y.dtype.kind} != {"u", "i"}
+    return all(s == t or s == 1 or t == 1 for s, t in zip(a[len(a) - n :], b[len(b) - n :])) and {
+        x.dtype.kind,
+        y.dtype.kind,
+    } != {"u", "i"}
 
 
 def _exact_unary(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
@@ -168,7 +197,9 @@ def _jump(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
         return g.mark(getattr(ew, name)(x), True, x)
     y = g.partner(x, second)
     name = JUMPS_BINARY[choice // 2 % len(JUMPS_BINARY)]
-    if not (g.is_exact(y) or not y.inputs) or (x.dtype.kind == "b" and name in ("floor_divide", "mod")):
+    if not (g.is_exact(y) or not y.inputs) or (
+        x.dtype.kind == "b" and name in ("floor_divide", "mod")
+    ):
         return None
     if x.dtype.kind == "b" or y.dtype.kind == "b":
         return None
@@ -271,12 +302,12 @@ def _matmul(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
 
 
 FAMILIES: list[Callable[[_Grower, Expr, int, int], Expr | None]] = [
-    _exact_unary, _exact_binary, _exact_binary, _smooth, _smooth, _divide, _jump, _choose, _cast, _reduce, _spread, _arg,
-    _cumulative, _move, _move, _join, _matmul,
+    _exact_unary, _exact_binary, _exact_binary, _smooth, _smooth, _divide, _jump, _choose, _cast,
+    _reduce, _spread, _arg, _cumulative, _move, _move, _join, _matmul,
 ]  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ comparing
+# --- comparing ---
 
 
 def reference(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -286,8 +317,15 @@ def reference(case: Case) -> tuple[list[np.ndarray], list[np.ndarray]]:
     for seed in range(3):
         for s, v, w in zip(spread, _run(case, np.random.default_rng(seed)), exact):
             with np.errstate(all="ignore"):
-                np.maximum(s, np.nan_to_num(np.abs(np.asarray(v, float) - np.asarray(w, float)), nan=np.inf), out=s)
-    return exact, [_tolerance(node, v, s, id(node) in case.exact) for node, v, s in zip(case.outputs, exact, spread)]
+                np.maximum(
+                    s,
+                    np.nan_to_num(np.abs(np.asarray(v, float) - np.asarray(w, float)), nan=np.inf),
+                    out=s,
+                )
+    return exact, [
+        _tolerance(node, v, s, id(node) in case.exact)
+        for node, v, s in zip(case.outputs, exact, spread)
+    ]
 
 
 def _tolerance(node: Expr, value: np.ndarray, spread: np.ndarray, exact: bool) -> np.ndarray:
@@ -315,15 +353,21 @@ def _run(case: Case, noise: np.random.Generator | None) -> list[np.ndarray]:
 
 
 def _disturbed(
-    node: Expr, value: np.ndarray, operands: Sequence[np.ndarray], env: Any, noise: np.random.Generator
+    node: Expr,
+    value: np.ndarray,
+    operands: Sequence[np.ndarray],
+    env: Any,
+    noise: np.random.Generator,
 ) -> np.ndarray:
-    """The value moved by a few units in its last place; a sum by as many of its terms' magnitudes."""
+    """The value moved by a few units in its last place; a sum by those of its terms' magnitudes."""
     with np.errstate(all="ignore"):
         size = value
         if isinstance(node.op, (Reduce, Cumulative, MatMul)) and node.op.name != "prod":
             size = compute(node, [np.abs(x) for x in operands], env)
         signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
-        step = NOISE * float(np.finfo(node.dtype.np).eps) * signs * noise.uniform(0.5, 1, value.shape)
+        step = (
+            NOISE * float(np.finfo(node.dtype.np).eps) * signs * noise.uniform(0.5, 1, value.shape)
+        )
         return np.asarray(value + step * size).astype(value.dtype)
 
 
@@ -331,14 +375,17 @@ def compare(case: Case, got: Sequence[np.ndarray]) -> None:
     """Assert that `got` equals the reference as exactly as the program allows."""
     expected, tolerances = reference(case)
     for node, value, want, tolerance in zip(case.outputs, got, expected, tolerances, strict=True):
-        assert value.dtype == want.dtype and value.shape == want.shape, (node.op, value.dtype, value.shape, want.dtype, want.shape)
+        assert (value.dtype, value.shape) == (want.dtype, want.shape), node.op
         with np.errstate(all="ignore"):
             close = np.abs(np.asarray(value, float) - np.asarray(want, float)) <= tolerance
         loose = ~np.isfinite(tolerance)
-        same = (value == want) | (np.isnan(np.asarray(value, float)) & np.isnan(np.asarray(want, float)))
+        same = (value == want) | (
+            np.isnan(np.asarray(value, float)) & np.isnan(np.asarray(want, float))
+        )
         if not np.all(close | same | loose):
-            bad = np.argwhere(~(close | same | loose))[0]
-            raise AssertionError(f"{node.op}: at {tuple(bad)}: got {value[tuple(bad)]}, expected {want[tuple(bad)]} +- {np.asarray(tolerance)[tuple(bad)]}")
+            bad = tuple(np.argwhere(~(close | same | loose))[0])
+            allowed = f"{want[bad]} +- {np.asarray(tolerance)[bad]}"
+            raise AssertionError(f"{node.op}: at {bad}: got {value[bad]}, expected {allowed}")
 
 
 __all__ = ["Case", "build", "cases", "compare", "dim", "reference"]

@@ -1,1 +1,1 @@
-"""Groups of expressions become kernels in the loop IR: `nest` for loop nests, `special` the rest."""
+"""Groups of expressions become kernels in the loop IR: `nest` for loop nests, else `special`."""

@@ -11,6 +11,8 @@ from symgraph.expr import Expr
 from ..affine import Map, Strided
 from ..loops import INDEX, Const, Kernel, Ty, Value, Var
 
+SMALL = 129  # extents, strides and offsets below it are constants of the code
+
 
 class Root(NamedTuple):
     """A value to store: `node` read at `map` goes to `target`, both over the space.
@@ -53,7 +55,10 @@ class Built(NamedTuple):
 
 
 class Dims:
-    """Sizes as loop-IR values: numbers are literals, the rest are kernel arguments."""
+    """Sizes as loop-IR values: small numbers are literals, the rest are kernel arguments.
+
+    A loop gains nothing from a large constant, and nests over arrays of many sizes have one code.
+    """
 
     def __init__(self) -> None:
         self.sizes: list[SizeLike] = []
@@ -61,7 +66,7 @@ class Dims:
         self._known: dict[SizeLike, Var] = {}
 
     def __call__(self, size: SizeLike) -> Value:
-        if isinstance(size, int):
+        if isinstance(size, int) and -SMALL < size < SMALL:
             return Const(size, Ty(INDEX))
         if size not in self._known:
             var = self._known[size] = Var(f"n{len(self.vars)}", Ty(INDEX))

@@ -110,8 +110,9 @@ def _magnitude64(a: Num, y: Num) -> Num:
 
 @function("cbrt", float32=(1.5, 1.5), float64=(1.5, 1.5))
 def cbrt(x: Num) -> Num:
-    """x = w 8**n with 1/2 <= w < 4; two steps of third order towards w**(-1/3), one of Newton's
-    towards w**(1/3).
+    """x = w 8**n with 1/2 <= w < 4.
+
+    Two steps of third order towards w**(-1/3), one of Newton's towards w**(1/3).
     """
     form = x.format
     a = abs(x)

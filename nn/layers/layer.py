@@ -26,8 +26,7 @@ class Layer:
         return [w for w in self.variables().values() if w.dtype.is_inexact]
 
     def variables(self) -> dict[str, Shared]:
-        """Every shared variable by its path of attributes ("0.weight"), states of random streams
-        included."""
+        """Every shared variable by its path of attributes ("0.weight"), random states included."""
         found: dict[str, Shared] = {}
         seen: set[int] = set()
         for path, w in _walk(self, ""):

@@ -14,23 +14,20 @@ from ..pattern import const, operator, wild
 from ..rule import Rules, rule
 from ..words import (
     abs,
-    ceil,
     conj,
     cos,
     cosh,
-    floor,
     fmax,
     fmin,
     imag,
     maximum,
     minimum,
     mul,
+    neg,
     real,
     reciprocal,
     relu,
-    rint,
     square,
-    trunc,
 )
 
 x, y = wild("x y")
@@ -81,7 +78,7 @@ identities = [
 ]
 
 signs = [
-    rule(-(-x), x),
+    rule(neg(-x), x),
     rule(x * -1, -x),
     rule(x / -1, -x),
     rule(x + -y, x - y),
@@ -135,9 +132,11 @@ integers = [
 
 extremes = [
     rule(maximum(maximum(x, c), d), lambda x, c, d: maximum(x, c if number(c) >= number(d) else d),
-         when=lambda c, d: nonzero(c) and nonzero(d), name="maximum(maximum(x, c), d) -> maximum(x, max(c, d))"),
+         when=lambda c, d: nonzero(c) and nonzero(d),
+         name="maximum(maximum(x, c), d) -> maximum(x, max(c, d))"),
     rule(minimum(minimum(x, c), d), lambda x, c, d: minimum(x, c if number(c) <= number(d) else d),
-         when=lambda c, d: nonzero(c) and nonzero(d), name="minimum(minimum(x, c), d) -> minimum(x, min(c, d))"),
+         when=lambda c, d: nonzero(c) and nonzero(d),
+         name="minimum(minimum(x, c), d) -> minimum(x, min(c, d))"),
     rule(maximum(maximum(w, y), y), maximum(w, y)),
     rule(minimum(minimum(w, y), y), minimum(w, y)),
     rule(maximum(minimum(w, y), w), w),

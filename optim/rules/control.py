@@ -1,6 +1,7 @@
 """Control flow: choices that are made already, loops of no or one step, assertions that hold.
 
-Loaded only for graphs that have any of these ops. Bodies of loops and branches are rewritten by `regions`.
+Loaded only for graphs that have any of these ops. Bodies of loops and branches are rewritten by
+`regions`.
 """
 
 from __future__ import annotations

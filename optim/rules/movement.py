@@ -1,7 +1,8 @@
 """Movement: what only rearranges is composed, dropped, or done on less. Everything here is exact.
 
-Directions, so that no rule undoes another: slices sink below transposes and broadcasts, broadcasts rise above
-everything, transposes rise above nothing (they only cancel), joins are flattened.
+Directions, so that no rule undoes another: slices sink below transposes and broadcasts,
+broadcasts rise above everything, transposes rise above nothing (they only cancel), joins are
+flattened.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def _is_whole(starts: Sequence[SizeLike], steps: Sequence[int]) -> bool:
 
 
 def flatten_join(node: Expr, match: Match) -> Expr | None:
-    """concatenate(a, concatenate(b, c)) -> concatenate(a, b, c), where the inner one has no other user."""
+    """concatenate(a, concatenate(b, c)) -> concatenate(a, b, c), if b, c have no other user."""
     parts: list[Expr] = []
     for x in node.inputs:
         parts += x.inputs if x.op == node.op and match.users(x) <= 1 else [x]
@@ -237,9 +238,11 @@ def _adjacent(left: Expr, right: Expr, axis: int) -> Expr | None:
 
 broadcasts = [
     rule(outer_b(x), x, when=unchanged, name="broadcast_to(x) -> x"),
-    rule(outer_b(inner_b(x)), lambda x, outer: broadcast_by(x, outer.shape), name="broadcast_to(broadcast_to(x))"),
-    rule(any_op.over(BroadcastTo), lambda node: without_broadcasts(node), name="op(broadcast_to(x)) -> op(x)"),
-    rule(to(inner_b(x)), lambda x, to, inner: broadcast_by(cast(x, to.dtype), inner.shape), name="cast(broadcast_to(x))"),
+    rule(outer_b(inner_b(x)), lambda x, outer: broadcast_by(x, outer.shape),
+         name="broadcast_to(broadcast_to(x))"),
+    rule(any_op.over(BroadcastTo), without_broadcasts, name="op(broadcast_to(x)) -> op(x)"),
+    rule(to(inner_b(x)), lambda x, to, inner: broadcast_by(cast(x, to.dtype), inner.shape),
+         name="cast(broadcast_to(x))"),
     rule(outer_t(inner_b(x)), transpose_inside, name="transpose(broadcast_to(x))"),
     rule(outer_r(inner_b(x)), lambda x, outer: broadcast_by(reshape_to(x, ()), outer.shape),
          when=lambda x: is_single(x), name="reshape(broadcast_to(1 element))"),
@@ -247,8 +250,10 @@ broadcasts = [
 ]  # fmt: skip
 
 orders = [
-    rule(outer_t(x), x, when=lambda x, outer: outer.axes == tuple(range(x.ndim)), name="transpose(x) -> x"),
-    rule(outer_t(inner_t(x)), lambda x, outer, inner: transpose_by(x, [inner.axes[a] for a in outer.axes]),
+    rule(outer_t(x), x, when=lambda x, outer: outer.axes == tuple(range(x.ndim)),
+         name="transpose(x) -> x"),
+    rule(outer_t(inner_t(x)),
+         lambda x, outer, inner: transpose_by(x, [inner.axes[a] for a in outer.axes]),
          name="transpose(transpose(x))"),
     rule(outer_t(x), lambda x, node: reshape_to(x, node.array_type.shape), when=moves_only_ones,
          name="transpose(x) -> reshape(x)"),

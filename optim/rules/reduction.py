@@ -1,7 +1,7 @@
 """Reductions and products over moved, repeated or already reduced operands.
 
-Sums of floats may be taken in another order (grade "rounds"), products of floats may not: they could overflow on the
-way. Everything else here is exact.
+Sums of floats may be taken in another order (grade "rounds"), products of floats may not: they
+could overflow on the way. Everything else here is exact.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from ..conditions import precision, same_shape
 from ..pattern import const, operator, wild
 from ..rule import Match, Rule, Rules, rule
-from ..words import logical_not, neg, neq
+from ..words import logical_not, neg
 
 x, y = wild("x y")
 f = wild("f", "f")
@@ -39,7 +39,7 @@ turned_a, turned_b = operator("turned_a turned_b", Transpose)
 
 
 def any_order(op: Reduce, x: Expr) -> bool:
-    """The result does not depend on the order of the elements: all but sums and products of floats."""
+    """The order of the elements does not matter: all but sums and products of floats."""
     return op.kind not in ("sum", "prod") or not x.dtype.is_inexact
 
 
@@ -129,7 +129,7 @@ def repeated_axes(x: Expr, spread: BroadcastTo) -> list[int]:
 
 
 def split_repeated(x: Expr, outer: Reduce, spread: BroadcastTo) -> tuple[Expr, int] | None:
-    """reduce(broadcast(x)) as a reduction of x over the axes that it has, and how often each element counted.
+    """reduce(broadcast(x)) as a reduction of x over its axes, and how often elements count.
 
     None where a count is not a known number above 0.
     """
@@ -149,7 +149,7 @@ def once(x: Expr, outer: Reduce, spread: BroadcastTo, node: Expr) -> Expr | None
 
 
 def _spread_rest(reduced: Expr, x: Expr, outer: Reduce, spread: BroadcastTo, node: Expr) -> Expr:
-    """The reduction of x with the axes that the result has: those of x not reduced keep their place or size 1."""
+    """The reduction of x repeated along the axes of the result that x has not."""
     new = len(spread.shape) - x.ndim
     shape = tuple(
         1 if a < new else x.array_type.shape[a - new]
@@ -186,17 +186,22 @@ def opposite(outer: Reduce) -> Reduce:
     )
 
 
+def opposite_place(find: ArgReduce) -> ArgReduce:
+    """Where the negated operand is largest, the operand is smallest."""
+    return ArgReduce("argmin" if find.kind == "argmax" else "argmax", find.axis)
+
+
 def swapped_product(
-    x: Expr, y: Expr, outer: Transpose, product: MatMul, match: Match
+    x: Expr, y: Expr, moved: Transpose, product: MatMul, match: Match
 ) -> Expr | None:
     """transpose(a @ b) -> transpose(b) @ transpose(a), where a transpose of an operand cancels."""
     (inner,) = match.node.inputs
-    n = len(outer.axes)
-    exchanged = outer.axes == (*range(n - 2), n - 1, n - 2)
-    some = any(isinstance(z.op, Transpose) and z.op.axes == outer.axes for z in (x, y))
+    n = len(moved.axes)
+    exchanged = moved.axes == (*range(n - 2), n - 1, n - 2)
+    some = any(isinstance(z.op, Transpose) and z.op.axes == moved.axes for z in (x, y))
     if not exchanged or not some or match.users(inner) > 1:
         return None
-    return apply(product, _turned(y, outer.axes), _turned(x, outer.axes))
+    return apply(product, _turned(y, moved.axes), _turned(x, moved.axes))
 
 
 def _turned(x: Expr, axes: Sequence[int]) -> Expr:
@@ -208,32 +213,33 @@ reductions = [
     *in_both_grades(outer(inner(x)), merge, "reduce(reduce(x))", same_kind),
     *in_both_grades(outer(moved(x)), under_transpose, "reduce(transpose(x))"),
     *in_both_grades(outer(shaped(x)), under_reshape, "reduce(reshape of ones)", reduces_something),
-    rule(outer(spread(x)), once, when=lambda outer: is_idempotent(outer), name="max(broadcast_to(x))"),
+    rule(outer(spread(x)), once, when=is_idempotent, name="max(broadcast_to(x))"),
     rule(outer(spread(i)), lambda i, outer, spread, node: counted(i, outer, spread, node),
          when=lambda outer: outer.kind == "sum", name="sum(broadcast_to(integers)) -> sum * n"),
     rule(outer(spread(f)), lambda f, outer, spread, node: counted(f, outer, spread, node),
-         when=lambda outer: outer.kind == "sum", name="sum(broadcast_to(floats)) -> sum * n", grade="rounds"),
-    rule(outer(neg(f)), lambda f, outer: -apply(opposite(outer), f), when=lambda outer: outer.kind in ("max", "min", "sum"),
-         name="reduce(-x) -> -reduce(x)", grade="rounds"),
+         when=lambda outer: outer.kind == "sum", name="sum(broadcast_to(floats)) -> sum * n",
+         grade="rounds"),
+    rule(outer(neg(f)), lambda f, outer: -apply(opposite(outer), f),
+         when=lambda outer: outer.kind in ("max", "min", "sum"), name="reduce(-x) -> -reduce(x)",
+         grade="rounds"),
     rule(outer(logical_not(p)), lambda p, outer: logical_not(apply(opposite(outer), p)),
          name="any(not p) -> not all(p)"),
     rule(outer(i * k), lambda i, k, outer: apply(outer, i) * k,
          when=lambda i, outer, node: outer.kind == "sum" and same_shape(i, node.inputs[0]),
          name="sum(i * k) -> sum(i) * k"),
-    rule(find(-f), lambda f, find: apply(ArgReduce("argmin" if find.kind == "argmax" else "argmax", find.axis), f),
-         name="argmax(-x) -> argmin(x)"),
-    rule(running(x), x, when=lambda x, running: x.array_type.shape[running.axis] == 1 and not x.dtype.is_inexact,
+    rule(find(-f), lambda f, find: apply(opposite_place(find), f), name="argmax(-x) -> argmin(x)"),
+    rule(running(i), i, when=lambda i, running: i.array_type.shape[running.axis] == 1,
          name="cumsum over size 1 -> x"),
-    rule(running(f), f, when=lambda f, running: f.array_type.shape[running.axis] == 1 and f.dtype.is_inexact,
+    rule(running(f), f, when=lambda f, running: f.array_type.shape[running.axis] == 1,
          name="cumsum over size 1 -> x (floats)", grade="rounds"),
 ]  # fmt: skip
 
 products = [
-    rule(moved(product(x, y)), lambda x, y, moved, product, match: swapped_product(x, y, moved, product, match),
+    rule(moved(product(x, y)), swapped_product,
          name="transpose(a @ b) -> transpose(b) @ transpose(a)", grade="rounds"),
     rule(product(x, y), lambda x, y: x * y,
-         when=lambda x, y: x.array_type.shape[-1] == 1 and x.dtype.is_inexact, name="column @ row -> column * row",
-         grade="rounds"),
+         when=lambda x, y: x.array_type.shape[-1] == 1 and x.dtype.is_inexact,
+         name="column @ row -> column * row", grade="rounds"),
 ]  # fmt: skip
 
 rules = Rules("reduction", "canonicalize", *reductions, *products)

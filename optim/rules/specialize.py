@@ -1,4 +1,4 @@
-"""Specialization: cheaper ops for special operands, once nothing needs to recognize the general ones any more."""
+"""Specialization: cheaper ops for special operands, when the general ones are matched no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from symgraph.expr import Expr
 
-from ..conditions import above_one, absorbed, power_of_two, shrinking
+from ..conditions import above_one, absorbed, shrinking
 from ..constants import nonnegative, number
 from ..cost import cheaper
 from ..pattern import const, wild
@@ -71,9 +71,9 @@ def close_to(c: Expr, value: float) -> bool:
 
 
 powers = [
-    rule(f**c, lambda f, c: chain(f, int(number(c))), when=lambda c: small_power(c), name="x**n -> x * x * ...",
-         grade="rounds"),
-    rule(i**k, lambda i, k: chain(i, int(number(k))), when=lambda k: number(k) == 2 or small_power(k),
+    rule(f**c, lambda f, c: chain(f, int(number(c))), when=small_power,
+         name="x**n -> x * x * ...", grade="rounds"),
+    rule(i**k, lambda i, k: chain(i, int(number(k))), when=lambda k: small_power(k),
          name="i**n -> i * i * ..."),
     rule(f**-2, square(reciprocal(f)), grade="rounds"),
     rule(f**-0.5, rsqrt(f), when=lambda f: nonnegative(f), grade="rounds"),

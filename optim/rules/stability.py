@@ -1,18 +1,27 @@
 """Stability: the same function, never less accurate, and finite where the true value is.
 
-What is not here on purpose: log(exp(x)), exp(log(x)), expm1(log1p(x)), x * log(y) and the like, whose other forms give
-numbers where these give NaN or an infinity that the program may wait for.
+What is not here on purpose: log(exp(x)), exp(log(x)), expm1(log1p(x)), x * log(y) and the like,
+whose other forms give numbers where these give NaN or an infinity that the program may wait for.
 """
 
 from __future__ import annotations
 
 from symgraph.expr import Expr, apply
-from symgraph.ops.movement import BroadcastTo, Iota, Reshape, Slice, Transpose, reshape_to
+from symgraph.ops.movement import (
+    BroadcastTo,
+    Iota,
+    Reshape,
+    Slice,
+    Transpose,
+    broadcast_by,
+    reshape_to,
+)
 from symgraph.ops.nnet import LogSoftmax, LogSumExp, Softmax
 from symgraph.ops.reduce import Reduce, kept_shape
 
 from ..conditions import is_ordinary, surely_nonempty
 from ..constants import nonnegative
+from ..match import find
 from ..pattern import const, operator, wild
 from ..rule import Rules, rule
 from ..words import (
@@ -41,9 +50,11 @@ from ..words import (
     square,
     tanh,
     where,
+    xlog1py,
+    xlogy,
 )
 
-x, y, z = wild("x y z")
+x, y, z, w = wild("x y z w")
 f = wild("f", "f")
 c = const("c")
 total, top = operator("total top", Reduce)
@@ -83,6 +94,14 @@ logistic = [
     rule((y * sigmoid(x)) * exp(-x), y * sigmoid(-x), grade="stabler"),
     rule(exp(log_sigmoid(x)), sigmoid(x), grade="stabler"),
     rule(exp(-softplus(x)), sigmoid(-x), grade="stabler"),
+    rule(
+        xlogy(y, sigmoid(x)), where(eq(y, 0), sigmoid(x) * 0, y * log_sigmoid(x)), grade="stabler"
+    ),
+    rule(
+        xlog1py(y, -sigmoid(x)),
+        where(eq(y, 0), sigmoid(x) * 0, -(y * softplus(x))),
+        grade="stabler",
+    ),
     rule(tanh(x * 0.5) * 0.5 + 0.5, sigmoid(x), grade="stabler"),
     rule((tanh(x * 0.5) + 1) * 0.5, sigmoid(x), grade="stabler"),
 ]
@@ -142,35 +161,66 @@ def logsumexp_of(x: Expr, total: Reduce, node: Expr) -> Expr:
     return reshape_to(apply(LogSumExp(total.axes), x), node.array_type.shape)
 
 
-def picked(x: Expr, y: Expr, places: Iota, soft: Softmax, total: Reduce) -> Expr | None:
-    """log of the one softmax that an index picks -> the same of log_softmax; -inf where the index is out of range.
+def is_one_hot(x: Expr, y: Expr, soft: Softmax) -> bool:
+    """eq(y, iota) has one hit at most along the softmax's axis: y has size 1 there, iota not."""
+    last = y.ndim > 0 and y.array_type.shape[-1] == 1 and y.ndim <= x.ndim
+    return last and soft.axis == x.ndim - 1
 
-    One-hot: y has size 1 along the axis that the numbers 0, 1, 2, ... run along, so that at most one element is equal.
-    """
+
+def picked(x: Expr, y: Expr, places: Iota, soft: Softmax, total: Reduce) -> Expr | None:
+    """log of the softmax that an index picks -> the same of log_softmax; -inf for no index."""
     last = x.ndim - 1
-    one_hot = y.ndim > 0 and y.array_type.shape[-1] == 1 and y.ndim <= x.ndim
-    if not (one_hot and total.kind == "sum" and total.axes == (last,) and soft.axis == last):
+    if not (is_one_hot(x, y, soft) and total.kind == "sum" and total.axes == (last,)):
         return None
     scores = where(eq(y, apply(places)), apply(LogSoftmax(last), x), float("-inf"))
     return apply(Reduce("max", (last,)), scores)
 
 
+_hits = eq(y, places())
+PICKED = where(_hits, kept(z / total(where(_hits, soft(x), 0))), 0) * soft(x)
+
+
+def picked_gradient(x: Expr, w: Expr, soft: Softmax, total: Reduce) -> Expr | None:
+    """The gradient of log(pick(softmax(x))) -> (one-hot - softmax) * z, without dividing by a 0.
+
+    w: PICKED. Where no index hits, it is 0, as is the derivative of a constant.
+    """
+    found = find(PICKED, w)
+    last = x.ndim - 1
+    if found is None or found["x"] is not x or not total.axes == found["total"].axes == (last,):
+        return None
+    if not is_one_hot(x, found["y"], soft):
+        return None
+    shape = kept_shape(w.array_type.shape, (last,))
+    if found["kept"].shape != shape:
+        return None
+    hits, chances = eq(found["y"], apply(found["places"])), apply(soft, x)
+    hit = reshape_to(apply(Reduce("any", (last,)), broadcast_by(hits, w.array_type.shape)), shape)
+    factor = reshape_to(broadcast_by(found["z"], shape[:-1]), shape)
+    return where(hit, where(hits, 1 - chances, -chances) * factor, chances * 0)
+
+
 softmaxes = [
-    rule(exp(x) / kept(total(exp(x))), softmax_of, when=is_kept_sum, name="exp(x) / sum(exp(x)) -> softmax(x)",
-         grade="stabler"),
-    rule(exp(x) / total(exp(x)), softmax_of, when=is_first_sum, name="exp(x) / sum(exp(x), 0) -> softmax(x)",
-         grade="stabler"),
+    rule(w - soft(x) * kept(total(w)), picked_gradient, grade="stabler",
+         name="gradient of log(pick(softmax(x)))"),
+    rule((y / soft(x)) * soft(x), y + soft(x) * 0, grade="stabler",
+         name="(y / softmax(x)) * softmax(x) -> y"),
+    rule(exp(x) / kept(total(exp(x))), softmax_of, when=is_kept_sum,
+         name="exp(x) / sum(exp(x)) -> softmax(x)", grade="stabler"),
+    rule(exp(x) / total(exp(x)), softmax_of, when=is_first_sum,
+         name="exp(x) / sum(exp(x), 0) -> softmax(x)", grade="stabler"),
     rule(soft(x - kept(top(x))), lambda x, soft: apply(soft, x), when=is_top, grade="stabler",
          name="softmax(x - max(x)) -> softmax(x)"),
     rule(log(soft(x)), lambda x, soft: apply(LogSoftmax(soft.axis), x), grade="stabler",
          name="log(softmax(x)) -> log_softmax(x)"),
-    rule(log(moved(soft(x))), lambda x, soft, moved: apply(moved, apply(LogSoftmax(soft.axis), x)), grade="stabler",
-         name="log(part of softmax(x)) -> part of log_softmax(x)"),
+    rule(log(moved(soft(x))), lambda x, soft, moved: apply(moved, apply(LogSoftmax(soft.axis), x)),
+         name="log(part of softmax(x)) -> part of log_softmax(x)", grade="stabler"),
     rule(log(total(where(eq(y, places()), soft(x), 0))), picked, grade="stabler",
          name="log(pick(softmax(x))) -> pick(log_softmax(x))"),
     rule(exp(log_soft(x)), lambda x, log_soft: apply(Softmax(log_soft.axis), x), grade="stabler",
          name="exp(log_softmax(x)) -> softmax(x)"),
-    rule(log(total(exp(x))), logsumexp_of, when=is_sum, grade="stabler", name="log(sum(exp(x))) -> logsumexp(x)"),
+    rule(log(total(exp(x))), logsumexp_of, when=is_sum,
+         name="log(sum(exp(x))) -> logsumexp(x)", grade="stabler"),
     rule(log(kept(total(exp(x)))), logsumexp_of, when=is_sum, grade="stabler",
          name="log(keepdims(sum(exp(x)))) -> logsumexp(x)"),
 ]  # fmt: skip

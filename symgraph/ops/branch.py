@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import dims
+from .. import relations
 from ..arraytype import Array, Tuple
 from ..dims import Atom, SizeLike
 from ..dtypes import bool_, weak
@@ -95,7 +95,7 @@ def _join(i: int, a: Array, b: Array) -> Array:
 
 
 def _join_size(i: int, axis: int, m: SizeLike, n: SizeLike) -> SizeLike:
-    dims.require_equal(m, n, f"cond: axis {axis} of result {i}")
+    relations.require_equal(m, n, f"cond: axis {axis} of result {i}")
     return n if isinstance(n, int) else m
 
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from .. import dims
 from ..arraytype import Array
-from ..dims import Shape, SizeLike, product, require_equal
+from ..dims import Shape, SizeLike, product
 from ..dtypes import bool_, every, int32
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import normalize_axis
 from ..op import Op
+from ..relations import require_equal
 from .define import broadcast_shapes, cast, promote_operands
 from .elementwise import conj, neq
 from .movement import broadcast_by, reshape_to, show, transpose_by

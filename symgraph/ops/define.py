@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import dims
+from .. import relations
 from ..arraytype import Array
 from ..dims import Shape, SizeLike
 from ..dtypes import DType, bool_, default_float, every, int8, promote, signed, to_inexact, weak
@@ -80,6 +80,8 @@ class Elementwise(Op):
                 else (type.dtype not in spec.accepts)
             ):
                 raise DTypeError(f"{spec.name}: dtype {type.dtype} is not accepted")
+        if spec.uniform and all(t == types[0] for t in types):
+            return Array(spec.result_dtype(types[0].dtype), types[0].shape)
         shared = {types[i].dtype for i in spec.promote}
         if len(shared) > 1:
             raise DTypeError(f"{spec.name}: operands of different dtypes {sorted(shared)}")
@@ -148,6 +150,7 @@ class Spec:
         self.fixed = fixed
         rest = tuple(i for i in range(self.arity) if i not in fixed)
         self.promote = tuple(promote) if promote is not None else rest
+        self.uniform = len(self.promote) == self.arity > 0  # all operands share one dtype
 
     def result_dtype(self, operands: DType) -> DType:
         """The result's dtype from the one that the operands share."""
@@ -203,7 +206,10 @@ def call(op: Elementwise, operands: Sequence[Any]) -> Expr:
             f"got {len(operands)}",
             site=user_site(),
         )
-    nodes: list[Any] = list(operands)
+    nodes: list[Any] | None = _alike(spec, operands) if spec.uniform else None
+    if nodes is not None:
+        return apply(op, *nodes)
+    nodes = list(operands)
     if spec.promote:
         shared = promote_operands(
             spec.name,
@@ -217,6 +223,27 @@ def call(op: Elementwise, operands: Sequence[Any]) -> Expr:
     for i, d in spec.fixed.items():
         nodes[i] = _cast_fixed(spec.name, lift(operands[i]), d)
     return apply(op, *nodes)
+
+
+def _alike(spec: Spec, operands: Sequence[Any]) -> list[Expr] | None:
+    """Operands that need no promotion: expressions of one dtype, floats and ints beside floats.
+
+    None if they are others. A shorter way to what `promote_operands` gives, for most nodes.
+    """
+    d = next((x.type.dtype for x in operands if isinstance(x, Expr)), None)
+    if d not in spec.accepts or d in spec.refuses:
+        return None
+    nodes: list[Expr] = []
+    for x in operands:
+        if isinstance(x, Expr):
+            if x.type.dtype is not d:
+                return None
+            nodes.append(x)
+        elif type(x) in (float, int) and d.kind == "f":
+            nodes.append(constant(x, d))
+        else:
+            return None
+    return nodes
 
 
 def _cast_fixed(what: str, x: Expr, d: DType) -> Expr:
@@ -411,7 +438,7 @@ def _broadcast_axis(what: str, axis: int, sizes: list[SizeLike]) -> SizeLike:
     for s in rest:
         if s is not chosen:
             try:
-                dims.require_equal(chosen, s, f"{what}: axis {axis}")
+                relations.require_equal(chosen, s, f"{what}: axis {axis}")
             except ShapeError:
                 found = " and ".join(dict.fromkeys(map(str, rest)))
                 raise ShapeError(

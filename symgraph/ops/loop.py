@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import dims
+from .. import dims, relations
 from ..arraytype import Array, Tuple
 from ..dims import Atom, SizeLike, dim_min, evaluate_dim
 from ..dtypes import DType, promote, scalar_dtype, weak
@@ -67,8 +67,8 @@ class Scan(Op):
         for i, t in enumerate(types[: self.sequences]):
             if not t.ndim:
                 raise ShapeError(f"scan: sequence {i} has no axis to go over")
-            dims.require_equal(t.shape[0], self.n_steps, f"scan: length of sequence {i}")
-        dims.require_le(0, self.n_steps, "scan: number of steps")
+            relations.require_equal(t.shape[0], self.n_steps, f"scan: length of sequence {i}")
+        relations.require_le(0, self.n_steps, "scan: number of steps")
         inner = self._inner(types)
         results = self.region.result_types(inner, "scan")
         states = inner[self.sequences : self.sequences + self.states]

@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import dims
 from ..arraytype import Array
-from ..dims import Shape, SizeLike, dim_max, known_le, product, require_equal, require_le
+from ..dims import Shape, SizeLike, dim_max, known_le, product
 from ..dtypes import DType
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply
 from ..op import Op
+from ..relations import require_equal, require_le
 
 
 class Reshape(Op):

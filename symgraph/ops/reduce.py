@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..arraytype import Array
-from ..dims import Shape, SizeLike, product, require_le
+from ..dims import Shape, SizeLike, product
 from ..dtypes import DType, bool_, every, float32, int64, uint64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import lift, normalize_axis
 from ..op import Op
+from ..relations import require_le
 from .define import cast, kinds_of
 from .elementwise import eq, neq, where
 from .movement import (

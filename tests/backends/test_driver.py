@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph import dims
+from symgraph import dims, relations
 from symgraph.backends import jit, targets
 from symgraph.backends.aot import compile_ahead
 from symgraph.backends.blocks import CONTEXT_BYTES
@@ -100,7 +100,7 @@ def test_sizes_are_exact_or_refused(asked: list[Any], calls: list[list[int]]) ->
 
 def test_guards_tell_both_sides() -> None:
     a, b = dims.dim("a"), dims.dim("b")
-    guards = [(dims.Guard(a, b * 2, "==", ""), 3), (dims.Guard(a, b * 5, "<=", ""), 4)]
+    guards = [(relations.Guard(a, b * 2, "==", ""), 3), (relations.Guard(a, b * 5, "<=", ""), 4)]
     _, call = size_function([a + b], guards, 0)
     assert call([4, 2, 0])[0] == 0
     assert call([5, 2, 0])[::2] == (3, [5, 4])

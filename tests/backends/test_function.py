@@ -222,9 +222,9 @@ def test_strict_arguments_are_not_converted() -> None:
     assert f(f32(1)).tolist() == [1]
     with pytest.raises(sg.ArgumentError) as error:
         f([1.0])
-    assert (
-        message(error)
-        == "x: strict: expected a C-contiguous array of float32[x.shape[0]], got an object of type list"
+    assert message(error) == (
+        "x: strict: expected a C-contiguous array of float32[x.shape[0]], "
+        "got an object of type list"
     )
 
 
@@ -278,8 +278,7 @@ def test_an_integer_input_gives_a_size() -> None:
     with pytest.raises(sg.ShapeError) as error:
         f(-1)
     assert (
-        message(error)
-        == "broadcast_to: size of axis 0: expected 0 <= n, got -1 (the value of n)"
+        message(error) == "broadcast_to: size of axis 0: expected 0 <= n, got -1 (the value of n)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The plan, the lowering and the loop IR, run by the interpreter, agree with NumPy on random programs."""
+"""Plan, lowering and loop IR, run by the interpreter, agree with NumPy on random programs."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import pytest
 
 import symgraph as sg
 from symgraph.backends.unify import equal_sizes
-from symgraph.dims import Guard, dim, fresh_dim, single_atom
+from symgraph.dims import dim, fresh_dim, single_atom
+from symgraph.relations import Guard
 
 
 def test_a_chosen_name_wins_over_an_anonymous_one() -> None:

@@ -12,7 +12,14 @@ MODES = ("ordinary", "special", "extreme")
 
 _SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -2.5]
 #: factors of the largest, the smallest normal and the smallest number
-_EXTREME = [(1.0, "max"), (0.5, "max"), (1.0, "tiny"), (0.75, "tiny"), (1.0, "least"), (3.0, "least")]
+_EXTREME = [
+    (1.0, "max"),
+    (0.5, "max"),
+    (1.0, "tiny"),
+    (0.75, "tiny"),
+    (1.0, "least"),
+    (3.0, "least"),
+]
 
 
 class FloatFacts:
@@ -67,13 +74,21 @@ def _extremes(d: DType) -> list[float]:
     return [*sizes, *[-s for s in sizes], 0.0, -0.0]
 
 
-def _integers(
-    shape: tuple[int, ...], d: DType, mode: str, rng: np.random.Generator
-) -> np.ndarray:
+def _integers(shape: tuple[int, ...], d: DType, mode: str, rng: np.random.Generator) -> np.ndarray:
     info = np.iinfo(d.np)
     if mode == "ordinary":
         return rng.integers(max(info.min, -9), 10, shape).astype(d.np)
-    edges = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, info.max // 2, d.bits, d.bits - 1]
+    edges = [
+        info.min,
+        info.min + 1,
+        info.max,
+        info.max - 1,
+        0,
+        1,
+        info.max // 2,
+        d.bits,
+        d.bits - 1,
+    ]
     edges += [-1, -2] if d.is_signed else [2, 3]
     if mode == "special":
         return rng.choice(np.array(edges, d.np), shape)

@@ -14,8 +14,8 @@ import numpy as np
 
 import symgraph as sg
 from symgraph.dtypes import DType, bool_, complexes, every, floats, int32, int64, numeric, reals
-from symgraph.ops.movement import Place
 from symgraph.expr import apply
+from symgraph.ops.movement import Place
 
 from .sweeping import Operand, Output
 from .tolerances import KINDS
@@ -37,8 +37,9 @@ class Row(NamedTuple):
     """One line of the table.
 
     shapes: one per operand, "." is rank 0; a leading "#" or "?" marks an operand of int32 labels
-    below CLASSES, or of bools, whatever the dtype under test, "%" one of probabilities. summed: letters of the sizes that one result element
-    sums over. smooth: its derivatives are checked. least: smallest sizes it takes.
+    below CLASSES, or of bools, whatever the dtype under test, "%" one of probabilities.
+    summed: letters of the sizes that one result element sums over. smooth: its derivatives are
+    checked. least: smallest sizes it takes.
     """
 
     name: str
@@ -72,7 +73,9 @@ class Row(NamedTuple):
         sizes: Sequence[Any] = [None] * len(results)
         if bound.size == "terms":
             sizes = as_list(self.build(*[magnitude(x) for x in inputs]))
-        names = [self.name if len(results) == 1 else f"{self.name}.{k}" for k in range(len(results))]
+        names = [
+            self.name if len(results) == 1 else f"{self.name}.{k}" for k in range(len(results))
+        ]
         return [Output(n, r, bound, s, self.terms) for n, r, s in zip(names, results, sizes)]
 
     def terms(self, sizes: Mapping[str, int]) -> int:
@@ -103,7 +106,7 @@ def as_list(value: Any) -> list[sg.Expr]:
 
 
 def magnitude(x: sg.Expr) -> sg.Expr:
-    """|x| in float64: the operand from which a formula's sizes are computed (labels and bools stay)."""
+    """|x| in float64, from which a formula's sizes are computed (labels and bools stay)."""
     if x.dtype is bool_ or x.dtype is int32 and x.array_type.ndim == 0:
         return x
     wide = x if x.dtype.kind == "c" else sg.cast(x, "float64")
@@ -210,77 +213,83 @@ REDUCTIONS = [
     ),
 ]
 
-MOVEMENT = rows(
-    "exact",
-    "every",
-    {
-        "transpose": (lambda x: sg.transpose(x), "nm"),
-        "transpose of 3": (lambda x: sg.transpose(x, (2, 0, 1)), "nkm"),
-        "swapaxes": (lambda x: sg.swapaxes(x, 0, 1), "nkm"),
-        "moveaxis": (lambda x: sg.moveaxis(x, 0, -1), "nkm"),
-        "dimshuffle": (lambda x: sg.dimshuffle(x, 1, "x", 0), "nm"),
-        "ravel": (lambda x: sg.ravel(x), "nm"),
-        "ravel of transposed": (lambda x: sg.ravel(sg.transpose(x)), "nm"),
-        "reshape": (lambda x: sg.reshape(x, (x.shape[1], x.shape[0])), "nm"),
-        "flatten": (lambda x: sg.flatten(x, 2), "nkm"),
-        "expand_dims": (lambda x: sg.expand_dims(x, (0, 2)), "nm"),
-        "squeeze": (lambda x: sg.squeeze(x, 1), "n1m"),
-        "broadcast_to": (lambda x: sg.broadcast_to(x, (3, *x.shape)), "nm"),
-        "broadcast an axis": (lambda x: sg.broadcast_to(x, (x.shape[0], 4)), "n1"),
-        "copy": (lambda x: x, "nm"),
-        "flip": (lambda x: sg.flip(x), "nm"),
-        "fliplr": (lambda x: sg.fliplr(x), "nm"),
-        "slice": (lambda x: x[1:, :-1], "nm"),
-        "slice with steps": (lambda x: x[::2, 1::3], "nm"),
-        "slice backwards": (lambda x: x[::-2, ::-1], "nm"),
-        "slice of slice": (lambda x: x[::-1][1:, ::2], "nm"),
-        "newaxis": (lambda x: x[:, None, ...], "nm"),
-        "roll": (lambda x: sg.roll(x, 3, 1), "nm"),
-        "roll of all": (lambda x: sg.roll(x, -2), "nm"),
-        "repeat": (lambda x: sg.repeat(x, 3, 1), "nm"),
-        "tile": (lambda x: sg.tile(x, (2, 3)), "nm"),
-        "concatenate": (lambda x, y: sg.concatenate([x, y, x], 0), "nm km"),
-        "concatenate columns": (lambda x, y: sg.concatenate([x, y], 1), "nm nk"),
-        "concatenate of views": (lambda x: sg.concatenate([x[::-1], sg.flip(x, 1)], 1), "nm"),
-        "stack": (lambda x, y: sg.stack([x, y], 1), "nm nm"),
-        "vstack": (lambda x, y: sg.vstack([x, y]), "m m"),
-        "hstack": (lambda x, y: sg.hstack([x, y]), "nm nk"),
-        "split": (lambda x: sg.split(x, [1, 3], 1), "n6"),
-        "array_split": (lambda x: sg.array_split(x, 4, 0), "7m"),
-        "pad": (lambda x: sg.pad(x, [(1, 2), (0, 3)]), "nm"),
-        "tril": (lambda x: sg.tril(x, 1), "nm"),
-        "triu": (lambda x: sg.triu(x, -1), "nm"),
-        "diagonal": (lambda x: sg.diagonal(x), "nm"),
-        "diag": (lambda x: sg.diag(x), "n"),
-        "second": (lambda x, y: sg.second(x, y), "nm nm"),
-        "alloc": (lambda x: sg.alloc(x, 3, 5), "."),
-        "where": (lambda c, x, y: sg.where(c, x, y), "?nm nm m"),
-        "place": (lambda x: apply(Place((1, 4), (2, -1), (9, 5), 0), x), "45"),
-    },
-) + rows(
-    "exact",
-    "every",
-    {
-        "first row": (lambda x: x[0], "nm"),
-        "last element": (lambda x: x[-1, -1], "nm"),
-        "pad by edges": (lambda x: sg.pad(x, 2, mode="edge"), "nm"),
-    },
-    least=SOME,
-) + rows(
-    "exact",
-    "every",
-    {
-        "pad by reflection": (lambda x: sg.pad(x, 2, mode="reflect"), "nm"),
-        "pad by wrapping": (lambda x: sg.pad(x, ((1, 2), (2, 0)), mode="wrap"), "nm"),
-    },
-    least={"n": 3, "m": 3},
-) + rows(
-    "exact",
-    "numeric",
-    {
-        "diff": (lambda x: sg.diff(x), "nm"),
-    },
-) + rows("exact", "real", {"clip": (lambda x: sg.clip(x, 1, 3), "nm")})
+MOVEMENT = (
+    rows(
+        "exact",
+        "every",
+        {
+            "transpose": (lambda x: sg.transpose(x), "nm"),
+            "transpose of 3": (lambda x: sg.transpose(x, (2, 0, 1)), "nkm"),
+            "swapaxes": (lambda x: sg.swapaxes(x, 0, 1), "nkm"),
+            "moveaxis": (lambda x: sg.moveaxis(x, 0, -1), "nkm"),
+            "dimshuffle": (lambda x: sg.dimshuffle(x, 1, "x", 0), "nm"),
+            "ravel": (lambda x: sg.ravel(x), "nm"),
+            "ravel of transposed": (lambda x: sg.ravel(sg.transpose(x)), "nm"),
+            "reshape": (lambda x: sg.reshape(x, (x.shape[1], x.shape[0])), "nm"),
+            "flatten": (lambda x: sg.flatten(x, 2), "nkm"),
+            "expand_dims": (lambda x: sg.expand_dims(x, (0, 2)), "nm"),
+            "squeeze": (lambda x: sg.squeeze(x, 1), "n1m"),
+            "broadcast_to": (lambda x: sg.broadcast_to(x, (3, *x.shape)), "nm"),
+            "broadcast an axis": (lambda x: sg.broadcast_to(x, (x.shape[0], 4)), "n1"),
+            "copy": (lambda x: x, "nm"),
+            "flip": (lambda x: sg.flip(x), "nm"),
+            "fliplr": (lambda x: sg.fliplr(x), "nm"),
+            "slice": (lambda x: x[1:, :-1], "nm"),
+            "slice with steps": (lambda x: x[::2, 1::3], "nm"),
+            "slice backwards": (lambda x: x[::-2, ::-1], "nm"),
+            "slice of slice": (lambda x: x[::-1][1:, ::2], "nm"),
+            "newaxis": (lambda x: x[:, None, ...], "nm"),
+            "roll": (lambda x: sg.roll(x, 3, 1), "nm"),
+            "roll of all": (lambda x: sg.roll(x, -2), "nm"),
+            "repeat": (lambda x: sg.repeat(x, 3, 1), "nm"),
+            "tile": (lambda x: sg.tile(x, (2, 3)), "nm"),
+            "concatenate": (lambda x, y: sg.concatenate([x, y, x], 0), "nm km"),
+            "concatenate columns": (lambda x, y: sg.concatenate([x, y], 1), "nm nk"),
+            "concatenate of views": (lambda x: sg.concatenate([x[::-1], sg.flip(x, 1)], 1), "nm"),
+            "stack": (lambda x, y: sg.stack([x, y], 1), "nm nm"),
+            "vstack": (lambda x, y: sg.vstack([x, y]), "m m"),
+            "hstack": (lambda x, y: sg.hstack([x, y]), "nm nk"),
+            "split": (lambda x: sg.split(x, [1, 3], 1), "n6"),
+            "array_split": (lambda x: sg.array_split(x, 4, 0), "7m"),
+            "pad": (lambda x: sg.pad(x, [(1, 2), (0, 3)]), "nm"),
+            "tril": (lambda x: sg.tril(x, 1), "nm"),
+            "triu": (lambda x: sg.triu(x, -1), "nm"),
+            "diagonal": (lambda x: sg.diagonal(x), "nm"),
+            "diag": (lambda x: sg.diag(x), "n"),
+            "second": (lambda x, y: sg.second(x, y), "nm nm"),
+            "alloc": (lambda x: sg.alloc(x, 3, 5), "."),
+            "where": (lambda c, x, y: sg.where(c, x, y), "?nm nm m"),
+            "place": (lambda x: apply(Place((1, 4), (2, -1), (9, 5), 0), x), "45"),
+        },
+    )
+    + rows(
+        "exact",
+        "every",
+        {
+            "first row": (lambda x: x[0], "nm"),
+            "last element": (lambda x: x[-1, -1], "nm"),
+            "pad by edges": (lambda x: sg.pad(x, 2, mode="edge"), "nm"),
+        },
+        least=SOME,
+    )
+    + rows(
+        "exact",
+        "every",
+        {
+            "pad by reflection": (lambda x: sg.pad(x, 2, mode="reflect"), "nm"),
+            "pad by wrapping": (lambda x: sg.pad(x, ((1, 2), (2, 0)), mode="wrap"), "nm"),
+        },
+        least={"n": 3, "m": 3},
+    )
+    + rows(
+        "exact",
+        "numeric",
+        {
+            "diff": (lambda x: sg.diff(x), "nm"),
+        },
+    )
+    + rows("exact", "real", {"clip": (lambda x: sg.clip(x, 1, 3), "nm")})
+)
 
 CONTRACTIONS = rows(
     "contraction",
@@ -321,92 +330,101 @@ CONTRACTIONS = rows(
     },
 )
 
-NETWORKS = rows(
-    "normalization",
-    "float",
-    {
-        "softmax": (lambda x: sg.softmax(x), "nm", "m"),
-        "softmax rows": (lambda x: sg.softmax(x, 0), "nm", "n"),
-        "softmax of rank 3": (lambda x: sg.softmax(x, 1), "nkm", "k"),
-        "log_softmax": (lambda x: sg.log_softmax(x), "nm", "m"),
-        "layer_norm": (lambda x, g, b: sg.layer_norm(x, gain=g, bias=b), "nm m m", "m"),
-    },
-    least=SOME,
-) + rows(
-    "composite",
-    "float",
-    {
-        "relu6": (lambda x: sg.relu6(x), "nm"),
-        "elu": (lambda x: sg.elu(x), "nm"),
-        "selu": (lambda x: sg.selu(x), "nm"),
-        "celu": (lambda x: sg.celu(x), "nm"),
-        "mish": (lambda x: sg.mish(x), "nm"),
-        "hard_sigmoid": (lambda x: sg.hard_sigmoid(x), "nm"),
-        "hard_silu": (lambda x: sg.hard_silu(x), "nm"),
-        "hard_tanh": (lambda x: sg.hard_tanh(x), "nm"),
-        "softsign": (lambda x: sg.softsign(x), "nm"),
-        "leaky_relu": (lambda x: sg.leaky_relu(x, 0.1), "nm"),
-        "lerp": (lambda x, y: sg.lerp(x, y, 0.25), "nm m"),
-        "isclose": (lambda x, y: sg.isclose(x, y), "nm nm"),
-        "nan_to_num": (lambda x: sg.nan_to_num(x), "nm"),
-        "round": (lambda x: sg.round(x), "nm"),
-        "divmod": (lambda x, y: sg.divmod(x, y), "nm m"),
-        "gradient clipped": (lambda x: sg.grad_clip(x, -1.0, 1.0), "nm"),
-    },
-    smooth=False,
-) + rows(
-    "loss",
-    "float",
-    {
-        "one_hot": (lambda x, t: x * sg.one_hot(t, 5), "n5 #n"),
-        "softmax_cross_entropy": (lambda x, t: sg.softmax_cross_entropy(x, t), "n5 #n", "5"),
-        "categorical_crossentropy": (
-            lambda x, t: sg.categorical_crossentropy(x, t),
-            "%n5 #n",
-            "5",
-        ),
-        "cross-entropy of rows": (
-            lambda x, t: sg.softmax_cross_entropy(x, t),
-            "nm %nm",
-            "m",
-        ),
-        "binary_crossentropy": (
-            lambda x, t: sg.binary_crossentropy(x, t),
-            "%nm %nm",
-        ),
-        "sigmoid_binary_crossentropy": (
-            lambda x, t: sg.sigmoid_binary_crossentropy(x, t),
-            "nm %nm",
-        ),
-    },
-    least=SOME,
-) + rows(
-    "exact", "none", {"confusion_matrix": (lambda x, y: sg.confusion_matrix(x, y, 5), "#n #n")}
+NETWORKS = (
+    rows(
+        "normalization",
+        "float",
+        {
+            "softmax": (lambda x: sg.softmax(x), "nm", "m"),
+            "softmax rows": (lambda x: sg.softmax(x, 0), "nm", "n"),
+            "softmax of rank 3": (lambda x: sg.softmax(x, 1), "nkm", "k"),
+            "log_softmax": (lambda x: sg.log_softmax(x), "nm", "m"),
+            "layer_norm": (lambda x, g, b: sg.layer_norm(x, gain=g, bias=b), "nm m m", "m"),
+        },
+        least=SOME,
+    )
+    + rows(
+        "composite",
+        "float",
+        {
+            "relu6": (lambda x: sg.relu6(x), "nm"),
+            "elu": (lambda x: sg.elu(x), "nm"),
+            "selu": (lambda x: sg.selu(x), "nm"),
+            "celu": (lambda x: sg.celu(x), "nm"),
+            "mish": (lambda x: sg.mish(x), "nm"),
+            "hard_sigmoid": (lambda x: sg.hard_sigmoid(x), "nm"),
+            "hard_silu": (lambda x: sg.hard_silu(x), "nm"),
+            "hard_tanh": (lambda x: sg.hard_tanh(x), "nm"),
+            "softsign": (lambda x: sg.softsign(x), "nm"),
+            "leaky_relu": (lambda x: sg.leaky_relu(x, 0.1), "nm"),
+            "lerp": (lambda x, y: sg.lerp(x, y, 0.25), "nm m"),
+            "isclose": (lambda x, y: sg.isclose(x, y), "nm nm"),
+            "nan_to_num": (lambda x: sg.nan_to_num(x), "nm"),
+            "round": (lambda x: sg.round(x), "nm"),
+            "divmod": (lambda x, y: sg.divmod(x, y), "nm m"),
+            "gradient clipped": (lambda x: sg.grad_clip(x, -1.0, 1.0), "nm"),
+        },
+        smooth=False,
+    )
+    + rows(
+        "loss",
+        "float",
+        {
+            "one_hot": (lambda x, t: x * sg.one_hot(t, 5), "n5 #n"),
+            "softmax_cross_entropy": (lambda x, t: sg.softmax_cross_entropy(x, t), "n5 #n", "5"),
+            "categorical_crossentropy": (
+                lambda x, t: sg.categorical_crossentropy(x, t),
+                "%n5 #n",
+                "5",
+            ),
+            "cross-entropy of rows": (
+                lambda x, t: sg.softmax_cross_entropy(x, t),
+                "nm %nm",
+                "m",
+            ),
+            "binary_crossentropy": (
+                lambda x, t: sg.binary_crossentropy(x, t),
+                "%nm %nm",
+            ),
+            "sigmoid_binary_crossentropy": (
+                lambda x, t: sg.sigmoid_binary_crossentropy(x, t),
+                "nm %nm",
+            ),
+        },
+        least=SOME,
+    )
+    + rows(
+        "exact", "none", {"confusion_matrix": (lambda x, y: sg.confusion_matrix(x, y, 5), "#n #n")}
+    )
 )
 
-CREATION = rows(
-    "exact",
-    "every",
-    {
-        "zeros": (lambda x: sg.zeros((x.shape[1], 3), x.dtype), "nm"),
-        "ones_like": (lambda x: sg.ones_like(x), "nm"),
-        "full": (lambda x: sg.full((3, x.shape[0]), 1, x.dtype), "nm"),
-        "eye": (lambda x: sg.eye(x.shape[0], x.shape[1], 1, dtype=x.dtype), "nm"),
-        "tri": (lambda x: sg.tri(x.shape[0], x.shape[1], -1, dtype=x.dtype), "nm"),
-    },
-) + rows(
-    "exact",
-    "real",
-    {
-        "iota": (lambda x: sg.iota(x.shape[0], x.dtype), "nm"),
-        "arange": (lambda x: sg.arange(2, 100, 7, dtype=x.dtype), "nm"),
-        "sizes": (lambda x: sg.cast(x.shape[0] * x.shape[1], x.dtype), "nm"),
-    },
-) + rows(
-    "composite",
-    "float",
-    {"linspace": (lambda x: sg.linspace(-1.0, 2.0, 17, dtype=x.dtype), "nm")},
-    smooth=False,
+CREATION = (
+    rows(
+        "exact",
+        "every",
+        {
+            "zeros": (lambda x: sg.zeros((x.shape[1], 3), x.dtype), "nm"),
+            "ones_like": (lambda x: sg.ones_like(x), "nm"),
+            "full": (lambda x: sg.full((3, x.shape[0]), 1, x.dtype), "nm"),
+            "eye": (lambda x: sg.eye(x.shape[0], x.shape[1], 1, dtype=x.dtype), "nm"),
+            "tri": (lambda x: sg.tri(x.shape[0], x.shape[1], -1, dtype=x.dtype), "nm"),
+        },
+    )
+    + rows(
+        "exact",
+        "real",
+        {
+            "iota": (lambda x: sg.iota(x.shape[0], x.dtype), "nm"),
+            "arange": (lambda x: sg.arange(2, 100, 7, dtype=x.dtype), "nm"),
+            "sizes": (lambda x: sg.cast(x.shape[0] * x.shape[1], x.dtype), "nm"),
+        },
+    )
+    + rows(
+        "composite",
+        "float",
+        {"linspace": (lambda x: sg.linspace(-1.0, 2.0, 17, dtype=x.dtype), "nm")},
+        smooth=False,
+    )
 )
 
 

@@ -1,5 +1,4 @@
-"""A ScalarBuilder over NumPy arrays: runs an op's `lower` formula with the loop IR's own rules, and
-strictly.
+"""A ScalarBuilder over NumPy arrays: runs an op's `lower` strictly by the loop IR's own rules.
 
 Whatever the loop IR forbids is an AssertionError here: mixed dtypes, arithmetic on bools, a zero
 divisor, an overflowing quotient, a shift by the width, a literal that does not fit, an unknown

@@ -1,11 +1,13 @@
-"""Compile many expressions as one function, call it over sizes, layouts and values, and compare every
-result with its meaning."""
+"""Many expressions compiled as one function and compared with their meaning.
+
+The function is called over sizes, layouts and values.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +20,11 @@ from .tolerances import Bound, allowed, disagreement
 
 
 class Output(NamedTuple):
-    """An expression to check. size: of its terms' magnitudes (float64), for bounds of kind "terms";
-    terms: how many terms one element sums, by the sizes of the call."""
+    """An expression to check.
+
+    size: of its terms' magnitudes (float64), for bounds of kind "terms"; terms: how many terms one
+    element sums, by the sizes of the call.
+    """
 
     name: str
     value: sg.Expr
@@ -98,7 +103,9 @@ def check(
         rng = np.random.default_rng([seed, number])
         values = [LAYOUTS[call.layout](o.value(call.sizes, call.mode, rng)) for o in operands]
         given = dict(zip(inputs, values))
-        wants = sg.evaluate([o.value for o in outputs], given)  # before the call: it may draw numbers
+        wants = sg.evaluate(
+            [o.value for o in outputs], given
+        )  # before the call: it may draw numbers
         failures += _compare(outputs, function(*values), wants, given, call)
     assert not failures, "\n".join([f"{len(failures)} wrong results", *failures[:12]])
 

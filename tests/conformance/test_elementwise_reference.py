@@ -215,9 +215,7 @@ DIFFERENTIABLE = [
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE)
 def test_derivatives_of_floats(op: Elementwise) -> None:
-    """First and second derivatives by reverse mode equal differences of values and of first
-    derivatives.
-    """
+    """First and second derivatives by reverse mode equal differences of what they derive."""
     rng = np.random.default_rng(2)
     values = points(op, rng)
     inputs = [array(f"x{i}", v.shape, v.dtype) for i, v in enumerate(values)]
@@ -283,4 +281,3 @@ def test_entry_is_complete(op: Elementwise) -> None:
     assert spec.domain[0] < spec.domain[1]
     assert (spec.lower is None) == (spec.host is not None)
     assert {*spec.promote, *spec.fixed} == set(range(spec.arity))
-

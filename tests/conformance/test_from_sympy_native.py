@@ -1,5 +1,4 @@
-"""SymPy expressions compiled natively: values against mpmath with 40 digits, gradients against
-SymPy's derivatives."""
+"""SymPy expressions compiled: values against mpmath's 40 digits, gradients against SymPy's."""
 
 from __future__ import annotations
 

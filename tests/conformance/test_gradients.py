@@ -1,5 +1,4 @@
-"""Every vjp, compiled, against finite differences of the compiled function: first and second
-derivatives."""
+"""Every vjp, compiled, against finite differences of the function: first and second derivatives."""
 
 from __future__ import annotations
 
@@ -96,7 +95,9 @@ def slopes(fun: Fun) -> Fun:
     def first(*inputs: sg.Expr) -> list[sg.Expr]:
         total: Any = 0.0
         for k, y in enumerate(fun(*inputs)):
-            weights = np.cos(1.0 + k + 1.7 * np.arange(y.array_type.size)).reshape(y.array_type.shape)
+            weights = np.cos(1.0 + k + 1.7 * np.arange(y.array_type.size)).reshape(
+                y.array_type.shape
+            )
             total = total + (y * sg.constant(weights)).sum()
         wrt = [x for x in inputs if x.dtype.is_float]
         return sg.grad(total, wrt, disconnected_inputs="zero")

@@ -1,4 +1,4 @@
-"""Every op of the language, compiled, against its meaning: dtypes x sizes x layouts x special values.
+"""Every op of the language, compiled, against its meaning: dtypes x sizes x layouts x values.
 
 Elementwise ops come from their registry, the rest from the table in `language`. Many ops are
 compiled as one function. In the short run sizes, layouts and values take turns; in the deep one all
@@ -56,7 +56,7 @@ LARGE_OF_3: list[Mapping[str, int]] = [
 
 
 def batches() -> Iterator[tuple[tuple[DType, ...], list[Elementwise]]]:
-    """Ops that take operands of the same dtypes, a few at a time; complex ones and host calls apart."""
+    """Ops that take operands of the same dtypes, a few at a time; complex and host calls apart."""
     found: dict[tuple[tuple[DType, ...], bool], list[Elementwise]] = {}
     for op in REGISTRY.values():
         for d in sorted(op.spec.accepts if op.spec.promote else {bool_}):
@@ -101,7 +101,7 @@ def elementwise_operands(dtypes: Sequence[DType]) -> list[Operand]:
 def sweep_elementwise(
     dtypes: Sequence[DType], ops: Sequence[Elementwise], chosen: Sequence[str], calls: list[Call]
 ) -> None:
-    """Each op through the chosen views: all of them if there are many, in turn if it is one each."""
+    """Each op through the chosen views: all if there are many, in turn if it is one each."""
     host = any(is_host(op, d) for op in ops for d in dtypes)
 
     def build(*inputs: sg.Expr) -> list[Output]:
@@ -129,7 +129,9 @@ def test_elementwise_of_rank_0(dtypes: tuple[DType, ...], ops: list[Elementwise]
     host = any(is_host(op, d) for op in ops for d in dtypes)
 
     def build(*inputs: sg.Expr) -> list[Output]:
-        bounds = [KINDS["complex"] if dtypes[-1].kind == "c" else of_elementwise(o.name) for o in ops]
+        bounds = [
+            KINDS["complex"] if dtypes[-1].kind == "c" else of_elementwise(o.name) for o in ops
+        ]
         return [Output(op.name, call(op, inputs), b) for op, b in zip(ops, bounds)]
 
     calls = [Call({}, mode, "C") for mode in MODES * 8]

@@ -68,7 +68,7 @@ KINDS: dict[str, Bound] = {
 
 REFERENCE_UNITS = {"float32": 0.5, "float64": 2.0}  # errors of evaluate itself
 
-#: elementwise ops that are not one elementary function, or whose reference is less exact than theirs
+#: elementwise ops that are not one elementary function, or whose reference is less exact
 _COMPOSED: dict[str, Bound] = {
     "erfc": Bound("each", 3.0, 4.0, sway=1.0),
     "ndtr": Bound("each", 5.0, 8.0, sway=2.5),
@@ -89,7 +89,7 @@ HOST = frozenset({"gamma", "lgamma", "digamma", "polygamma", "erfinv"})
 
 
 def of_elementwise(name: str) -> Bound:
-    """The bound of an elementwise op: what vmath states, or 0 where only exact operations are used."""
+    """The bound of an elementwise op: what vmath states, or 0 for exact operations alone."""
     if name in _COMPOSED:
         return _COMPOSED[name]
     function = vmath.FUNCTIONS.get(name)
@@ -121,13 +121,22 @@ def allowed(
         else:
             size = np.where(np.isfinite(magnitude), magnitude, 0.0)
         unit = facts.eps * np.maximum(size, max(bound.floor, facts.tiny))
-        sway = np.nan_to_num(np.abs(moved.astype(np.float64) - want.astype(np.float64))) if bound.sway else 0
-        return bound.units(d if d.is_float else as_dtype(f"float{d.bits // 2}"), terms) * unit + bound.sway * sway
+        sway = (
+            np.nan_to_num(np.abs(moved.astype(np.float64) - want.astype(np.float64)))
+            if bound.sway
+            else 0
+        )
+        return (
+            bound.units(d if d.is_float else as_dtype(f"float{d.bits // 2}"), terms) * unit
+            + bound.sway * sway
+        )
 
 
 def disagreement(got: np.ndarray, want: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
-    """Where got is neither want (NaN for NaN) nor within the tolerance. Where nothing is allowed the
-    sign of zero counts."""
+    """Where got is neither want (NaN for NaN) nor within the tolerance.
+
+    Where nothing is allowed the sign of zero counts.
+    """
     complex_ = want.dtype.kind == "c"
     inexact = as_dtype(want.dtype).is_inexact
     if not inexact:

@@ -1,4 +1,4 @@
-"""Wrong programs and wrong calls give exactly the documented error; nothing crashes, nothing lies."""
+"""Wrong programs and wrong calls give exactly the documented error; nothing crashes or lies."""
 
 from __future__ import annotations
 

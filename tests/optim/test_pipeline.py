@@ -15,7 +15,6 @@ from symgraph.optim.pipeline import LEVELS, all_rules, optimize
 
 from ..programs import Case, cases, compare
 
-
 INEXACT = [r.name for r in all_rules() if r.grade != "exact"]
 
 
@@ -102,7 +101,7 @@ def test_a_rule_a_topic_and_a_family_can_be_excluded(name: str) -> None:
 
 def test_limit_stops_after_so_many_firings() -> None:
     x = sg.array("x", (3,))
-    y = sg.exp(-(-x)) * 1 + sg.log(1 + sg.exp(x))
+    y = sg.exp(sg.negative(-x)) * 1 + sg.log(1 + sg.exp(x))
     full = optimize([y])[1]
     for limit in range(len(full) + 1):
         outputs, journal = optimize([y], limit=limit)
@@ -131,9 +130,9 @@ def test_every_rule_has_a_name_of_its_own() -> None:
 
 
 def chain(n: int) -> sg.Expr:
-    x = y = sg.array("x", (4,))
+    y = sg.array("x", (4,))
     for i in range(n):
-        y = sg.tanh(y) if i % 7 else -(-(y * 1 + float(i % 5)))
+        y = sg.tanh(y) if i % 7 else sg.negative(-(y * 1 + float(i % 5)))
     return y
 
 

@@ -62,10 +62,11 @@ WRONG: list[tuple[Rule, str]] = [
     (rule(square(f), f * f + 0 * f), "cost|bits differ"),
     (rule(lt(x, f), x - f), "bool.* became float"),
     (rule(mul(x, c), lambda x: x, when=lambda c: False, name="never"), "instances matched"),
-    (rule(outer(inner(x)), lambda x, outer, inner: transpose_by(x, [outer.axes[a] for a in inner.axes]),
+    (rule(outer(inner(x)),
+          lambda x, outer, inner: transpose_by(x, [outer.axes[a] for a in inner.axes]),
           name="wrong way round"), "became"),
-    (rule(total(-f), lambda f, total: -sg.expr.apply(total, f), when=lambda total: total.kind == "max",
-          name="max(-x) -> -max(x)"), "bits differ"),
+    (rule(total(-f), lambda f, total: -sg.expr.apply(total, f),
+          when=lambda total: total.kind == "max", name="max(-x) -> -max(x)"), "bits differ"),
     (rule(1 - sigmoid(f), sigmoid(f), grade="stabler"), "less accurate"),
 ]  # fmt: skip
 

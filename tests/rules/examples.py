@@ -1,4 +1,4 @@
-"""Expressions that match the rules whose left sides leave their operands open, made of a random generator."""
+"""Random expressions for the rules whose left sides leave their operands open."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from symgraph.dims import dim
 from symgraph.dtypes import int64
 from symgraph.expr import Expr, apply
 from symgraph.leaves import DimValue, array, constant
-from symgraph.ops.contract import MatMul
 from symgraph.ops.branch import cond
+from symgraph.ops.contract import MatMul
 from symgraph.ops.define import REGISTRY, call
 from symgraph.ops.effects import assert_
 from symgraph.ops.elementwise import eq, exp, log, logical_not, where
@@ -172,6 +172,18 @@ def picks(rng: Random) -> Expr:
     return log(apply(Reduce("sum", (1,)), where(hits, apply(Softmax(1), x), 0)))
 
 
+def pick_gradients(rng: Random) -> Expr:
+    x = array("x", ("n", 4), ["float32", "float64"][rng.integers(2)])
+    labels, z = (
+        array("labels", ("n", 1), "int64"),
+        array("z", [("n",), (1,), ()][rng.integers(3)], x.dtype),
+    )
+    hits, chances = eq(labels, apply(Iota(4, int64))), apply(Softmax(1), x)
+    share = z / apply(Reduce("sum", (1,)), where(hits, chances, 0))
+    w = where(hits, share.reshape((x.shape[0], 1)), 0) * chances
+    return w - chances * apply(Reduce("sum", (1,)), w).reshape((x.shape[0], 1))
+
+
 def marks(rng: Random) -> Expr:
     x = _operand(rng, "x", draw_shape(rng))
     return [
@@ -229,6 +241,7 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "column @ row -> column * row": columns,
     "exp(x) / sum(exp(x)) -> softmax(x)": softmaxes,
     "softmax(x - max(x)) -> softmax(x)": shifted_softmaxes,
+    "gradient of log(pick(softmax(x)))": pick_gradients,
     "stop_gradient(x) -> x": marks,
     "cond(constant, a, b) -> a or b": decided_choices,
     "cond(not p, a, b) -> cond(p, b, a)": turned_choices,

@@ -68,7 +68,9 @@ INTEGERS: dict[str, Callable[[Any, Any], Expr]] = {
     "i // 6": lambda i, j: i // 6,
     "i < i + 1 wraps": lambda i, j: i < i + 1,
     "(i << 3) >> 3": lambda i, j: (i << 3) >> 3,
-    "int16 through float32 to int8 saturates": lambda i, j: sg.cast(sg.cast(sg.cast(i, "int16"), "float32"), "int8"),
+    "int16 through float32 to int8 saturates": lambda i, j: sg.cast(
+        sg.cast(sg.cast(i, "int16"), "float32"), "int8"
+    ),
     "int64 through float32": lambda i, j: sg.cast(sg.cast(i, "float32"), "int64"),
 }  # fmt: skip
 

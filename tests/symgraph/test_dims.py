@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symgraph import dims
+from symgraph import dims, relations
 from symgraph.dims import (
     Size,
     ceildiv,
@@ -116,6 +116,6 @@ def test_what_depends_is_not_known(a, b):
 
 def test_equality_that_never_holds_is_an_error():
     with pytest.raises(ShapeError, match="x: sizes differ: n and n \\+ 1"):
-        dims.require_equal(N, N + 1, "x")
+        relations.require_equal(N, N + 1, "x")
     with pytest.raises(ShapeError, match="x: size too large: n \\+ 2 and n"):
-        dims.require_le(N + 2, N, "x")
+        relations.require_le(N + 2, N, "x")

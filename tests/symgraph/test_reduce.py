@@ -296,5 +296,7 @@ def test_errors():
     with pytest.raises(DTypeError, match="max: dtype complex64 is not accepted"):
         sg.max(sg.vector("z", "complex64"))
     y = sg.vector("y")
-    with pytest.raises(ShapeError, match=r"min: axis 0 is empty: expected 1 <= y.shape\[0\], got 0"):
+    with pytest.raises(
+        ShapeError, match=r"min: axis 0 is empty: expected 1 <= y.shape\[0\], got 0"
+    ):
         y.min().eval({y: np.zeros(0, "f")})
