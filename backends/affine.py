@@ -9,6 +9,7 @@ no affine form ends the walk with a View of the array under it: that array must 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from symgraph.dims import Shape, SizeLike, known_equal, product
@@ -50,6 +51,7 @@ def unit(rank: int, axis: int) -> tuple[SizeLike, ...]:
     return tuple(1 if j == axis else 0 for j in range(rank))
 
 
+@cache
 def identity(rank: int) -> Map:
     return tuple(Axis(0, unit(rank, axis)) for axis in range(rank))
 
@@ -100,6 +102,8 @@ def _times(k: SizeLike, x: SizeLike) -> SizeLike:
 
 def broadcast(source: Shape, target: Shape, map: Map) -> Map:
     """The map over `source` of an operand broadcast to `target`, read at `map` over `target`."""
+    if source == target:
+        return map
     lead = len(target) - len(source)
     rank = max((len(axis.coefs) for axis in map), default=0)
     zero = Axis(0, (0,) * rank)

@@ -16,7 +16,7 @@ from symgraph import dims, guards
 from symgraph.arraytype import Array
 from symgraph.checks import as_argument, kind_of
 from symgraph.dims import MAX_SIZE, Atom, SizeLike
-from symgraph.errors import ArgumentError, SizeError
+from symgraph.errors import ArgumentError, ShapeError, SizeError
 from symgraph.expr import Expr
 from symgraph.leaves import Shared
 from symgraph.relations import Guard
@@ -27,6 +27,7 @@ from .program import Bind, FaultSpec, Program
 from .request import In
 
 DOWNCAST = "compile with allow_input_downcast=True"
+MAX_RANK = 64  # of NumPy's arrays
 LARGE = 2**31  # products of two smaller numbers stay within 64 bits
 
 
@@ -163,8 +164,11 @@ class Contract(NamedTuple):
         _check_bytes("the temporaries", dims.evaluate_dim(self.arena, sizes))
 
     def check_fixed(self) -> None:
-        """SizeError for what no call could allocate."""
+        """SizeError or ShapeError for what no call could allocate."""
         for type in self.types:
+            if type.ndim > MAX_RANK:
+                what = f"a result of type {type} has {type.ndim} axes"
+                raise ShapeError(f"{what}: an array has at most {MAX_RANK}", site=user_site())
             if type.is_static:
                 _check_size(type, {})
         if isinstance(self.arena, int):

@@ -46,12 +46,20 @@ class Stages:
             sys.stderr.write(f"--- {self.label}: {stage}\n{content.rstrip()}\n")
         if self._folder is not None:
             self._number += 1
-            os.makedirs(self._folder, exist_ok=True)
-            path = os.path.join(
-                self._folder, f"{_file_name(self.label)}-{self._number:02}-{stage}.txt"
-            )
-            with open(path, "w") as file:
+            self._dump(self._folder, stage, content)
+
+    def _dump(self, folder: str, stage: str, content: str) -> None:
+        path = os.path.join(folder, f"{_file_name(self.label)}-{self._number:02}-{stage}.txt")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(content)
+        except OSError as error:
+            raise GraphError(
+                f"SYMGRAPH_DUMP={folder}: {error.strerror}",
+                site=user_site(),
+                hint="name a folder that can be written, or unset it",
+            ) from None
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -88,4 +96,4 @@ def wanted(show: str | Iterable[str] | None) -> frozenset[str]:
 
 
 def _file_name(label: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "_" for c in label) or "function"
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in label)[:60] or "function"

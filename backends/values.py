@@ -300,7 +300,9 @@ def _entry(
     count = 1
     for n in shape:
         count *= n
-    if not begin <= end <= size or end - begin != count * d.bytes:
+    if end > size:
+        raise ArgumentError(f"{path}: {name}: its data ends at byte {end}, the file's at {size}")
+    if end - begin != count * d.bytes:
         raise ArgumentError(f"{path}: {name}: {end - begin} bytes for {d}{list(shape)}")
     return name, d, shape, begin, end
 

@@ -25,10 +25,9 @@ ConstantOf = Callable[[Expr], "Expr | None"]
 class Matcher:
     """One order of a rule's left side."""
 
-    __slots__ = ("rule", "pattern", "root", "heads", "ops", "leaves")
+    __slots__ = ("pattern", "root", "heads", "ops", "leaves")
 
-    def __init__(self, rule: Rule | None, pattern: Node):
-        self.rule = rule
+    def __init__(self, pattern: Node):
         self.pattern = pattern
         self.root = _keys(pattern)
         self.heads = [_keys(a) if isinstance(a, Node) else type(a) for a in pattern.args]
@@ -38,13 +37,16 @@ class Matcher:
         """What the variables are if the node matches; None otherwise."""
         registers = [node]
         found: dict[str, Any] = {}
-        for register, keys, name in self.ops:
+        for register, keys, name, arity in self.ops:
             x = registers[register]
             if not _fits(x.op, keys):
                 return None
             if name is not None:
                 found[name] = x.op
-            registers.extend(x.inputs)
+            if arity:
+                if len(x.inputs) != arity:
+                    return None
+                registers.extend(x.inputs)
         for register, leaf in self.leaves:
             if not _bind(leaf, registers[register], found, constant_of):
                 return None
@@ -86,7 +88,8 @@ def _keys(pattern: Node) -> frozenset[Key]:
     return frozenset(pattern.head.keys if isinstance(pattern.head, Operator) else (pattern.head,))
 
 
-OpStep = tuple[int, frozenset[Key], "str | None"]  # register, what its op may be, the op's variable
+# register, what its op may be, the op's variable, how many operands (0: any, and none is looked at)
+OpStep = tuple[int, frozenset[Key], "str | None", int]
 LeafStep = tuple[int, Pattern]  # register, what it must be
 
 
@@ -98,7 +101,8 @@ def _compile(pattern: Node) -> tuple[list[OpStep], list[LeafStep]]:
     free = 1
     for p, register in queue:  # grows while it is read: breadth first
         if isinstance(p, Node):
-            ops.append((register, _keys(p), p.head.name if isinstance(p.head, Operator) else None))
+            name = p.head.name if isinstance(p.head, Operator) else None
+            ops.append((register, _keys(p), name, len(p.args)))
             queue.extend((a, free + i) for i, a in enumerate(p.args))
             free += len(p.args)
         else:
@@ -109,7 +113,7 @@ def _compile(pattern: Node) -> tuple[list[OpStep], list[LeafStep]]:
 def matchers(rule: Rule) -> list[Matcher]:
     """One matcher for each order of operands, made when the rule's root is first seen."""
     if rule.matchers is None:
-        rule.matchers = [Matcher(rule, p) for p in variants(rule.lhs) if isinstance(p, Node)]
+        rule.matchers = [Matcher(p) for p in variants(rule.lhs) if isinstance(p, Node)]
     return rule.matchers
 
 
@@ -120,7 +124,7 @@ def find(pattern: Node, node: Expr) -> dict[str, Any] | None:
     """
     for variant in variants(pattern):
         assert isinstance(variant, Node)
-        found = Matcher(None, variant).match(node, scalar_constant)
+        found = Matcher(variant).match(node, scalar_constant)
         if found is not None:
             return found
     return None
@@ -132,23 +136,23 @@ class Index:
     def __init__(self, rules: Iterable[Rule]):
         self.rules = list(rules)
         self._by_root: dict[Key, list[tuple[int, Rule]]] = {}
-        self._remembered: dict[Any, list[Matcher]] = {}
+        self._remembered: dict[Any, list[tuple[Rule, Matcher]]] = {}
         for order, rule in enumerate(self.rules):
             for key in _keys(rule.lhs):
                 self._by_root.setdefault(key, []).append((order, rule))
 
-    def candidates(self, signature: tuple[Any, ...]) -> list[Matcher]:
-        """The matchers that fit a signature: (root's key, (operand's key, is constant), ...)."""
+    def candidates(self, signature: tuple[Any, ...]) -> list[tuple[Rule, Matcher]]:
+        """What fits a signature: (root's key, (operand's key, whether it is constant), ...)."""
         found = self._remembered.get(signature)
         if found is None:
             found = self._remembered[signature] = self._select(signature)
         return found
 
-    def _select(self, signature: tuple[Any, ...]) -> list[Matcher]:
+    def _select(self, signature: tuple[Any, ...]) -> list[tuple[Rule, Matcher]]:
         root, *operands = signature
         rooted = [entry for name in _names(root) for entry in self._by_root.get(name, ())]
         rooted.sort(key=lambda entry: entry[0])
-        return [m for _, rule in rooted for m in matchers(rule) if _may_match(m, operands)]
+        return [(r, m) for _, r in rooted for m in matchers(r) if _may_match(m, operands)]
 
 
 def _may_match(matcher: Matcher, operands: list[tuple[Key, bool]]) -> bool:

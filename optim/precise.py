@@ -55,7 +55,7 @@ def _one(
     if isinstance(op, (Reshape, Transpose, BroadcastTo, Slice, Place)):
         return np.asarray(op.evaluate(*arrays), object)
     if isinstance(op, Reduce):
-        reducer = {
+        reducer: dict[str, Callable[..., Any]] = {
             "sum": functions["add"],
             "prod": functions["mul"],
             "any": max,

@@ -124,11 +124,11 @@ class Rewriter:
     def _fire(self, node: Expr) -> Expr | None:
         if not self.journal.open:
             return None
-        for matcher in self.index.candidates(self._signature(node)):
+        for rule, matcher in self.index.candidates(self._signature(node)):
             found = matcher.match(node, self.constant_of)
             if found is None:
                 continue
-            match = Match(matcher.rule, matcher.pattern, node, found, self._context)
+            match = Match(rule, matcher.pattern, node, found, self._context)
             new = self._apply(match)
             if new is None:
                 self.shared |= match.saw_sharing
@@ -136,7 +136,7 @@ class Rewriter:
                 if id(new) not in self._context.users:
                     new.name = new.name or node.name
                 self._inherit(node, new)
-                self._record(matcher.rule, node, new)
+                self._record(rule, node, new)
                 return new
         return None
 

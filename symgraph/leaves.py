@@ -338,8 +338,9 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Expr:
 
     dtype: the array's own; Python floats take the default float, Python ints int64.
     """
-    if type(value) in (int, float) and value != 0:  # 0.0 and -0.0 are equal, but not the same
-        op = _number(value, type(value), _dtype(dtype) if dtype else scalar_dtype(value))
+    kind = type(value)
+    if kind is int or (kind is float and value != 0):  # 0.0 and -0.0 are equal, but not the same
+        op = _number(value, _dtype(dtype) if dtype else scalar_dtype(value))
     else:
         array = _to_numpy(value, dtype)
         op = Constant(array, _dtype_of(array))
@@ -349,9 +350,9 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Expr:
     return node
 
 
-@lru_cache(maxsize=1024)
-def _number(value: float, kind: type, d: DType) -> Constant:
-    """The op of a number; `kind` tells 1 from 1.0, which may not fit the same dtypes."""
+@lru_cache(maxsize=1024, typed=True)  # typed: 1 and 1.0 may not fit the same dtypes
+def _number(value: float, d: DType) -> Constant:
+    """The op of a number."""
     return Constant(_to_numpy(value, d), d)
 
 

@@ -70,6 +70,21 @@ class Elementwise(Op):
 
     def infer(self, *types: Any) -> Array:
         spec = self.spec
+        dtype = types[spec.promote[0]].dtype if spec.promote and types else bool_
+        if not (spec.uniform and [t.dtype for t in types] == [dtype] * spec.arity):
+            self._check(types)
+        elif dtype not in spec.accepts:
+            raise DTypeError(f"{spec.name}: dtype {dtype} is not accepted")
+        shapes = {t.shape for t in types if t.shape}
+        if len(shapes) > 1:
+            return Array(
+                spec.result_dtype(dtype), broadcast_shapes(spec.name, *[t.shape for t in types])
+            )
+        return Array(spec.result_dtype(dtype), shapes.pop() if shapes else ())
+
+    def _check(self, types: Sequence[Array]) -> None:
+        """Refuse operands of a wrong number or of dtypes that `call` never gives."""
+        spec = self.spec
         if len(types) != spec.arity:
             raise DTypeError(f"{spec.name}: expected {spec.arity} operands, got {len(types)}")
         for position, type in enumerate(types):
@@ -80,15 +95,9 @@ class Elementwise(Op):
                 else (type.dtype not in spec.accepts)
             ):
                 raise DTypeError(f"{spec.name}: dtype {type.dtype} is not accepted")
-        if spec.uniform and all(t == types[0] for t in types):
-            return Array(spec.result_dtype(types[0].dtype), types[0].shape)
         shared = {types[i].dtype for i in spec.promote}
         if len(shared) > 1:
             raise DTypeError(f"{spec.name}: operands of different dtypes {sorted(shared)}")
-        shape = broadcast_shapes(spec.name, *[t.shape for t in types])
-        return Array(
-            spec.result_dtype(types[spec.promote[0]].dtype if spec.promote else bool_), shape
-        )
 
     def evaluate(self, *arrays: Any) -> np.ndarray:
         spec = self.spec
@@ -230,19 +239,21 @@ def _alike(spec: Spec, operands: Sequence[Any]) -> list[Expr] | None:
 
     None if they are others. A shorter way to what `promote_operands` gives, for most nodes.
     """
-    d = next((x.type.dtype for x in operands if isinstance(x, Expr)), None)
+    d = None
+    for x in operands:
+        if isinstance(x, Expr):
+            if type(x.type) is not Array or x.type.dtype is not (d or x.type.dtype):
+                return None
+            d = x.type.dtype
     if d not in spec.accepts or d in spec.refuses:
         return None
     nodes: list[Expr] = []
     for x in operands:
-        if isinstance(x, Expr):
-            if x.type.dtype is not d:
+        if not isinstance(x, Expr):
+            if type(x) not in (float, int) or d.kind != "f":
                 return None
-            nodes.append(x)
-        elif type(x) in (float, int) and d.kind == "f":
-            nodes.append(constant(x, d))
-        else:
-            return None
+            x = constant(x, d)
+        nodes.append(x)
     return nodes
 
 

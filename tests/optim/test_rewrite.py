@@ -11,7 +11,7 @@ import symgraph as sg
 from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import constant
 from symgraph.ops.define import cast
-from symgraph.ops.movement import BroadcastTo, Transpose
+from symgraph.ops.movement import BroadcastTo, Concatenate, Transpose
 from symgraph.optim.constants import nonnegative, scalar_constant
 from symgraph.optim.cost import GENERIC, cheaper
 from symgraph.optim.journal import Journal
@@ -111,6 +111,16 @@ def test_a_constant_variable_takes_only_constants(a: Expr, b: Expr) -> None:
     assert one(rules, node) is node
 
 
+def test_ops_with_open_operands_leave_the_others_in_place(a: Expr, b: Expr) -> None:
+    join = operator("join", Concatenate)
+    rules = [rule(exp(join()) * sin(x), lambda x: x, name="pick")]
+    parts = sg.concatenate([a, b, a], 1)
+    v = sg.array("v", parts.type.shape)
+    assert one(rules, sg.exp(parts) * sg.sin(v)) is v
+    wrong = [rule(join(x), x)]
+    assert one(wrong, parts) is parts
+
+
 def test_ops_are_bound_and_their_fields_used() -> None:
     t = sg.array("t", (2, 3, 4))
     r = rule(
@@ -208,6 +218,15 @@ def test_conditions_see_variables_node_and_match(a: Expr) -> None:
     node = sg.sin(a)
     assert one([rule(sin(x), x, when=when)], node) is node
     assert seen[0][0] is a and seen[0][1] is node
+
+
+def test_the_user_s_name_goes_to_what_a_rule_makes(a: Expr) -> None:
+    node = sg.log(1 + a)
+    node.name = "loss"
+    assert one([rule(log(1 + x), tanh(x))], node).name == "loss"
+    node = a * 1
+    node.name = "copy"
+    assert one([rule(x * 1, x)], node).name == "a"
 
 
 def test_comparisons_with_numbers_are_patterns() -> None:
