@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symgraph.arraytype import Array
-from symgraph.dims import Dim, SizeLike, ValueOf, product
+from symgraph.dims import MAX_SIZE, Dim, SizeLike, ValueOf, product
 from symgraph.errors import GraphError, HostCallError, InternalError, TargetError
 from symgraph.expr import toposort
 from symgraph.leaves import Shared, constant
+from symgraph.sites import user_site
 
 from . import targets
 from .archive import archive
@@ -38,6 +39,7 @@ from .objectfile import symbols
 from .options import Options
 from .program import Bind, Program
 from .request import In, Request, make_request
+from .signature import contract_of
 from .stages import Stages
 from .targets import Target
 
@@ -125,6 +127,7 @@ def compile_ahead(
     options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), "forbid")
     stages = Stages(name, show)
     program = make_plan(request, options, machine, stages).program
+    contract_of(program, ()).check_fixed(min(MAX_SIZE, 2 ** (machine.pointer_bits - 1)))
     with stages.timed("compile"):
         objects = aot_objects(program, machine, name, stages)
     stages.finish()
@@ -145,7 +148,10 @@ def _refuse_updates(name: str, labels: Sequence[str]) -> None:
 def _refuse_defaults(arguments: Sequence[In]) -> None:
     given = [a.name or "an input" for a in arguments if a.value is not None]
     if given:
-        raise GraphError(f"a C function has no default values: {', '.join(given)}")
+        raise GraphError(
+            f"compile_ahead: a C function has no default values: {', '.join(given)}",
+            site=user_site(),
+        )
 
 
 def _fixed(request: Request) -> Request:
@@ -191,7 +197,7 @@ def needed(objects: Mapping[str, bytes]) -> frozenset[str]:
 def aot_modules(program: Program, target: Target, name: str, stages: Stages) -> dict[str, str]:
     """The LLVM modules behind the object files."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name) or name in KEYWORDS:
-        raise TargetError(f"{name!r} is not a name in C")
+        raise TargetError(f"compile_ahead: {name!r} is not a name in C", site=user_site())
     _refuse_updates(name, [program.shared[u.shared].label for u in program.updates])
     # kernels carry the name: code for several CPUs may be linked into one program and must not mix
     kernels, symbol_of = emit_kernels(program, target, stages, f"{name}.")

@@ -86,7 +86,7 @@ def refuse_host_calls(results: Sequence[Expr]) -> None:
         raise HostCallError(
             f"host calls are forbidden, but these have no native form: {names}",
             site=found[0].site,
-            hint='host_calls="allow" computes them in Python',
+            hint='function(..., host_calls="allow") computes them in Python',
         )
 
 

@@ -24,6 +24,7 @@ from symgraph.errors import (
 )
 from symgraph.expr import Expr, substitute, toposort, user_site
 from symgraph.leaves import Constant, Input, Shared, array, as_dim_any, lift
+from symgraph.region import Placeholder
 from symgraph.relations import Guard
 
 from .resize import atoms_of, resize_graph
@@ -423,6 +424,11 @@ def _check_inputs(
     guards: Sequence[tuple[Guard, Expr]],
     on_unused: str,
 ) -> None:
+    for x in order:
+        if isinstance(x.op, Placeholder):
+            raise GraphError(
+                "function: a step's variable was used outside of the step function", site=x.site
+            )
     given = set(map(id, leaves))
     missing = [x for x in order if isinstance(x.op, Input) and id(x) not in given]
     if missing:

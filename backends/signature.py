@@ -163,16 +163,16 @@ class Contract(NamedTuple):
             _check_size(type, sizes)
         _check_bytes("the temporaries", dims.evaluate_dim(self.arena, sizes))
 
-    def check_fixed(self) -> None:
-        """SizeError or ShapeError for what no call could allocate."""
-        for type in self.types:
+    def check_fixed(self, limit: int = MAX_SIZE) -> None:
+        """SizeError or ShapeError for what no call could give or allocate: `limit` bytes or more."""
+        for type in (*(x.array_type for x in self.inputs), *self.types):
             if type.ndim > MAX_RANK:
-                what = f"a result of type {type} has {type.ndim} axes"
-                raise ShapeError(f"{what}: an array has at most {MAX_RANK}", site=user_site())
+                what = f"an array of type {type} has {type.ndim} axes"
+                raise ShapeError(f"{what}: at most {MAX_RANK} are possible", site=user_site())
             if type.is_static:
-                _check_size(type, {})
+                _check_size(type, {}, limit)
         if isinstance(self.arena, int):
-            _check_bytes("the temporaries", self.arena)
+            _check_bytes("the temporaries", self.arena, limit)
 
     def refusal(self, sizes: Mapping[Atom, int]) -> SizeError | None:
         """Why native code declined sizes that are right in themselves.
@@ -195,19 +195,19 @@ class Contract(NamedTuple):
         return fault.exception(fault.message.format(*payload), site=fault.site)
 
 
-def _check_size(type: Array, sizes: Mapping[Atom, int]) -> None:
+def _check_size(type: Array, sizes: Mapping[Atom, int], limit: int = MAX_SIZE) -> None:
     count = 1
     for size in type.shape:
         n = dims.evaluate_dim(size, sizes)
         if n < 0:
-            what = f"a result of type {type} would have the negative size {size} = {n}"
+            what = f"an array of type {type} would have the negative size {size} = {n}"
             raise SizeError(what, site=user_site())
         count *= n
-    _check_bytes(f"a result of type {type}", count * type.dtype.bytes)
+    _check_bytes(f"an array of type {type}", count * type.dtype.bytes, limit)
 
 
-def _check_bytes(what: str, count: int) -> None:
-    if count >= MAX_SIZE:
+def _check_bytes(what: str, count: int, limit: int = MAX_SIZE) -> None:
+    if count >= limit:
         raise SizeError(
             f"{what} would take {count} bytes: more than memory can hold", site=user_site()
         )

@@ -220,9 +220,12 @@ def _changed(base: Target, changes: list[str]) -> Target:
     for change in changes:
         sign, feature = change[:1], change[1:]
         if sign not in ("+", "-") or feature not in known:
+            signed = [s + f for f in sorted(known) for s in "+-"]
             raise TargetError(
                 f"target {base.name!r}: unknown feature {change!r}",
-                hint=did_you_mean(change, [s + f for f in known for s in "+-"]),
+                hint=f"write +{change} or -{change}"
+                if change in known
+                else did_you_mean(change, signed),
             )
         if sign == "+":
             features = _closure(features | {feature})

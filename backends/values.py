@@ -197,7 +197,8 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
-        NotImplementedError,
+        MemoryError,  # of a header that promises more than there is
+        RuntimeError,  # an encrypted or unknown kind of member
     ) as error:
         raise ArgumentError(f"{os.fspath(path)}: not a readable .npz file: {error}") from None
     return found

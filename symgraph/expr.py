@@ -150,8 +150,23 @@ class Expr:
 
 # ---------------------------------------------------------------------------------------- interning
 
-_table: dict[tuple[Any, ...], weakref.ref[Expr]] = {}
+
+class _Entry(weakref.ref["Expr"]):
+    """A weak reference that knows its key, and drops out of the table with its node."""
+
+    __slots__ = ("key",)
+
+    key: tuple[Any, ...]
+
+
+_table: dict[tuple[Any, ...], _Entry] = {}
 _lock = threading.RLock()
+
+
+def _forget(entry: _Entry, table: dict[tuple[Any, ...], _Entry] = _table) -> None:
+    """Drop the entry, unless a new node has taken the key; at exit globals may be gone."""
+    if table.get(entry.key) is entry:
+        del table[entry.key]
 
 
 def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
@@ -169,33 +184,19 @@ def apply(op: Op, *inputs: Expr, site: Site | None = None) -> Expr:
     except SymgraphError as error:
         raise error.at(site or user_site(), inputs) from None
     node = Expr(op, inputs, type, site or default_site())
-    ref = weakref.ref(node, _Forget(key))
-    found = _table.setdefault(key, ref)
-    return node if found is ref else _agree(key, found, node, ref)
+    entry = _Entry(node, _forget)
+    entry.key = key
+    found = _table.setdefault(key, entry)
+    return node if found is entry else _agree(found, node, entry)
 
 
-def _agree(
-    key: tuple[Any, ...], found: weakref.ref[Expr], node: Expr, ref: weakref.ref[Expr]
-) -> Expr:
+def _agree(found: _Entry, node: Expr, entry: _Entry) -> Expr:
     """The node that all threads use, where the table has got an entry meanwhile."""
     with _lock:
-        other = _table.get(key, found)()
+        other = _table.get(entry.key, found)()
         if other is None:
-            _table[key] = ref
+            _table[entry.key] = entry
         return node if other is None else other
-
-
-class _Forget:
-    """Weakref callback: drop the table entry, unless a new node has taken the key."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: tuple[Any, ...]):
-        self.key = key
-
-    def __call__(self, ref: weakref.ref[Expr], table: dict[Any, Any] = _table) -> None:
-        if table.get(self.key) is ref:
-            del table[self.key]
 
 
 def interned_count() -> int:

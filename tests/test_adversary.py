@@ -32,10 +32,9 @@ INNER = {
     "initial state": lambda row, h: sg.scan(
         lambda a, g: g * a + row, sequences=row, outputs_info=h
     )[0][-1],
-    "sequence": lambda row, h: sg.scan(
-        lambda a, g: g * 0.5 + a, sequences=h, outputs_info=sg.zeros(())
-    )[0]
-    + row,
+    "sequence": lambda row, h: (
+        sg.scan(lambda a, g: g * 0.5 + a, sequences=h, outputs_info=sg.zeros(()))[0] + row
+    ),
     "capture": lambda row, h: sg.scan(lambda a: a + h, sequences=row)[0].sum(0),
     "capture in an arm": lambda row, h: sg.cond(
         row.sum() > 0,
@@ -45,9 +44,9 @@ INNER = {
     "two loops in": lambda row, h: sg.scan(
         lambda a: sg.scan(lambda b, g: g + a * b, sequences=h, outputs_info=a)[0], sequences=row
     )[0].sum(0),
-    "batched product": lambda row, h: (
-        h.reshape((3, 1, 1, 1)) @ row.reshape((1, 3, 1, 1))
-    ).reshape((9,))[:3],
+    "batched product": lambda row, h: (h.reshape((3, 1, 1, 1)) @ row.reshape((1, 3, 1, 1))).reshape(
+        (9,)
+    )[:3],
 }
 
 
@@ -69,3 +68,21 @@ def test_a_second_derivative_of_a_loop_with_two_taps() -> None:
     first = sg.grad((y**3).sum(), x)
     array = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
     _agree([x], [y, first, sg.grad(first.sum(), x)], [array])
+
+
+def test_a_value_that_a_step_stacks_and_a_placement_fills_with() -> None:
+    """The zeros around a placed slice are not read from the output that happens to equal them."""
+    x = sg.array("x", ("n", 2))
+
+    def step(row: sg.Expr) -> list[sg.Expr]:
+        return [sg.pad(row, ((1, 1),)), sg.zeros((4,)) + 0 * row.sum(), sg.zeros((4,))]
+
+    padded, _, zeros = sg.scan(step, x)[0]
+    _agree([x], [padded, zeros], [np.ones((3, 2), "float32")])
+
+
+def test_a_steps_variable_that_escapes_is_refused() -> None:
+    x, kept = sg.array("x", ("n", 3)), []
+    y, _ = sg.scan(lambda row: (kept.append(row), row * 2)[1], x)
+    with pytest.raises(sg.GraphError, match="used outside of the step function"):
+        sg.function([x], y + kept[0])

@@ -51,7 +51,8 @@ def disturb(random_):
         cache.clear()
         return
     folder = Path(os.environ["SYMGRAPH_CACHE"])
-    for path in random_.sample(files := [p for p in folder.rglob("*") if p.is_file()], len(files) // 3):
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    for path in random_.sample(files, len(files) // 3):
         try:
             if action == 1:
                 with open(path, "r+b") as file:

@@ -95,42 +95,40 @@ class _Emitter(Values):
         if position == len(self.space.sizes) or self.space.reduced[position]:
             self._point()
         elif position == self.space.vector:
-            self._vector_kept(position)
+            self._over_lanes(position, lambda: self._kept(position + 1))
         else:
             with self._loop(
                 position, Const(0, Ty(INDEX)), self.dims(self.space.sizes[position]), 1, "parallel"
             ):
-                if position == 0:
-                    self._poll(product(self.space.sizes[1:]))
+                self._poll_in(position)
                 self._kept(position + 1)
 
-    def _vector_kept(self, position: int) -> None:
-        """The vector loop over a kept axis.
-
-        It is in blocks where it may be long and is outermost, so that it can poll.
-        """
+    def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
+        """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
         size = self.space.sizes[position]
         start, stop = self.blocks[-1].index(0), self.dims(size)
-        if position == 0 and self._long(size):
+        if self._long(size):
             block = self.blocks[-1]
             with block.loop(start, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
                 self._push(chunk, None, chunk.var)
-                self._poll(product(self.space.sizes[1:]) * BLOCK)
+                self._poll(product(self.space.sizes[position + 1 :]) * BLOCK)
                 end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
-                self._lanes_loop(position, chunk.var, end, size)
+                self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
         else:
-            self._lanes_loop(position, start, stop, size)
+            self._lanes_loop(position, start, stop, body)
 
-    def _lanes_loop(self, position: int, start: Value, stop: Value, size: SizeLike) -> None:
-        lanes = self.space.lanes
+    def _lanes_loop(
+        self, position: int, start: Value, stop: Value, body: Callable[[], None]
+    ) -> None:
+        lanes, size = self.space.lanes, self.space.sizes[position]
         middle = self._whole(start, stop, lanes, size)
         if not (isinstance(size, int) and size < lanes):
             with self._loop(position, start, middle, lanes, "parallel", lanes):
-                self._kept(position + 1)
+                body()
         if not (isinstance(size, int) and size % lanes == 0):
             with self._rest(position, middle, stop, "parallel"):
-                self._kept(position + 1)
+                body()
 
     def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
         """The last multiple of `step` from `start` that does not pass `stop`."""
@@ -181,11 +179,17 @@ class _Emitter(Values):
         return self._loop(axis, start, stop, 1, kind, carries=carries)
 
     def _poll(self, elements: SizeLike) -> None:
-        small = known_le(product(self.nest.space), POLL_BELOW) is True
-        if self.nest.pollable and not small:
-            self.blocks[-1].poll(self.dims(elements * self.ops))
+        """Ask for signals, charging the work on so many elements."""
+        self.blocks[-1].poll(self.dims(elements * self.ops * self.lanes))
+
+    def _poll_in(self, position: int) -> None:
+        """Poll in the loop over an axis (the innermost ones do so in blocks)."""
+        inner = product(self.space.sizes[position + 1 :])
+        if self._long(self.space.sizes[position] * inner) and (position == 0 or inner != 1):
+            self._poll(inner)
 
     def _long(self, size: SizeLike) -> bool:
+        """Whether so many elements may take a user's time."""
         return self.nest.pollable and known_le(size, POLL_BELOW) is not True
 
     # ------------------------------------------------------------------- one point of the kept axes
@@ -212,23 +216,11 @@ class _Emitter(Values):
         if position == len(self.space.sizes):
             self._store(roots)
         elif position == self.space.vector:
-            size = self.space.sizes[position]
-            lanes, start, stop = self.space.lanes, self.blocks[-1].index(0), self.dims(size)
-            middle = self._whole(start, stop, lanes, size)
-            if not (isinstance(size, int) and size < lanes):
-                with self._loop(position, start, middle, lanes, "parallel", lanes):
-                    self._inner(position + 1, roots)
-            if not (isinstance(size, int) and size % lanes == 0):
-                with self._rest(position, middle, stop, "parallel"):
-                    self._inner(position + 1, roots)
+            self._over_lanes(position, lambda: self._inner(position + 1, roots))
         else:
-            with self._loop(
-                position,
-                self.blocks[-1].index(0),
-                self.dims(self.space.sizes[position]),
-                1,
-                "parallel",
-            ):
+            start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
+            with self._loop(position, start, stop, 1, "parallel"):
+                self._poll_in(position)
                 self._inner(position + 1, roots)
 
     def _store(self, roots: list[int]) -> None:
@@ -287,6 +279,7 @@ class _Emitter(Values):
             "reduce",
             carries=_flat(totals),
         ) as loop:
+            self._poll_in(position)
             inner = self._reduce_axes(position + 1, kinds, feeds, _unflat(loop.carried, totals))
             loop.next(*_flat(inner))
         return _unflat(loop.results, totals)
@@ -306,7 +299,7 @@ class _Emitter(Values):
             0, stop, length, kind="reduce", carries=_flat(totals), hint="block"
         ) as loop:
             self._push(loop, None, loop.var)
-            if len([a for a in self.open_axes if a is not None]) == 0:
+            if self._long(size):
                 self._poll(length)
             end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
             states = self._span(axis, loop.var, end, kinds, feeds)
@@ -410,10 +403,23 @@ class _Emitter(Values):
             self._store_running(fold, total)
             return
         axis = self.space.reduced.index(True)
-        with self._loop(
-            axis, self.blocks[-1].index(0), self.dims(self.space.sizes[axis]), 1, carries=total
-        ) as loop:
+        start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[axis])
+        if not self._long(self.space.sizes[axis]):
+            self._run_along(axis, start, stop, fold, total)
+            return
+        with self.blocks[-1].loop(start, stop, BLOCK, carries=total, hint="block") as loop:
+            self._push(loop, None, loop.var)
+            self._poll(BLOCK)
+            end = loop.let("min", loop.let("add", loop.var, loop.index(BLOCK)), stop)
+            loop.next(*self._run_along(axis, loop.var, end, fold, loop.carried))
+            self._pop()
+
+    def _run_along(
+        self, axis: int, start: Value, stop: Value, fold: Fold, total: Sequence[Value]
+    ) -> Sequence[Value]:
+        with self._loop(axis, start, stop, 1, carries=total) as loop:
             loop.next(*self._store_running(fold, loop.carried))
+        return loop.results
 
     def _store_running(self, fold: Fold, total: list[Value]) -> list[Value]:
         b = self.blocks[-1]

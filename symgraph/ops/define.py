@@ -80,7 +80,11 @@ class Elementwise(Op):
             return Array(
                 spec.result_dtype(dtype), broadcast_shapes(spec.name, *[t.shape for t in types])
             )
-        return Array(spec.result_dtype(dtype), shapes.pop() if shapes else ())
+        if not shapes:
+            return Array(spec.result_dtype(dtype), ())
+        full = next(t for t in types if t.shape)
+        result = spec.result_dtype(dtype)
+        return full if full.dtype is result else Array(result, full.shape)
 
     def _check(self, types: Sequence[Array]) -> None:
         """Refuse operands of a wrong number or of dtypes that `call` never gives."""

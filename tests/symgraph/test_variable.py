@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import operator
+import os
 import re
 import subprocess
 import sys
@@ -285,13 +286,16 @@ def test_the_version_is_the_packages():
 
 
 @pytest.mark.slow
-def test_import_costs_little_more_than_numpy():
+def test_import_costs_little_more_than_numpy(tmp_path):
     code = (
-        "import time, numpy; t = time.process_time(); import symgraph; "
-        "print(time.process_time() - t)"
+        "import time; a = time.process_time(); import numpy; b = time.process_time(); "
+        "import symgraph; print(time.process_time() - b, b - a)"
     )
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     costs = []
-    for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        costs.append(float(done.stdout))
-    assert builtins.min(costs) < 0.12, costs  # 0.02 s with compiled files in place
+    for _ in range(6):  # the first one compiles the sources
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+        costs.append([float(x) for x in run.stdout.split()])
+    ours, numpy = (builtins.min(column) for column in zip(*costs[1:]))
+    assert ours <= 0.06 + numpy / 2, costs  # the second term is for a loaded machine
