@@ -164,7 +164,7 @@ class Contract(NamedTuple):
         _check_bytes("the temporaries", dims.evaluate_dim(self.arena, sizes))
 
     def check_fixed(self, limit: int = MAX_SIZE) -> None:
-        """SizeError or ShapeError for what no call could give or allocate: `limit` bytes or more."""
+        """SizeError or ShapeError for what no call could give or allocate (`limit` bytes)."""
         for type in (*(x.array_type for x in self.inputs), *self.types):
             if type.ndim > MAX_RANK:
                 what = f"an array of type {type} has {type.ndim} axes"

@@ -1,6 +1,6 @@
-"""Deep graphs: a chain of 100,000 ops is linear work without recursion, a long dependent chain
-compiles in linear time, and Ctrl-C is answered in the middle of either.
+"""Deep graphs: a chain of 100,000 ops is linear work without recursion.
 
+A long dependent chain compiles in linear time, and Ctrl-C is answered in the middle of either.
 Times are of the process's CPU, so that a busy machine does not decide; where a user waits (Ctrl-C)
 it is the clock, with a second attempt.
 """
@@ -194,8 +194,10 @@ print("usable", flush=True)
 
 
 def answer_time(script: str, wait: float) -> float:
-    """Seconds from SIGINT, sent `wait` seconds into the work, to the script's answer; it then has to
-    show that everything is usable."""
+    """Seconds from SIGINT, sent `wait` seconds into the work, to the script's answer.
+
+    It then has to show that everything is usable.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PRELUDE) + script],
         stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ so nothing invariant is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgraph.dims import SizeLike, known_le, product

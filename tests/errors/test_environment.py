@@ -1,4 +1,4 @@
-"""The world outside: environment variables, folders, disks, forks. A message or the right numbers."""
+"""Environment variables, folders, disks and forks give a message or the right numbers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ SPEAK = {
     "an unknown CPU": (
         {"SYMGRAPH_CPU": "x86-64-v9"},
         sg.TargetError,
-        "unknown target 'x86-64-v9'\n"
-        "  hint: did you mean x86-64-v4 or x86-64-v3 or x86-64-v2?",
+        "unknown target 'x86-64-v9'\n  hint: did you mean x86-64-v4 or x86-64-v3 or x86-64-v2?",
     ),
     "an unknown feature": (
         {"SYMGRAPH_CPU": "host,+avx513f"},

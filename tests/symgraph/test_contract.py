@@ -254,5 +254,5 @@ def test_errors():
     with pytest.raises(DTypeError, match="dtypes differ"):
         apply(MatMul(), x, sg.array("y", (3, 2), "int8"))
     n = sg.array("n", (None, None))
-    with pytest.raises(ShapeError, match="matmul: inner sizes: expected .* == 3, got 2 and 3"):
+    with pytest.raises(ShapeError, match=r"inner sizes: expected n.shape\[1\] == 3, got 2"):
         (n @ sg.array("m", (3, 3))).eval({n: np.zeros((2, 2), "f")})
