@@ -22,6 +22,7 @@ from symgraph.errors import IndexFault, InternalError, ShapeError, SizeError
 from .blocks import FIELDS
 from .irtext import Text
 from .loops import INTERRUPTED
+from .polling import TURN, emit_poll, poll_points
 from .program import (
     Branch,
     Copy,
@@ -152,6 +153,7 @@ def _sizes_of(step: Step) -> Iterator[SizeLike]:
         refs: Sequence[Ref] = step.args
     elif isinstance(step, Repeat):
         yield step.times
+        yield turn_work(step)
         refs = ()
     elif isinstance(step, Branch):
         refs = (step.predicate,)
@@ -185,6 +187,11 @@ def _work(steps: Sequence[Step]) -> SizeLike:
     return total
 
 
+def turn_work(step: Repeat) -> SizeLike:
+    """Element-operations of one turn."""
+    return _work(step.body) + TURN
+
+
 def _function(name: str, parameters: str, text: Text) -> str:
     return (
         f"define i32 @{name}({parameters}) nounwind {{\nentry:\n"
@@ -211,6 +218,7 @@ class _Builder:
         self.first = bases(program)
         self.hosts: list[Host] = []
         self.launches: list[Launch] = []
+        self.points = poll_points(program)
 
     def modules(self, name: str, head: str, declarations: dict[str, str]) -> tuple[str, ...]:
         """Module texts: the first holds NAME.sizes and NAME.run, the others the further chunks."""
@@ -278,6 +286,8 @@ class _Part:
 
     def steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
+            if id(step) in self.builder.points:
+                emit_poll(self.text, str(self.builder.points[id(step)]), self._exit(INTERRUPTED))
             _EMIT[type(step)](self, step)  # type: ignore[operator]
 
     # --- sizes and addresses ---
@@ -375,12 +385,19 @@ class _Part:
             last = text.value(f"sub {index} {count}, 1")
             iteration = text.value(f"sub {index} {last}, {run}")
         self._iterations.append((iteration, text.value(f"icmp eq {index} {run}, 0")))
+        self._poll_turn(step)
         self.steps(step.body)
         self._iterations.pop()
         again = text.value(f"add {index} {run}, 1")
         text.lines[line] = f"  {run} = phi {index} [ 0, %{before} ], [ {again}, %{text.block} ]"
         text.fork(text.value(f"icmp slt {index} {again}, {count}"), body, after)
         text.start(after)
+
+    def _poll_turn(self, step: Repeat) -> None:
+        cost = self.size(turn_work(step))
+        if self.index != "i64" and cost.startswith("%"):
+            cost = self.text.value(f"zext {self.index} {cost} to i64")
+        emit_poll(self.text, cost, self._exit(INTERRUPTED))
 
     def branch(self, step: Branch) -> None:
         text = self.text

@@ -408,16 +408,19 @@ def chain_in_one_block() -> None:
     assert longest[1] <= longest[0] < 5000, longest
 
 
-def choices(count: int) -> list[str]:
-    y = s = sg.scalar("s")
+def checks(count: int) -> list[str]:
+    """Assertions one after another, with a choice now and then."""
+    y = sg.scalar("s")
+    x = y
     for i in range(count):
-        y = sg.cond(sg.assert_(s, s > -i, f"fault {i}") > i, y + 1, y * 2)
-    return texts([s], y)
+        y = sg.assert_(y, y > float(-i), f"fault {i}") + 1
+        y = y if i % 10 else sg.cond(y > i, y + 1, y * 2)
+    return texts([x], y)
 
 
 def nest_of_blocks() -> None:
     """The number of blocks of a function does not grow with the program."""
-    most = [max(len(f) for text in choices(n) for f in blocks(text)) for n in (60, 120)]
+    most = [max(len(f) for text in checks(n) for f in blocks(text)) for n in (250, 500)]
     assert most[1] <= 1.1 * most[0] < 5000, most
 
 

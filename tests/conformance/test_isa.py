@@ -1,0 +1,75 @@
+"""The core of the sweep on narrower machines: the same programs with the host's features masked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from symgraph.backends.targets import host
+from symgraph.errors import TargetError
+
+ROOT = Path(__file__).parent.parent.parent
+MASKS = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
+#: tests of the sweep that use every kind of kernel, in the dtypes whose code differs by machine
+CORE = (
+    "test_elementwise[float32-exp]",
+    "test_elementwise[float32-cosh]",
+    "test_elementwise[float32-float32-add]",
+    "test_elementwise[float64-cosh]",
+    "test_elementwise[bfloat16-cosh]",
+    "test_elementwise[float16-float16-add]",
+    "test_elementwise[int8-int8-right_shift]",
+    "test_elementwise[int64-int64-fmod]",
+    "test_elementwise[uint32-uint32-fmod]",
+    "test_elementwise[bool-float32-float32-where]",
+    "test_language[reductions-float32-",
+    "test_language[reductions-int8-",
+    "test_language[movement-float32-",
+    "test_language[movement-bool-",
+    "test_language[contractions-float32-matmul]",
+    "test_language[contractions-float64-matmul]",
+    "test_language[contractions-int16-matmul]",
+    "test_language[networks-float32-",
+    "test_language[random-float32-",
+    "test_language[control-float32-",
+)
+
+
+def core_tests() -> list[str]:
+    """Node ids of the core, by prefix; each prefix finds some."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/conformance/test_sweep.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    chosen = [line for line in listed if line.partition("::")[2].startswith(CORE)]
+    missing = [c for c in CORE if not any(line.partition("::")[2].startswith(c) for line in chosen)]
+    assert not missing, missing
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def core() -> list[str]:
+    return core_tests()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", MASKS)
+def test_core_sweep(mask: str, core: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMGRAPH_CPU", mask)
+    try:
+        host()
+    except TargetError as error:
+        pytest.skip(str(error))
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *core],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-4000:]
