@@ -28,7 +28,7 @@ SHORT, LONG = 20_000, 100_000
 GROWTH = 1.5  # time per node at LONG against SHORT
 FRAMES = 150  # of Python's stack: no pass may recurse over the graph
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def mixed_chain(n: int) -> tuple[sg.Expr, sg.Expr]:

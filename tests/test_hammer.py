@@ -12,7 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import symgraph as sg
+
+pytestmark = pytest.mark.alone
 
 THREADS, ROUNDS, PROGRAMS = 8, 24, 6
 WORK = """
@@ -44,8 +48,9 @@ start = threading.Barrier(threads)
 errors = []
 
 def disturb(random_):
-    # Forget, clear and damage what all the others use.
+    # Forget, give back, clear and damage what all the others use.
     cache._memory.clear()
+    f.free()
     action = random_.randrange(4)
     if action == 0:
         cache.clear()

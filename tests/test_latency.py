@@ -28,6 +28,8 @@ from symgraph.backends.loops import INDEX, Block, Buffer, Kernel, Ty, Var
 from symgraph.backends.options import Options
 from symgraph.backends.stages import Stages
 
+pytestmark = pytest.mark.alone
+
 HEAVY = ("sympy", "llvmlite", "scipy", "symgraph.optim", "symgraph.backends", "symgraph.nn")
 
 
