@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from symgraph.errors import TargetError, did_you_mean
+from symgraph.sites import user_site
 
 from .cpus import ARCHS, CPUS, IMPLIES
 
@@ -122,6 +123,8 @@ def target(name: str) -> Target:
         >>> target("cortex-a9").has_fma, target("x86-64-v2,+avx2").vector_bytes
         (False, 32)
     """
+    if not isinstance(name, str):
+        raise TargetError(f"target: expected a name, got {name!r}", site=user_site())
     base, *changes = (part.strip() for part in name.split(","))
     if base == "host":
         return _changed(detect(), changes)

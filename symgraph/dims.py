@@ -11,6 +11,7 @@ equal sizes; what the form cannot decide is tried by cases and by samples, then 
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -176,7 +177,7 @@ def _order(atom: Atom) -> str:
 
 
 def _terms(x: SizeLike) -> Iterable[tuple[Monomial, int]]:
-    return x.terms if isinstance(x, Dim) else (((), int(x)),)
+    return x.terms if isinstance(x, Dim) else (((), operator.index(x)),)
 
 
 def _normal(terms: dict[Monomial, int]) -> SizeLike:

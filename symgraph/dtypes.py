@@ -131,8 +131,8 @@ def dtype(name: Any) -> DType:
     if isinstance(name, type) and name in _PYTHON:
         return _PYTHON[name]
     try:
-        found = _BY_NAME.get(np.dtype(name).name)
-    except TypeError:
+        found = None if name is None else _BY_NAME.get(np.dtype(name).name)
+    except (TypeError, ValueError):
         found = None
     if found is None:
         shown = str(name) if isinstance(name, np.dtype) else getattr(name, "__name__", repr(name))
@@ -149,11 +149,13 @@ _UNSIGNED = {d.bits: d for d in unsigned}
 _COMPLEX = {32: complex64, 64: complex128, 16: complex64}
 
 
-def promote(*dtypes: DType) -> DType:
-    """The common dtype of strong operands; order does not matter."""
-    result = dtypes[0]
+def promote(*dtypes: Any) -> DType:
+    """The common dtype of strong operands, one or more; order does not matter."""
+    if not dtypes:
+        raise DTypeError("promote: expected at least one dtype", site=user_site())
+    result = dtype(dtypes[0])
     for d in dtypes[1:]:
-        result = _promote(result, d)
+        result = _promote(result, dtype(d))
     return result
 
 

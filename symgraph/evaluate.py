@@ -9,11 +9,12 @@ import numpy as np
 
 from . import guards
 from .arraytype import Array, Tuple
-from .checks import as_argument
+from .checks import as_argument, brief
 from .dims import Atom
-from .errors import MissingInputError, SymgraphError
+from .errors import GraphError, MissingInputError, SymgraphError
 from .expr import Expr, graph_guards, toposort
 from .leaves import Input, Shared
+from .sites import user_site
 
 Observer = Callable[[Expr, Any], None]
 
@@ -32,7 +33,11 @@ def evaluate(
     as it is computed. Values that nobody needs any more are dropped on the way.
     """
     single = isinstance(outputs, Expr)
-    wanted = [outputs] if isinstance(outputs, Expr) else list(outputs)
+    wanted = [outputs] if isinstance(outputs, Expr) else _expressions(outputs)
+    if not isinstance(values, (Mapping, type(None))):
+        raise GraphError(
+            f"evaluate: expected {{input: value}}, got {brief(values)}", site=user_site()
+        )
     given = {x: _as_array(v, x) for x, v in (values or {}).items()}
     order = toposort(wanted, blockers=given)
     for node in order:
@@ -42,6 +47,15 @@ def evaluate(
     check_guards(wanted, env, list(given))
     results = _run(order, wanted, given, env, observe)
     return results[0] if single else results
+
+
+def _expressions(outputs: Any) -> list[Expr]:
+    if isinstance(outputs, (list, tuple)) and all(isinstance(x, Expr) for x in outputs):
+        return list(outputs)
+    raise GraphError(
+        f"evaluate: expected an expression or a list of them, got {brief(outputs)}",
+        site=user_site(),
+    )
 
 
 def _as_array(value: Any, node: Expr) -> Any:

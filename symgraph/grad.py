@@ -223,7 +223,7 @@ def Lop(
 
     f: an expression or several; eval_points: arrays like f (one or as many).
     """
-    outputs = _as_list(f)
+    outputs = targets_of("Lop", f)
     points = _as_list(eval_points)
     if len(outputs) != len(points):
         raise GraphError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -185,15 +186,10 @@ def array(name: str | None = None, shape: Sequence[Any] = (), dtype: Any = None)
     shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or x.shape[i].
     dtype: default float unless given.
     """
-    if isinstance(shape, (int, str)) or shape is None:
-        shape = (shape,)
-    return _input(name, Array(_dtype(dtype), _shape(shape, name or "input")))
-
-
-def _input(name: str | None, type: Array) -> Expr:
     if name is not None and not isinstance(name, str):
         raise GraphError(f"input name must be a string, got {name!r}", site=user_site())
-    node = apply(Input(type, dims.next_uid()))
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    node = apply(Input(Array(_dtype(dtype), _shape(sizes, name or "input")), dims.next_uid()))
     node.name = name
     return node
 
@@ -202,7 +198,8 @@ def _of_rank(rank: int, what: str) -> Any:
     def constructor(
         name: str | None = None, dtype: Any = None, shape: Sequence[Any] | None = None
     ) -> Expr:
-        sizes = (None,) * rank if shape is None else tuple(shape)
+        given = shape if isinstance(shape, (tuple, list)) else (shape,)
+        sizes = (None,) * rank if shape is None else tuple(given)
         if len(sizes) != rank:
             raise ShapeError(
                 f"{what}({name!r}): expected {rank} sizes, got {len(sizes)}", site=user_site()
@@ -278,9 +275,25 @@ def as_dim_any(value: Any, what: str = "index") -> SizeLike:
         return value
     if isinstance(value, Expr):
         return _dim_of_expr(value, what)
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise DTypeError(f"{what}: expected an integer, got {value!r}", site=user_site())
-    return int(value.__index__())
+    return as_integer(value, what)
+
+
+def as_integer(value: Any, what: str) -> int:
+    """A whole number.  Raises: DTypeError for anything else, symbolic sizes too."""
+    found = integer(value)
+    if found is None:
+        raise DTypeError(f"{what}: expected an integer, got {brief(value)}", site=user_site())
+    return found
+
+
+def integer(value: Any) -> int | None:
+    """A Python or NumPy integer, or an array of one, as an int; None for anything else."""
+    if isinstance(value, (bool, np.bool_, Expr)):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 _ARITHMETIC = {
@@ -340,7 +353,7 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Expr:
     """
     kind = type(value)
     if kind is int or (kind is float and value != 0):  # 0.0 and -0.0 are equal, but not the same
-        op = _number(value, _dtype(dtype) if dtype else scalar_dtype(value))
+        op = _number(value, _dtype(dtype) if dtype is not None else scalar_dtype(value))
     else:
         array = _to_numpy(value, dtype)
         op = Constant(array, _dtype_of(array))
@@ -430,13 +443,9 @@ def _dtype_of(array: np.ndarray) -> DType:
 
 def normalize_axis(axis: Any, ndim: int, what: str) -> int:
     """axis in [0, ndim). Raises AxisError, naming the op."""
-    if (
-        isinstance(axis, (bool, np.bool_))
-        or not hasattr(axis, "__index__")
-        or isinstance(axis, Expr)
-    ):
-        raise AxisError(f"{what}: axis must be an integer, got {axis!r}", site=user_site())
-    index = int(axis.__index__())
+    index = integer(axis)
+    if index is None:
+        raise AxisError(f"{what}: axis must be an integer, got {brief(axis)}", site=user_site())
     if not -ndim <= index < ndim:
         raise AxisError(
             f"{what}: axis {index} is out of range for rank {ndim}",

@@ -10,7 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from . import leaves
-from .expr import Expr
+from .errors import GraphError
+from .expr import Expr, user_site
+
+MANY = 10_000  # inputs made at once
 
 LETTERS = {
     "b": "int8",
@@ -64,6 +67,10 @@ def _several(name: str, kind: str, letter: str) -> Callable[..., list[Expr]]:
 
     def constructor(*names: Any, dtype: Any = None) -> list[Expr]:
         if len(names) == 1 and isinstance(names[0], int):
+            if not 0 <= names[0] <= MANY:
+                raise GraphError(
+                    f"{name}: expected at most {MANY} inputs, got {names[0]}", site=user_site()
+                )
             return [one(None, dtype) for _ in range(names[0])]
         words = names[0].split() if len(names) == 1 and isinstance(names[0], str) else names
         return [one(word, dtype) for word in words]

@@ -21,10 +21,13 @@ from symgraph.evaluate import bind_sizes, compute
 from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import array, constant
 from symgraph.ops import elementwise as ew
+from symgraph.ops.branch import cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import cast
 from symgraph.ops.joining import concatenate, pad, roll
+from symgraph.ops.loop import Scan, loop
 from symgraph.ops.movement import BroadcastTo, Slice
+from symgraph.ops.nnet import log_softmax, logsumexp, softmax
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.shaping import expand_dims, reshape, transpose
 
@@ -301,9 +304,38 @@ def _matmul(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
     return g.mark(node, x.dtype.is_integer, x)
 
 
+def _normalize(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
+    if not x.ndim or x.dtype.kind != "f" or x.array_type.shape[-1] == 0:
+        return None
+    return (softmax, log_softmax, logsumexp)[choice % 3](x, -1)
+
+
+def _loop(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
+    """A loop over the leading axis: its last state or what it stacks."""
+    if not x.ndim or x.dtype.kind == "b":
+        return None
+    start = apply(BroadcastTo(x.array_type.shape[1:]), constant(0, x.dtype))
+    decay = 0.5 if x.dtype.kind == "f" else 3
+
+    def step(state: Expr, row: Expr) -> tuple[Expr, Expr]:
+        return ew.add(ew.mul(state, decay), row), ew.maximum(state, row)
+
+    final, stacked = loop(step, start, x, reverse=bool(second % 2))
+    return g.mark(final if choice % 2 else stacked, x.dtype.is_integer, x)
+
+
+def _branch(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
+    masks = [m for m in g.nodes if m.dtype.kind == "b" and g.is_exact(m)]
+    if not masks or x.dtype.kind == "b":
+        return None
+    mask = masks[second % len(masks)]
+    predicate = apply(Reduce("any", tuple(range(mask.ndim))), mask) if mask.ndim else mask
+    return g.mark(cond(predicate, ew.neg, lambda y: ew.maximum(y, 1), x), True, mask, x)
+
+
 FAMILIES: list[Callable[[_Grower, Expr, int, int], Expr | None]] = [
     _exact_unary, _exact_binary, _exact_binary, _smooth, _smooth, _divide, _jump, _choose, _cast,
-    _reduce, _spread, _arg, _cumulative, _move, _move, _join, _matmul,
+    _reduce, _spread, _arg, _cumulative, _move, _move, _join, _matmul, _normalize, _loop, _branch,
 ]  # fmt: skip
 
 
@@ -346,7 +378,7 @@ def _run(case: Case, noise: np.random.Generator | None) -> list[np.ndarray]:
             continue
         operands = [done[id(x)] for x in node.inputs]
         value = compute(node, operands, env)
-        if noise is not None and id(node) not in case.exact and node.dtype.kind == "f":
+        if noise is not None and id(node) not in case.exact:
             value = _disturbed(node, value, operands, env, noise)
         done[id(node)] = value
     return [done[id(x)] for x in case.outputs]
@@ -354,20 +386,32 @@ def _run(case: Case, noise: np.random.Generator | None) -> list[np.ndarray]:
 
 def _disturbed(
     node: Expr,
-    value: np.ndarray,
+    value: Any,
     operands: Sequence[np.ndarray],
     env: Any,
     noise: np.random.Generator,
-) -> np.ndarray:
-    """The value moved by a few units in its last place; a sum by those of its terms' magnitudes."""
+) -> Any:
+    """The value moved by a few units in its last place; a sum by those of its terms' magnitudes.
+
+    So is each result of a loop, whose steps add; a branch hands on what it takes.
+    """
+    size = value
     with np.errstate(all="ignore"):
-        size = value
-        if isinstance(node.op, (Reduce, Cumulative, MatMul)) and node.op.name != "prod":
+        if isinstance(node.op, (Reduce, Cumulative, MatMul, Scan)) and node.op.name != "prod":
             size = compute(node, [np.abs(x) for x in operands], env)
-        signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
-        step = (
-            NOISE * float(np.finfo(node.dtype.np).eps) * signs * noise.uniform(0.5, 1, value.shape)
-        )
+    if isinstance(value, tuple):
+        moved = isinstance(node.op, Scan)
+        return tuple(_moved(v, s, noise) if moved else v for v, s in zip(value, size))
+    return _moved(value, size, noise)
+
+
+def _moved(value: np.ndarray, size: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """A float value moved by a few units in the last place of `size`; others as they are."""
+    if not np.issubdtype(value.dtype, np.floating):
+        return value
+    signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
+    step = NOISE * float(np.finfo(value.dtype).eps) * signs * noise.uniform(0.5, 1, value.shape)
+    with np.errstate(all="ignore"):
         return np.asarray(value + step * size).astype(value.dtype)
 
 

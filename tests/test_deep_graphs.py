@@ -208,6 +208,7 @@ def answer_time(script: str, wait: float) -> float:
         text=True,
         cwd=Path(__file__).parent.parent,
     )
+    watchdog = threading.Timer(60, process.kill)
     try:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
@@ -218,10 +219,13 @@ def answer_time(script: str, wait: float) -> float:
         line = process.stdout.readline()
         elapsed = time.perf_counter() - sent
         assert line == "stopped\n", (line, process.stderr.read() if not line else "")
-        rest, errors = process.communicate(timeout=60)
-        assert rest == "usable\n" and process.returncode == 0, errors
+        watchdog.start()
+        # through the same buffer: it may hold what came with the line before
+        rest, errors = process.stdout.read(), process.stderr.read()
+        assert rest == "usable\n" and process.wait() == 0, (rest, errors)
         return elapsed
     finally:
+        watchdog.cancel()
         process.kill()
         process.wait()
 

@@ -8,9 +8,9 @@ from typing import Any
 from ..dims import Dim, SizeLike, ceildiv, dim_max, dim_min
 from ..dtypes import DType, bool_, default_float, float64, int64
 from ..dtypes import dtype as as_dtype
-from ..errors import AxisError, GraphError, ShapeError
+from ..errors import AxisError, DTypeError, GraphError, ShapeError
 from ..expr import Expr, apply, user_site
-from ..leaves import as_dim, as_dim_any, constant, lift, normalize_axis, size_value
+from ..leaves import as_dim, as_dim_any, as_integer, constant, lift, normalize_axis, size_value
 from .define import cast
 from .elementwise import eq, ge, where
 from .movement import (
@@ -91,14 +91,14 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Ex
     dtype: int64, the default float if a bound is a Python float.
     """
     low, high = (0, start) if stop is None else (start, stop)
-    if step == 0:
-        raise ShapeError("arange: the step cannot be 0", site=user_site())
     if any(isinstance(v, float) for v in (low, high, step)):
         return _float_range(low, high, step, _dtype(dtype))
     first, last = as_dim_any(low, "arange: start"), as_dim_any(high, "arange: stop")
     stride = as_dim_any(step, "arange: step")
     if isinstance(stride, Dim):
         raise GraphError("arange: the step must be a number", site=user_site())
+    if stride == 0:
+        raise ShapeError("arange: the step cannot be 0", site=user_site())
     span = last - first if stride > 0 else first - last
     index = iota(ceildiv(dim_max(span, 0), abs(stride)))
     values = index if stride == 1 else index * stride
@@ -113,6 +113,11 @@ def _float_range(start: Any, stop: Any, step: Any, d: DType) -> Expr:
             site=user_site(),
             hint="use arange(n) * step + start",
         )
+    for v in (start, stop, step):
+        if not isinstance(v, (int, float)) or not math.isfinite(v):
+            raise DTypeError(f"arange: expected finite numbers, got {v!r}", site=user_site())
+    if step == 0:
+        raise ShapeError("arange: the step cannot be 0", site=user_site())
     count = max(math.ceil((stop - start) / step), 0)
     return cast(cast(iota(count), float64) * float(step) + float(start), d)
 
@@ -131,7 +136,7 @@ def linspace(
             "linspace: start and stop must be 0-d", site=user_site(), operands=(first, last)
         )
     index = iota(count)
-    gaps = dim_max(count - endpoint, 1)
+    gaps = dim_max(count - bool(endpoint), 1)
     values = cast(index, float64) * ((last - first) / cast(lift(size_value(gaps)), float64)) + first
     if endpoint:
         values = where(ge(index, lift(size_value(dim_max(count - 1, 1)))), last, values)
@@ -148,7 +153,7 @@ def eye(rows: Any, columns: Any = None, k: int = 0, dtype: Any = None) -> Expr:
     """
     n = as_dim(rows, "eye: rows")
     m = n if columns is None else as_dim(columns, "eye: columns")
-    return cast(eq(_column(n, k), _row(m)), _dtype(dtype))
+    return cast(eq(_column(n, as_integer(k, "eye: k")), _row(m)), _dtype(dtype))
 
 
 def identity(n: Any, dtype: Any = None) -> Expr:
@@ -160,7 +165,7 @@ def tri(rows: Any, columns: Any = None, k: int = 0, dtype: Any = None) -> Expr:
     """Ones on and below the k-th diagonal, zeros above it."""
     n = as_dim(rows, "tri: rows")
     m = n if columns is None else as_dim(columns, "tri: columns")
-    return cast(ge(_column(n, k), _row(m)), _dtype(dtype))
+    return cast(ge(_column(n, as_integer(k, "tri: k")), _row(m)), _dtype(dtype))
 
 
 def _column(n: SizeLike, shift: int) -> Expr:
@@ -175,13 +180,13 @@ def _row(m: SizeLike) -> Expr:
 def tril(x: Any, k: int = 0) -> Expr:
     """The last two axes' triangle on and below the k-th diagonal; zeros above it."""
     node = _at_least_matrix("tril", x)
-    return where(_below(node, k), node, 0)
+    return where(_below(node, as_integer(k, "tril: k")), node, 0)
 
 
 def triu(x: Any, k: int = 0) -> Expr:
     """The last two axes' triangle on and above the k-th diagonal; zeros below it."""
     node = _at_least_matrix("triu", x)
-    return where(_below(node, k - 1), 0, node)
+    return where(_below(node, as_integer(k, "triu: k") - 1), 0, node)
 
 
 def _below(x: Expr, k: int) -> Expr:
@@ -208,7 +213,8 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Expr:
     rest = [a for a in range(node.ndim) if a not in (i, j)]
     matrix = transpose_by(node, (*rest, i, j))
     rows, columns = matrix.array_type.shape[-2:]
-    top, left = max(-offset, 0), max(offset, 0)
+    shift = as_integer(offset, "diagonal: offset")
+    top, left = max(-shift, 0), max(shift, 0)
     size = dim_max(dim_min(rows - top, columns - left), 0)
     square = slice_axis(slice_axis(matrix, len(rest), top, size), len(rest) + 1, left, size)
     return _main_diagonal(square, len(rest))
@@ -236,7 +242,7 @@ def diag(x: Any, k: int = 0) -> Expr:
         raise AxisError(
             f"diag: expected rank 1 or 2, got {node.ndim}", site=user_site(), operands=(node,)
         )
-    n = node.array_type.shape[0]
+    n, k = node.array_type.shape[0], as_integer(k, "diag: k")
     flat = reshape_to(place_axis(reshape_to(node, (n, 1)), 1, 0, n + 1), (n * (n + 1),))
     square = reshape_to(slice_axis(flat, 0, 0, n * n), (n, n))
     side = n + abs(k)

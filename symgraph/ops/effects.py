@@ -111,11 +111,12 @@ def specify_shape(x: Any, shape: Sequence[Any]) -> Expr:
 
     node = lift(x)
     have = node.array_type.shape
-    if len(shape) != len(have):
+    given = shape if isinstance(shape, (tuple, list)) else (shape,)
+    if len(given) != len(have):
         raise ShapeError(
-            f"specify_shape: expected {len(have)} sizes, got {len(shape)}", site=user_site()
+            f"specify_shape: expected {len(have)} sizes, got {len(given)}", site=user_site()
         )
-    sizes = tuple(h if s is None else as_dim(s, "specify_shape") for s, h in zip(shape, have))
+    sizes = tuple(h if s is None else as_dim(s, "specify_shape") for s, h in zip(given, have))
     for axis, (h, s) in enumerate(zip(have, sizes)):
         if dims.known_equal(h, s) is False:
             raise ShapeError(

@@ -91,16 +91,17 @@ zero_grad = consider_constant = stop_gradient
 
 def grad_scale(x: Any, factor: float) -> Expr:
     """x, its gradient multiplied by `factor` (-1 reverses it)."""
-    return apply(GradScale(float(factor)), _float("grad_scale", x))
+    return apply(GradScale(_number("grad_scale", factor)), _float("grad_scale", x))
 
 
 def grad_clip(x: Any, lower: float, upper: float) -> Expr:
     """x, its gradient limited to [lower, upper] element by element."""
-    if not lower <= upper:
+    low, high = _number("grad_clip", lower), _number("grad_clip", upper)
+    if not low <= high:
         raise ShapeError(
             f"grad_clip: expected lower <= upper, got {lower} and {upper}", site=user_site()
         )
-    return apply(GradClip(float(lower), float(upper)), _float("grad_clip", x))
+    return apply(GradClip(low, high), _float("grad_clip", x))
 
 
 def surrogate_gradient(value: Any, surrogate: Any) -> Expr:
@@ -110,6 +111,12 @@ def surrogate_gradient(value: Any, surrogate: Any) -> Expr:
     """
     x = _float("surrogate_gradient", value)
     return apply(SurrogateGradient(), x, cast(lift(surrogate, x.dtype), x.dtype))
+
+
+def _number(what: str, value: Any) -> float:
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return float(value)
+    raise DTypeError(f"{what}: expected a number, got {value!r}", site=user_site())
 
 
 def _float(what: str, x: Any) -> Expr:

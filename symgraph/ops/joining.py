@@ -58,12 +58,12 @@ def stack(arrays: Any, axis: int = 0) -> Expr:
 
 def vstack(arrays: Any) -> Expr:
     """Arrays one below another (vectors as rows)."""
-    return concatenate([atleast_2d(a) for a in arrays], 0)
+    return concatenate([atleast_2d(a) for a in _operands("vstack", arrays)], 0)
 
 
 def hstack(arrays: Any) -> Expr:
     """Arrays side by side (vectors one after another)."""
-    nodes = [atleast_1d(a) for a in arrays]
+    nodes = [atleast_1d(a) for a in _operands("hstack", arrays)]
     return concatenate(nodes, 0 if nodes and nodes[0].ndim == 1 else 1)
 
 

@@ -259,6 +259,12 @@ class _Traced(NamedTuple):
     updates: list[Shared]
 
 
+def require_step(what: str, step: Any) -> None:
+    """A step is a function.  Raises: GraphError."""
+    if not callable(step) or isinstance(step, Expr):
+        raise GraphError(f"{what}: the step must be a function, got {step!r}", site=user_site())
+
+
 def build(
     what: str,
     step: Step,
@@ -392,6 +398,7 @@ def loop(
     Example: running sums of the rows of x
         total, sums = loop(lambda s, row: (s + row, s + row), 0.0, x)
     """
+    require_step("loop", step)
     sequences, rebuild_x = _flatten(() if xs is None else xs)
     initials, rebuild_carry = _flatten(init)
     arrays = [lift(x) for x in sequences]
@@ -463,4 +470,4 @@ def _cut(what: str, i: int, x: Expr, n: SizeLike, explicit: bool) -> Expr:
     return slice_axis(x, 0, 0, n)
 
 
-__all__ = ["Built", "Scan", "build", "common_length", "loop"]
+__all__ = ["Built", "Scan", "build", "common_length", "loop", "require_step"]

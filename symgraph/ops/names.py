@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import every
-from ..expr import Expr
-from ..leaves import lift
+from ..errors import AxisError, ShapeError
+from ..expr import Expr, user_site
+from ..leaves import integer, lift, normalize_axis
 from . import reduce
 from .creation import eye, full
 from .define import promote_operands
@@ -56,6 +57,10 @@ second = fill
 def identity_like(x: Any) -> Expr:
     """Ones on the diagonal, zeros elsewhere, with the shape and dtype of a matrix."""
     node = lift(x)
+    if node.ndim != 2:
+        raise AxisError(
+            f"identity_like: expected rank 2, got {node.ndim}", site=user_site(), operands=(node,)
+        )
     rows, columns = node.array_type.shape
     return eye(rows, columns, dtype=node.dtype)
 
@@ -85,8 +90,11 @@ def shape(x: Any) -> tuple[Any, ...]:
 def diff(x: Any, n: int = 1, axis: int = -1) -> Expr:
     """Differences of neighbours along an axis, n times; bool by xor."""
     node = lift(x)
-    before = (slice(None),) * (axis % node.ndim)
-    for _ in range(n):
+    count = integer(n)
+    if count is None or count < 0:
+        raise ShapeError(f"diff: expected n >= 0, got {n!r}", site=user_site(), operands=(node,))
+    before = (slice(None),) * normalize_axis(axis, node.ndim, "diff")
+    for _ in range(count):
         after, first = node[(*before, slice(1, None))], node[(*before, slice(None, -1))]
         node = after ^ first if node.dtype.kind == "b" else after - first
     return node

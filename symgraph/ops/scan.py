@@ -17,7 +17,7 @@ from ..errors import GraphError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import Shared, lift
 from .define import _is_weak as is_number
-from .loop import NO_TRUNCATION, build, common_length
+from .loop import NO_TRUNCATION, build, common_length, require_step
 from .movement import Concatenate, flip_axes, reshape_to, slice_axis
 
 Updates = dict[Shared, Expr]
@@ -64,6 +64,7 @@ def scan(
     of shared variables; pass it to function().
     """
     what = f"scan {name}" if name else "scan"
+    require_step(what, fn)
     slices = [x for s in _as_list(sequences) for x in _sequence(what, s).slices()]
     if go_backwards:
         slices = [flip_axes(x, (0,)) for x in slices]
@@ -121,6 +122,7 @@ def reduce(
 ) -> tuple[Any, Updates]:
     """The last outputs of a scan in which every output recurs: (outputs, updates)."""
     what = f"reduce {name}" if name else "reduce"
+    require_step(what, fn)
     arrays = [lift(s) for s in _as_list(sequences)]
     arrays = [flip_axes(x, (0,)) for x in arrays] if go_backwards else arrays
     arrays, n = common_length(what, arrays, None)

@@ -9,7 +9,7 @@ from .. import dims
 from ..dims import Shape, SizeLike, floordiv, product
 from ..errors import AxisError, GraphError, ShapeError
 from ..expr import Expr, user_site
-from ..leaves import as_dim, as_dim_any, lift, normalize_axis
+from ..leaves import as_dim, as_dim_any, as_integer, lift, normalize_axis
 from .define import broadcast_shapes
 from .movement import broadcast_by, flip_axes, reshape_to, show, transpose_by
 
@@ -77,7 +77,7 @@ def _left_over(x: Expr, others: Sequence[SizeLike]) -> SizeLike:
 
 def flatten(x: Any, ndim: int = 1) -> Expr:
     """The first ndim - 1 axes kept, the rest made one, in C order."""
-    node = lift(x)
+    node, ndim = lift(x), as_integer(ndim, "flatten: ndim")
     if not 1 <= ndim <= max(node.ndim, 1):
         raise AxisError(f"flatten: ndim={ndim} of rank {node.ndim}", site=user_site())
     shape = node.array_type.shape
@@ -86,7 +86,7 @@ def flatten(x: Any, ndim: int = 1) -> Expr:
 
 def ravel(x: Any, order: str = "C") -> Expr:
     """All elements in one axis, in C order (the only one)."""
-    if order != "C":
+    if not isinstance(order, str) or order != "C":
         raise GraphError(
             f"ravel: order {order!r} is not supported, only 'C'",
             site=user_site(),
@@ -135,13 +135,20 @@ def atleast_2d(x: Any) -> Expr:
 def shape_padleft(x: Any, n_ones: int = 1) -> Expr:
     """x with n_ones leading axes of size 1."""
     node = lift(x)
-    return reshape_to(node, (1,) * n_ones + node.array_type.shape)
+    return reshape_to(node, _ones("shape_padleft", n_ones) + node.array_type.shape)
 
 
 def shape_padright(x: Any, n_ones: int = 1) -> Expr:
     """x with n_ones trailing axes of size 1."""
     node = lift(x)
-    return reshape_to(node, node.array_type.shape + (1,) * n_ones)
+    return reshape_to(node, node.array_type.shape + _ones("shape_padright", n_ones))
+
+
+def _ones(what: str, count: Any) -> tuple[int, ...]:
+    n = as_integer(count, what)
+    if not 0 <= n <= 64:
+        raise ShapeError(f"{what}: expected 0 to 64 axes, got {n}", site=user_site())
+    return (1,) * n
 
 
 # ------------------------------------------------------------------------------------ order of axes
@@ -186,13 +193,14 @@ def dimshuffle(x: Any, *pattern: Any) -> Expr:
     node = lift(x)
     if len(pattern) == 1 and isinstance(pattern[0], (tuple, list)):
         pattern = tuple(pattern[0])
-    kept = axes_of([p for p in pattern if p != "x"], node.ndim, "dimshuffle")
+    new = [isinstance(p, str) and p == "x" for p in pattern]
+    kept = axes_of([p for p, x in zip(pattern, new) if not x], node.ndim, "dimshuffle")
     dropped = [a for a in range(node.ndim) if a not in kept]
     without = squeeze(node, dropped) if dropped else node
     place = {axis: i for i, axis in enumerate(sorted(kept))}
     moved = transpose_by(without, [place[a] for a in kept])
     old = iter(moved.array_type.shape)
-    return reshape_to(moved, tuple(1 if p == "x" else next(old) for p in pattern))
+    return reshape_to(moved, tuple(1 if x else next(old) for x in new))
 
 
 def flip(x: Any, axis: Any = None) -> Expr:

@@ -10,7 +10,7 @@ from ..dtypes import DType, bool_, default_float, float32, float64, int64
 from ..dtypes import dtype as as_dtype
 from ..errors import GraphError
 from ..expr import Expr, user_site
-from ..leaves import constant, lift, size_value
+from ..leaves import as_integer, constant, lift, size_value
 from .define import cast
 from .elementwise import abs as absolute
 from .elementwise import neq, pow, sqrt
@@ -61,7 +61,7 @@ def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bo
     axes = normalize_axes(axis, node.ndim, "var")
     offsets = values - mean(values, axes, keepdims=True)
     squares = offsets * offsets if inner.is_float else absolute(offsets) ** 2
-    divisor = dim_max(_number(node, axes) - ddof, 0)
+    divisor = dim_max(_number(node, axes) - as_integer(ddof, "var: ddof"), 0)
     quotient = sum(squares, axes, keepdims=keepdims) / count(divisor, squares.dtype)
     return cast(quotient, result) if result.is_float else quotient
 

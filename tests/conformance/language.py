@@ -1,125 +1,24 @@
-"""The language beyond elementwise ops, as a table: what to build of which operands, and its bound.
+"""The language beyond elementwise ops, as a table: reductions, movement, products, networks,
+creation, random draws and control flow.
 
-Shapes are strings of letters (named sizes, symbolic or known) and digits. "float" rows run for all
-float dtypes, "real" ones for integers and bool too (where the op takes them); derivatives of rows
-marked `smooth` are compared with finite differences.
+"float" rows run for all float dtypes, "real" ones for integers too, "ordered" ones also for bool;
+derivatives of rows marked `smooth` are compared with finite differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import symgraph as sg
-from symgraph.dtypes import DType, bool_, complexes, every, floats, int32, int64, numeric, reals
 from symgraph.expr import apply
+from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
-from .sweeping import Operand, Output
-from .tolerances import KINDS
-
-DTYPES: dict[str, tuple[DType, ...]] = {
-    "every": every,
-    "numeric": numeric,
-    "ordered": (bool_, *reals),
-    "real": reals,
-    "float": floats,
-    "inexact": (*floats, *complexes),
-    "bool": (bool_,),
-    "none": (int64,),
-}
-MODES_OF = {"exact": ("ordinary", "special", "extreme"), "product": ("ordinary", "special")}
-
-
-class Row(NamedTuple):
-    """One line of the table.
-
-    shapes: one per operand, "." is rank 0; a leading "#" or "?" marks an operand of int32 labels
-    below CLASSES, or of bools, whatever the dtype under test, "%" one of probabilities.
-    summed: letters of the sizes that one result element sums over. smooth: its derivatives are
-    checked. least: smallest sizes it takes.
-    """
-
-    name: str
-    build: Callable[..., Any]
-    shapes: tuple[str, ...]
-    dtypes: str = "every"
-    kind: str = "exact"
-    summed: str = ""
-    smooth: bool = True
-    least: Mapping[str, int] = {}
-    host: bool = False
-
-    def operands(self, d: DType, prefix: str = "x") -> list[Operand]:
-        """Its operands for a dtype."""
-        return [self._operand(f"{prefix}{i}", s, d) for i, s in enumerate(self.shapes)]
-
-    def _operand(self, name: str, shape: str, d: DType) -> Operand:
-        axes = shape.strip("#?%.")
-        if shape.startswith("#"):
-            return Operand(name, axes, int32, _labels)
-        if shape.startswith("%"):
-            return Operand(name, axes, d, _probabilities)
-        return Operand(name, axes, bool_ if shape.startswith("?") else d)
-
-    def outputs(self, d: DType, inputs: Sequence[sg.Expr]) -> list[Output]:
-        """Its results, with what bounds them."""
-        results = as_list(self.build(*inputs))
-        bound = KINDS[self.kind]
-        if d.kind == "c" and bound.size in ("each", "largest"):
-            bound = KINDS["complex"]
-        sizes: Sequence[Any] = [None] * len(results)
-        if bound.size == "terms":
-            sizes = as_list(self.build(*[magnitude(x) for x in inputs]))
-        names = [
-            self.name if len(results) == 1 else f"{self.name}.{k}" for k in range(len(results))
-        ]
-        return [Output(n, r, bound, s, self.terms) for n, r, s in zip(names, results, sizes)]
-
-    def terms(self, sizes: Mapping[str, int]) -> int:
-        """How many terms one element sums."""
-        return int(np.prod([int(s) if s.isdigit() else sizes[s] for s in self.summed], dtype=int))
-
-    def modes(self, d: DType) -> tuple[str, ...]:
-        """Which values it is judged with."""
-        if d.kind == "c" and self.kind != "exact":
-            return ("ordinary",)
-        return MODES_OF.get(self.kind, ("ordinary", "special"))
-
-
-CLASSES = 5
-
-
-def _labels(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, CLASSES, shape)
-
-
-def _probabilities(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(0.02, 0.98, shape)
-
-
-def as_list(value: Any) -> list[sg.Expr]:
-    """Results as a list."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def magnitude(x: sg.Expr) -> sg.Expr:
-    """|x| in float64, from which a formula's sizes are computed (labels and bools stay)."""
-    if x.dtype is bool_ or x.dtype is int32 and x.array_type.ndim == 0:
-        return x
-    wide = x if x.dtype.kind == "c" else sg.cast(x, "float64")
-    return sg.abs(sg.cast(wide, "complex128") if x.dtype.kind == "c" else wide)
-
-
-def rows(kind: str, dtypes: str, table: Mapping[str, tuple[Any, ...]], **options: Any) -> list[Row]:
-    """Rows of one kind: {name: (build, shapes separated by blanks, summed)}."""
-    made = []
-    for name, (build, shapes, *summed) in table.items():
-        made.append(Row(name, build, tuple(shapes.split()), dtypes, kind, *summed, **options))
-    return made
-
+from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
 
@@ -140,6 +39,7 @@ REDUCTIONS = [
             "sum of a product": (lambda x, y: sg.sum(x * y, 1), "nm nm", "m"),
             "sum of broadcast": (lambda x, y: sg.sum(sg.expand_dims(x, 1) * y, 0), "n nm", "n"),
             "trace": (lambda x: sg.trace(x), "nm", "n"),
+            "sum_to": (lambda x: sg.sum_to(x, (1, x.array_type.shape[1])), "nm", "n"),
         },
     ),
     *rows(
@@ -256,6 +156,21 @@ MOVEMENT = (
             "triu": (lambda x: sg.triu(x, -1), "nm"),
             "diagonal": (lambda x: sg.diagonal(x), "nm"),
             "diag": (lambda x: sg.diag(x), "n"),
+            "matrix_transpose": (lambda x: sg.matrix_transpose(x), "2nm"),
+            "mT": (lambda x: sg.mT(x), "2nm"),
+            "flipud": (lambda x: sg.flipud(x), "nm"),
+            "atleast_1d": (lambda x: sg.atleast_1d(x), "."),
+            "atleast_2d": (lambda x: sg.atleast_2d(x), "n"),
+            "shape_padleft": (lambda x: sg.shape_padleft(x, 2), "nm"),
+            "shape_padright": (lambda x: sg.shape_padright(x), "nm"),
+            "broadcast_arrays": (lambda x, y: sg.broadcast_arrays(x, y), "nm m"),
+            "join": (lambda x, y: sg.join(1, x, y), "nm nk"),
+            "stacklists": (lambda x, y: sg.stacklists([[x, y], [y, x]]), "n n"),
+            "addbroadcast": (lambda x: sg.addbroadcast(x, 1), "n1"),
+            "unbroadcast": (lambda x: sg.unbroadcast(x, 1), "n1"),
+            "patternbroadcast": (lambda x: sg.patternbroadcast(x, (False, True)), "n1"),
+            "specify_shape": (lambda x: sg.specify_shape(x, (None, 4)), "n4"),
+            "assert_": (lambda x: sg.assert_(x, x.shape[0] >= 0), "nm"),
             "second": (lambda x, y: sg.second(x, y), "nm nm"),
             "alloc": (lambda x: sg.alloc(x, 3, 5), "."),
             "where": (lambda c, x, y: sg.where(c, x, y), "?nm nm m"),
@@ -313,6 +228,7 @@ CONTRACTIONS = rows(
         "inner": (lambda a, b: sg.inner(a, b), "nk mk", "k"),
         "vdot": (lambda a, b: sg.vdot(a, b), "nk nk", "nk"),
         "batched_dot": (lambda a, b: sg.batched_dot(a, b), "3nk 3km", "k"),
+        "batched_tensordot": (lambda a, b: sg.batched_tensordot(a, b, 1), "3nk 3km", "k"),
         "kron": (lambda a, b: sg.kron(a, b), "nm 23"),
         "einsum of 2": (lambda a, b: sg.einsum("ik,jk->ji", a, b), "nk mk", "k"),
         "einsum batch": (lambda a, b: sg.einsum("bik,kb->ib", a, b), "3nk k3", "k"),
@@ -362,7 +278,15 @@ NETWORKS = (
             "nan_to_num": (lambda x: sg.nan_to_num(x), "nm"),
             "round": (lambda x: sg.round(x), "nm"),
             "divmod": (lambda x, y: sg.divmod(x, y), "nm m"),
-            "gradient clipped": (lambda x: sg.grad_clip(x, -1.0, 1.0), "nm"),
+            "isposinf": (lambda x: sg.isposinf(x), "nm"),
+            "isneginf": (lambda x: sg.isneginf(x), "nm"),
+            "grad_clip": (lambda x: sg.grad_clip(x, -1.0, 1.0), "nm"),
+            "grad_scale": (lambda x: sg.grad_scale(x, 3.0), "nm"),
+            "stop_gradient": (lambda x: sg.stop_gradient(x), "nm"),
+            "consider_constant": (lambda x: sg.consider_constant(x), "nm"),
+            "disconnected_grad": (lambda x: sg.disconnected_grad(x), "nm"),
+            "zero_grad": (lambda x: sg.zero_grad(x), "nm"),
+            "surrogate_gradient": (lambda x: sg.surrogate_gradient(sg.round(x), x), "nm"),
         },
         smooth=False,
     )
@@ -406,6 +330,10 @@ CREATION = (
             "zeros": (lambda x: sg.zeros((x.shape[1], 3), x.dtype), "nm"),
             "ones_like": (lambda x: sg.ones_like(x), "nm"),
             "full": (lambda x: sg.full((3, x.shape[0]), 1, x.dtype), "nm"),
+            "ones": (lambda x: sg.ones((2, x.shape[0]), x.dtype), "nm"),
+            "full_like": (lambda x: sg.full_like(x, 1), "nm"),
+            "identity": (lambda x: sg.identity(x.shape[0], x.dtype), "nm"),
+            "identity_like": (lambda x: sg.identity_like(x), "nm"),
             "eye": (lambda x: sg.eye(x.shape[0], x.shape[1], 1, dtype=x.dtype), "nm"),
             "tri": (lambda x: sg.tri(x.shape[0], x.shape[1], -1, dtype=x.dtype), "nm"),
         },
@@ -426,6 +354,8 @@ CREATION = (
         smooth=False,
     )
 )
+
+HOST = rows("composite", "float", {"betaln": (lambda x, y: sg.betaln(x, y), "%nm %m")}, host=True)
 
 
 def random_rows() -> list[Row]:
@@ -485,6 +415,13 @@ CONTROL = rows(
         "map": (lambda x: sg.map(lambda row: row * 3, x)[0], "nm"),
         "map of sums": (lambda x: sg.map(lambda row: sg.sum(row), x)[0], "nm", "m"),
         "cond": (lambda c, x: sg.cond(c, lambda y: y + y, lambda y: y * 3, x), "? nm"),
+        "loop": (lambda x: sg.loop(lambda s, row: (s + row, s), x[0], xs=x), "nm", "n"),
+        "foldr": (lambda x: sg.foldr(lambda row, s: s + row, x, sg.zeros_like(x[0]))[0], "nm", "n"),
+        "reduce": (
+            lambda x: sg.reduce(lambda row, s: s + row, x, sg.zeros_like(x[0]))[0],
+            "nm",
+            "n",
+        ),
         "ifelse": (lambda c, x, y: sg.ifelse(c, x, y), "? nm nm"),
     },
     least=SOME,
@@ -512,4 +449,26 @@ FAMILIES: dict[str, list[Row]] = {
     "creation": CREATION,
     "random": RANDOM,
     "control": CONTROL,
+    "host": HOST,
 }
+
+#: public functions that no row has to call: they make leaves, transform graphs, or name a part
+OUTSIDE = frozenset(
+    """evaluate function compile_ahead target verify_grad debugprint from_sympy Print
+    grad Lop Rop jacobian hessian hvp dim shape promote default_float set_default_float
+    array constant shared as_tensor as_tensor_variable matmul""".split()
+)
+
+
+def uncovered() -> list[str]:
+    """Public functions that neither the registry of elementwise ops nor a row covers."""
+    tree = ast.parse(Path(__file__).read_text())
+    named = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    known = {id(getattr(sg, n)) for n in (*named, *REGISTRY, *OUTSIDE) if hasattr(sg, n)}
+    public = {n: getattr(sg, n) for n in sg.__all__ if not LEAF_MAKER.fullmatch(n)}
+    made = {n: f for n, f in public.items() if callable(f) and not isinstance(f, type)}
+    return sorted(n for n, f in made.items() if id(f) not in known)
+
+
+#: fmatrix, tensor3, iscalars, ... and kin
+LEAF_MAKER = re.compile(r"[bwilufdcz]?(scalar|vector|matrix|matrice|row|col|tensor\d)s?")

@@ -13,7 +13,8 @@ import symgraph as sg
 from symgraph.dtypes import float64
 from symgraph.ops.define import REGISTRY, Elementwise, call
 
-from .language import DTYPES, FAMILIES, Row
+from .language import FAMILIES
+from .rows import DTYPES, Row
 from .sweeping import Operand
 from .test_elementwise_reference import points
 

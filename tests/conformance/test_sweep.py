@@ -17,7 +17,8 @@ from symgraph.dtypes import DType, bool_
 from symgraph.ops.define import REGISTRY, Elementwise, call
 
 from .arrays import MODES
-from .language import DTYPES, FAMILIES, Row
+from .language import FAMILIES, uncovered
+from .rows import DTYPES, Row
 from .sweeping import Call, Operand, Output, check, every, rotating
 from .tolerances import HOST, KINDS, of_elementwise
 
@@ -142,7 +143,7 @@ def test_elementwise_of_rank_0(dtypes: tuple[DType, ...], ops: list[Elementwise]
 @pytest.mark.parametrize(("dtypes", "ops"), BATCHES)
 def test_elementwise_deep(dtypes: tuple[DType, ...], ops: list[Elementwise]) -> None:
     for view in VIEWS:
-        sweep_elementwise(dtypes, ops, [view], [*every([*SIZES, LARGE])])
+        sweep_elementwise(dtypes, ops, [view], [*every(SIZES), *rotating([LARGE])])
 
 
 # ------------------------------------------------------------------------------ the rest of the ops
@@ -154,7 +155,9 @@ def language_batches() -> Iterator[tuple[str, DType, list[Row]]]:
         alike: dict[Any, list[Row]] = {}
         for row in rows:
             for d in DTYPES[row.dtypes]:
-                alike.setdefault((d, row.modes(d), tuple(row.least.items())), []).append(row)
+                alike.setdefault((d, row.modes(d), tuple(row.least.items()), row.host), []).append(
+                    row
+                )
         for (d, *_), together in alike.items():
             for start in range(0, len(together), TOGETHER):
                 yield family, d, together[start : start + TOGETHER]
@@ -164,6 +167,10 @@ LANGUAGE = [
     pytest.param(d, rows, id=f"{family}-{d}-{rows[0].name}")
     for family, d, rows in language_batches()
 ]
+
+
+def test_every_public_function_is_in_the_table() -> None:
+    assert uncovered() == []
 
 
 def fitting(rows: Sequence[Row], sizes: Sequence[Mapping[str, int]]) -> list[Mapping[str, int]]:
@@ -182,7 +189,7 @@ def sweep_rows(
         given = [[next(left) for _ in group] for group in operands]
         return [o for row, xs in zip(rows, given) for o in row.outputs(d, xs)]
 
-    allow = "allow" if d.kind == "c" else "forbid"
+    allow = "allow" if d.kind == "c" or rows[0].host else "forbid"
     together = [o for group in operands for o in group]
     check(together, build, calls, static=static, host_calls=allow)
 
@@ -195,7 +202,9 @@ def test_language(d: DType, rows: list[Row]) -> None:
 @pytest.mark.deep
 @pytest.mark.parametrize(("d", "rows"), LANGUAGE)
 def test_language_deep(d: DType, rows: list[Row]) -> None:
-    sweep_rows(d, rows, [*every(fitting(rows, [*SIZES_OF_3, *LARGE_OF_3]), rows[0].modes(d))])
+    modes = rows[0].modes(d)
+    calls = [*every(fitting(rows, SIZES_OF_3), modes), *rotating(LARGE_OF_3, modes)]
+    sweep_rows(d, rows, calls)
 
 
 @pytest.mark.deep

@@ -261,3 +261,32 @@ def test_a_million_arguments() -> None:
     assert str(error.value) == "function(x): expected at most 1 argument, got 3000000"
     with pytest.raises(sg.ArgumentError, match="no argument is called 'k0'"):
         f(**{f"k{i}": 1.0 for i in range(300_000)})
+
+
+def test_a_function_called_from_inside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that runs inside a call may read what the call updates; it gets no half of it."""
+    x, w = sg.vector("x"), sg.shared(np.zeros(2, np.float32), "w")
+    f = sg.function([x], sg.Print("p")(x) * 2, updates={w: w + x})
+    seen: list[object] = []
+
+    class Out:
+        def write(self, text: str) -> None:
+            seen.append(w.get_value().tolist())
+            for wrong in (lambda: f([1, 2]), lambda: w.set_value(np.ones(2, np.float32))):
+                with pytest.raises(sg.GraphError) as error:
+                    wrong()
+                seen.append(str(error.value))
+            if len(seen) > 3:
+                raise KeyError("from inside")
+
+    monkeypatch.setattr(sys, "stdout", Out())
+    assert f([1, 2]).tolist() == [2, 4]
+    with pytest.raises(KeyError, match="from inside"):
+        f([1, 2])
+    monkeypatch.undo()
+    assert seen[:3] == [
+        [0, 0],
+        "function: cannot run inside a call, of the same thread, that updates w",
+        "w: cannot be set inside a call of a function that uses it",
+    ]
+    assert w.get_value().tolist() == [1, 2]  # the second call raised: nothing was stored

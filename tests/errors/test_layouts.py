@@ -166,3 +166,23 @@ def test_results_are_nobody_elses() -> None:
         r += 100
     assert given_.tolist() == [0, 1, 2] and w.get_value().tolist() == [0, 1, 2]
     assert f(given_)[4].tolist() == [1, 2]
+
+
+def test_booleans_whose_bytes_are_not_0_or_1() -> None:
+    x, y = sg.array("x", (5,), "bool"), sg.vector("y")
+    outputs = [
+        ~x,
+        x ^ True,
+        x.sum(),
+        sg.where(x, y, -y),
+        x.astype("int8"),
+        x.all(),
+        x != x[::-1],
+        x.astype("float32") @ y,
+    ]
+    f = sg.function([x, y], outputs)
+    odd = np.array([0, 1, 2, 255, 3], np.uint8).view(np.bool_)
+    even = np.array([False, True, True, True, True])
+    values = np.arange(5, dtype=np.float32)
+    for a, b in zip(f(odd, values), f(even, values)):
+        assert a.tobytes() == b.tobytes()

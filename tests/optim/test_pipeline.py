@@ -146,6 +146,7 @@ def time_of(n: int) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_time_is_linear_and_chains_may_be_long() -> None:
     time_of(1000)  # compiles the rules
     small = min(time_of(10_000) for _ in range(2))

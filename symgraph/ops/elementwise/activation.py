@@ -147,7 +147,7 @@ class gelu_tanh(Formula):
 
 def gelu(x: Any, approximate: bool | str = False) -> Expr:
     """Gaussian error linear unit x * ndtr(x); approximate=True or "tanh" takes its tanh form."""
-    if approximate not in (False, True, "none", "tanh"):
+    if not isinstance(approximate, (bool, str)) or approximate not in (False, True, "none", "tanh"):
         raise GraphError(
             f"gelu: approximate={approximate!r}: expected a bool, 'none' or 'tanh'",
             site=user_site(),

@@ -11,7 +11,7 @@ import numpy as np
 
 from symgraph.errors import DTypeError
 from symgraph.expr import Expr, user_site
-from symgraph.leaves import lift
+from symgraph.leaves import as_integer, lift
 
 from ..define import Formula, cast, elementwise
 from .compare import ordered
@@ -77,7 +77,7 @@ def round(x: Any, decimals: int = 0) -> Expr:
     As in NumPy the number is scaled by a power of ten, so decimal ties are those of the scaled
     binary number.
     """
-    node = lift(x)
+    node, decimals = lift(x), as_integer(decimals, "round: decimals")
     if node.dtype.kind == "c":
         raise DTypeError(f"round: dtype {node.dtype} is not accepted", site=user_site())
     if not decimals or (not node.dtype.is_float and decimals > 0):
