@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     skip = pytest.mark.skip(reason="deep test: run with --hypothesis-profile=deep")
     for item in items:
-        if "deep" in item.keywords:
+        if item.get_closest_marker("deep"):
             item.add_marker(skip)
 
 

@@ -52,6 +52,8 @@ JUMPS_UNARY = ["floor", "ceil", "trunc", "rint", "isnan", "isfinite", "logical_n
 JUMPS_BINARY = ["lt", "le", "eq", "neq", "gt", "ge", "floor_divide", "mod"]
 #: ops on floats whose rounding a rewrite may change
 ROUNDS = {"add", "sub", "mul", "square", "sqrt", "reciprocal", "true_div", "floor_divide", "mod"}
+#: the logarithm of a sum near 1, whose last place is worth that of 1
+LOGARITHMS = ("log_softmax", "logsumexp")
 SMOOTH = "tanh sigmoid exp sin cos log1p expm1 softplus erf atan asinh log gelu".split()
 
 
@@ -399,6 +401,8 @@ def _disturbed(
     with np.errstate(all="ignore"):
         if isinstance(node.op, (Reduce, Cumulative, MatMul, Scan)) and node.op.name != "prod":
             size = compute(node, [np.abs(x) for x in operands], env)
+        elif node.op.name in LOGARITHMS:
+            size = 1 + np.abs(value)
     if isinstance(value, tuple):
         moved = isinstance(node.op, Scan)
         return tuple(_moved(v, s, noise) if moved else v for v, s in zip(value, size))
