@@ -15,20 +15,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import limits, report
+from benchmarks import accuracy, limits, report
 from benchmarks.timing import Contestant, Sample, interleaved, medians
 
 SEED = 20240229
 #: quick or full -> seconds of measurement for each row, and the fewest rounds
-BUDGET = {True: (1.0, 3), False: (4.0, 9)}
-GOALS = ("ratio", "fraction", "seconds", "excess")
+BUDGET = {True: (0.5, 3), False: (4.0, 9)}
+GOALS = ("ratio", "fraction", "seconds", "excess", "build", "ulp", "spread")
+BUILDS = 3  # of our contestant, each from an empty cache; the median counts
 
 Build = Callable[..., Contestant]
 
@@ -59,10 +62,17 @@ class Row:
     peers      name -> builder; a missing library skips the peer
     reference  name of the peer that outputs are compared with; the first one there if None
     tolerance  max|error| / max|reference| allowed between contestants; None: nothing to compare
+    exact      the inputs -> what they should give, in float64; for the goal `ulp`
     work       for `fraction`, the share of the machine's limit
-    goal       any of ratio, fraction (at least), seconds, excess over the best peer (at most)
+    goal       at least: ratio, fraction. At most: seconds, excess over the best peer, build (CPU
+               seconds that making our contestant takes), ulp (of an element, unless its absolute
+               error is below accuracy.ABSOLUTE), spread (our time over that of our fastest row of
+               the same group)
+    group      rows whose times `spread` compares
     quick      whether --quick measures it
     slow       peers that --quick leaves out
+    shown      peers that are measured, but never the best one: no goal is set against them
+    needs      a public name of ours without which the row is skipped, with a message
     """
 
     name: str
@@ -71,10 +81,14 @@ class Row:
     peers: Mapping[str, Build] = field(default_factory=dict)
     reference: str | None = None
     tolerance: float | None = 0.0
+    exact: Callable[..., Any] | None = None
     work: Work | None = None
     goal: Mapping[str, float] = field(default_factory=dict)
+    group: str | None = None
     quick: bool = True
     slow: frozenset[str] = frozenset()
+    shown: frozenset[str] = frozenset()
+    needs: str | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.goal) - set(GOALS)
@@ -142,6 +156,7 @@ class Field(NamedTuple):
     present: dict[str, Contestant]
     values: dict[str, Any]
     skipped: dict[str, str]
+    arguments: tuple[Any, ...]
 
 
 def enter(row: Row, quick: bool) -> Field:
@@ -150,7 +165,7 @@ def enter(row: Row, quick: bool) -> Field:
     Raises: whatever a contestant raises, but for a missing library of a peer.
     """
     arguments = row.inputs(np.random.default_rng(SEED))
-    entered = Field({}, {}, {})
+    entered = Field({}, {}, {}, arguments)
     for name, build in {"symgraph": row.ours, **row.peers}.items():
         if quick and name in row.slow:
             entered.skipped[name] = "too slow for --quick"
@@ -167,19 +182,41 @@ def enter(row: Row, quick: bool) -> Field:
     return entered
 
 
+def build_seconds(row: Row, arguments: tuple[Any, ...]) -> float:
+    """CPU time of making our contestant when nothing it needs has been compiled before.
+
+    The libraries are loaded already, and the cache on disk is off (see `environment`).
+    """
+    from symgraph.backends import cache
+
+    times = []
+    for _ in range(BUILDS):
+        cache.clear()
+        start = time.process_time()
+        row.ours(*arguments)
+        times.append(time.process_time() - start)
+    return median(times)
+
+
 def measure(row: Row, measured: Mapping[str, float], clock: str, quick: bool) -> dict[str, Any]:
     """The row's part of the JSON record."""
-    present, values, skipped = enter(row, quick)
+    present, values, skipped, arguments = enter(row, quick)
     errors = compare(row, values)
+    close = accuracy.of(values["symgraph"], row.exact(*arguments)) if row.exact else None
+    building = build_seconds(row, arguments) if "build" in row.goal else None
     budget, rounds = BUDGET[quick]
     samples = interleaved(present, budget, rounds)
     times = {name: medians(taken) for name, taken in samples.items()}
     ours = times.pop("symgraph")
-    best = min(times, key=lambda name: getattr(times[name], clock), default=None)
-    our_time = getattr(ours, clock)
-    limit = row.work.seconds(measured) if row.work else None
-    fraction = None if limit is None else limit / our_time
-    best_time = getattr(times[best], clock) if best is not None else None
+    counted = [name for name in times if name not in row.shown]
+    best = min(counted, key=lambda name: getattr(times[name], clock), default=None)
+    figures = {
+        "seconds": getattr(ours, clock),
+        "best peer": None if best is None else getattr(times[best], clock),
+        "limit": row.work.seconds(measured) if row.work else None,
+        "build": building,
+        "ulp": None if close is None else close["ulp"],
+    }
     return {
         "row": row.name,
         "clock": clock,
@@ -187,12 +224,16 @@ def measure(row: Row, measured: Mapping[str, float], clock: str, quick: bool) ->
         "peers": {name: _entry(t, samples[name], errors.get(name)) for name, t in times.items()}
         | {name: {"skipped": why} for name, why in skipped.items()},
         "best_peer": best,
-        "ratio": None if best_time is None else best_time / our_time,
+        "shown": sorted(row.shown),
+        "ratio": _over(figures["best peer"], figures["seconds"]),
         "work": asdict(row.work) if row.work else None,
-        "limit": limit,
-        "fraction": fraction,
+        "limit": figures["limit"],
+        "fraction": _over(figures["limit"], figures["seconds"]),
+        "build": building,
+        "accuracy": close,
+        "group": row.group,
         "goal": dict(row.goal),
-        "met": met(row.goal, our_time, best_time, fraction),
+        "missed": missed(row.goal, figures),
     }
 
 
@@ -200,20 +241,50 @@ def _entry(middle: Sample, taken: list[Sample], wrong: float | None) -> dict[str
     return {**middle._asdict(), "samples": len(taken), "error": wrong}
 
 
-def met(
-    goal: Mapping[str, float], ours: float, best_peer: float | None, fraction: float | None
-) -> bool | None:
-    """Whether every stated goal is met; None where none is stated or none can be judged here."""
-    verdicts = []
-    if "seconds" in goal:
-        verdicts.append(ours <= goal["seconds"])
-    if "fraction" in goal and fraction is not None:
-        verdicts.append(fraction >= goal["fraction"])
-    if "ratio" in goal and best_peer is not None:
-        verdicts.append(best_peer / ours >= goal["ratio"])
-    if "excess" in goal and best_peer is not None:
-        verdicts.append(ours - best_peer <= goal["excess"])
-    return all(verdicts) if verdicts else None
+def _over(above: float | None, below: float | None) -> float | None:
+    return None if above is None or below is None else above / below
+
+
+def missed(goal: Mapping[str, float], figures: Mapping[str, float | None]) -> list[str] | None:
+    """The goals that are not met; None where none is stated or none can be judged here.
+
+    figures: seconds (ours), best peer, limit, build, ulp, group best; what is not known is left out
+    or None.
+    """
+    at = figures.get
+    seconds, peer = at("seconds"), at("best peer")
+    reached = {
+        "ratio": _over(peer, seconds),
+        "fraction": _over(at("limit"), seconds),
+        "seconds": seconds,
+        "excess": None if peer is None or seconds is None else seconds - peer,
+        "build": at("build"),
+        "ulp": at("ulp"),
+        "spread": _over(seconds, at("group best")),
+    }
+    judged = {kind: value for kind in goal if (value := reached[kind]) is not None}
+    if not judged:
+        return None
+    return [
+        kind
+        for kind, value in judged.items()
+        if not (value >= goal[kind] if kind in ("ratio", "fraction") else value <= goal[kind])
+    ]
+
+
+def judge_spread(results: list[dict[str, Any]]) -> None:
+    """Completes rows that belong to a group, once all of them are measured."""
+    best: dict[str, float] = {}
+    for row in results:
+        if row["group"] is not None:
+            ours = row["ours"][row["clock"]]
+            best[row["group"]] = min(ours, best.get(row["group"], ours))
+    for row in results:
+        if row["group"] is None:
+            continue
+        figures = {"seconds": row["ours"][row["clock"]], "group best": best[row["group"]]}
+        row["spread"] = _over(figures["seconds"], figures["group best"])
+        row["missed"] = (row["missed"] or []) + (missed(row["goal"], figures) or [])
 
 
 # --- the command line ---
@@ -225,16 +296,20 @@ def parser(name: str) -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, default=1, help="threads for everybody (default 1)")
     made.add_argument("--cpu", help="mask this host, e.g. x86-64-v3 (sets SYMGRAPH_CPU)")
     made.add_argument("--check", action="store_true", help="exit 1 if a row misses its goal")
-    made.add_argument("--only", help="measure only rows whose name contains this")
+    made.add_argument(
+        "--rows", metavar="A,B", help="only rows whose name contains one of these, quick or not"
+    )
     made.add_argument("--out", type=Path, default=Path("benchmarks/out"), metavar="DIR")
     return made
 
 
-def thread_environment(threads: int, cpu: str | None) -> dict[str, str]:
-    """What makes everybody use this many threads; libraries read it when they are loaded."""
+def environment(threads: int, cpu: str | None) -> dict[str, str]:
+    """What makes everybody use this many threads, and us compile; libraries read it once."""
     pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
     wanted = {f"{pool}_NUM_THREADS": str(threads) for pool in pools}
     wanted["SYMGRAPH_THREADS"] = str(threads)
+    wanted["SYMGRAPH_CACHE"] = "0"
+    wanted["NPROC"] = str(threads)  # the size of XLA's pool
     wanted["XLA_FLAGS"] = (
         f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} "
         f"intra_op_parallelism_threads={threads}"
@@ -252,7 +327,7 @@ def main(name: str, rows: Iterable[Row]) -> int:
     with the environment the options ask for.
     """
     options = parser(name).parse_args()
-    wanted = thread_environment(options.threads, options.cpu)
+    wanted = environment(options.threads, options.cpu)
     if any(os.environ.get(key) != value for key, value in wanted.items()):
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})
@@ -260,22 +335,35 @@ def main(name: str, rows: Iterable[Row]) -> int:
     print(f"the machine's limits, {options.threads} thread(s):", flush=True)
     measured = limits.measure(options.threads, options.quick)
     print(limits.table(measured) + "\n", flush=True)
-    chosen = [row for row in rows if row.quick or not options.quick]
-    chosen = [row for row in chosen if options.only is None or options.only in row.name]
     results = []
-    for row in chosen:
+    for row in chosen(rows, options.rows, options.quick):
         results.append(measure(row, measured, clock, options.quick))
         _tell(results[-1])
+    judge_spread(results)
     result = report.record(
         name, results, measured, threads=options.threads, cpu=options.cpu, quick=options.quick
     )
     print("\n" + report.table(result))
     for path in report.write(result, options.out):
         print(f"wrote {path}")
-    missed = [row["row"] for row in results if row["met"] is False]
-    if missed:
-        print(f"below the goal: {', '.join(missed)}")
-    return 1 if options.check and missed else 0
+    below = [f"{row['row']} ({', '.join(row['missed'])})" for row in results if row["missed"]]
+    if below:
+        print(f"below the goal: {'; '.join(below)}")
+    return 1 if options.check and below else 0
+
+
+def chosen(rows: Iterable[Row], names: str | None, quick: bool) -> list[Row]:
+    """The rows that --rows names, or else those of a quick or a full run; says which must wait."""
+    import symgraph
+
+    if names is None:
+        wanted = [row for row in rows if row.quick or not quick]
+    else:
+        wanted = [row for row in rows if any(part in row.name for part in names.split(","))]
+    for row in wanted:
+        if row.needs and not hasattr(symgraph, row.needs):
+            print(f"{row.name}: skipped, symgraph has no {row.needs}")
+    return [row for row in wanted if not row.needs or hasattr(symgraph, row.needs)]
 
 
 def _tell(row: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ VERSIONED = (
     "symgraph", "numpy", "scipy", "sympy", "llvmlite", "ml_dtypes", "numba", "jax", "jaxlib",
     "pytensor", "torch", "onnxruntime", "openvino",
 )  # fmt: skip
-SCHEMA = 1
+SCHEMA = 2
+ULPS_SHOWN = 4.0  # more, and the table states the absolute error
 
 
 def machine() -> dict[str, Any]:
@@ -61,7 +62,8 @@ def record(
     Units: seconds a call, FLOP/s and bytes/s. `ratio` is the best peer's time over ours (above 1
     we are faster), `fraction` the limit's time over ours (1 is the machine's limit). A row's
     clocks are `thread` and `process` (CPU time) and `wall`; `clock` names the one that `ratio`
-    compares.
+    compares. `build` is the CPU time of making our contestant, `accuracy` its largest error against
+    float64, `missed` lists the goals that were not met.
     """
     return {
         "schema": SCHEMA,
@@ -87,9 +89,12 @@ def seconds(value: float) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The rows as aligned text: ours, each peer, ratio to the best peer, limit, goal."""
+    """The rows as aligned text: ours, each peer, ratio to the best peer, limit, goal.
+
+    A peer with a star is shown, and no goal is set against it.
+    """
     peers = list(dict.fromkeys(name for row in result["rows"] for name in row["peers"]))
-    head = ["row", "symgraph", *peers, "ratio", "of limit", "goal", ""]
+    head = ["row", "symgraph", *peers, "ratio", "of limit", "build", "error", "goal", ""]
     lines = [head, *(_cells(row, peers) for row in result["rows"])]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
@@ -108,14 +113,33 @@ def _cells(row: dict[str, Any], peers: list[str]) -> list[str]:
         row["row"],
         seconds(row["ours"][clock]),
         *(
-            seconds(row["peers"][p][clock]) if clock in row["peers"].get(p, {}) else "-"
+            (seconds(row["peers"][p][clock]) + " *" * (p in row["shown"]))
+            if clock in row["peers"].get(p, {})
+            else "-"
             for p in peers
         ),
         "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
         "-" if row["fraction"] is None else f"{row['fraction']:.2f}",
+        "-" if row["build"] is None else seconds(row["build"]),
+        _error(row["accuracy"]),
         " and ".join(_goal(kind, value) for kind, value in row["goal"].items()) or "-",
-        {True: "met", False: "MISSED", None: ""}[row["met"]],
+        _verdict(row["missed"]),
     ]
+
+
+def _error(accuracy: dict[str, float] | None) -> str:
+    """In units in the last place, where nothing but an absolute bound makes sense absolutely."""
+    if accuracy is None:
+        return "-"
+    if accuracy["ulp"] == 0 < accuracy["any ulp"] and accuracy["any ulp"] > ULPS_SHOWN:
+        return f"{accuracy['absolute']:.1e}"
+    return f"{accuracy['any ulp']:.2g} ulp"
+
+
+def _verdict(missed: list[str] | None) -> str:
+    if missed is None:
+        return ""
+    return f"MISSED {', '.join(missed)}" if missed else "met"
 
 
 def _goal(kind: str, value: float) -> str:
@@ -124,6 +148,9 @@ def _goal(kind: str, value: float) -> str:
         "fraction": f"of limit >= {value:g}",
         "seconds": f"<= {seconds(value)}",
         "excess": f"<= best peer + {seconds(value)}",
+        "build": f"build <= {seconds(value)}",
+        "ulp": f"ulp <= {value:g}",
+        "spread": f"spread <= {value:g}",
     }[kind]
 
 
