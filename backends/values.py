@@ -12,11 +12,12 @@ github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 import struct
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -101,9 +102,12 @@ def save_arrays(
             f"save({os.fspath(path)!r}): .npz has no place for metadata; use .safetensors"
         )
     folder = os.path.dirname(os.fspath(path)) or "."
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=kind)
+    # with the permissions of any new file, which those of `tempfile` lack
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}{kind}")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             if kind == ".npz":
                 _write_npz(file, arrays)
             else:
@@ -119,10 +123,9 @@ def save_arrays(
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Named arrays of a file.  Raises ArgumentError for one that is damaged."""
-    if _kind(path) == ".npz":
-        return _read_npz(path)
+    read = _read_npz if _kind(path) == ".npz" else _read_safetensors
     with open(path, "rb") as file:
-        return _read_safetensors(file, os.fspath(path))
+        return read(file, os.fspath(path))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -183,10 +186,10 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def _read_npz(file: Any, path: str) -> dict[str, np.ndarray]:
     found = {}
     try:
-        with zipfile.ZipFile(path) as box:
+        with zipfile.ZipFile(file) as box:
             for name in box.namelist():
                 with box.open(name) as entry:
                     array = np.lib.format.read_array(entry, allow_pickle=False)
@@ -199,8 +202,9 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         EOFError,
         MemoryError,  # of a header that promises more than there is
         RuntimeError,  # an encrypted or unknown kind of member
+        OSError,  # a member that is said to begin before the file does
     ) as error:
-        raise ArgumentError(f"{os.fspath(path)}: not a readable .npz file: {error}") from None
+        raise ArgumentError(f"{path}: not a readable .npz file: {error}") from None
     return found
 
 
@@ -219,6 +223,11 @@ def _write_safetensors(
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     position, parts = 0, []
     # widest elements first, so that every array is aligned in the file
+    if "__metadata__" in arrays:
+        raise GraphError(
+            "save: safetensors keeps the name __metadata__ for itself",
+            hint="give the variable another name, or use .npz",
+        )
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         data = _little_endian(array)
         header[name] = {

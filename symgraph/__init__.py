@@ -109,6 +109,7 @@ _LAZY_MODULES = {
     ".ops.effects": "Print assert_ specify_shape",
     ".ops.random": "RandomStream RandomStreams=RandomStream MRG_RandomStreams=RandomStream",
     ".backends.function": "function Function In Out",
+    ".backends.values": "save load",
     ".backends.aot": "Ahead compile_ahead",
     ".backends.targets": "Target target",
     ".typed_inputs": " ".join(
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
     from .backends.aot import Ahead, compile_ahead
     from .backends.function import Function, In, Out, function
     from .backends.targets import Target, target
+    from .backends.values import load, save
     from .derivatives import Rop, hessian, hvp, jacobian
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape

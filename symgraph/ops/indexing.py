@@ -121,14 +121,21 @@ def _has_input(bound: SizeLike) -> bool:
 
 def _slice(entry: slice, size: SizeLike, what: str) -> tuple[SizeLike, SizeLike, int]:
     """start, number of elements and step of a slice of an axis."""
-    step = 1 if entry.step is None else as_dim_any(entry.step, f"step {what}")
+    step = 1 if entry.step is None else _bound(entry.step, f"step {what}")
     if not isinstance(step, int):
         raise GraphError(f"{what}: the step must be a number, got {step}", site=user_site())
     if step == 0:
         raise AxisError(f"{what}: the step of a slice cannot be 0", site=user_site())
-    start = None if entry.start is None else as_dim_any(entry.start, what)
-    stop = None if entry.stop is None else as_dim_any(entry.stop, what)
+    start = None if entry.start is None else _bound(entry.start, what)
+    stop = None if entry.stop is None else _bound(entry.stop, what)
     return (_upwards if step > 0 else _downwards)(start, stop, step, size)
+
+
+def _bound(value: Any, what: str) -> SizeLike:
+    """A bound or step of a slice; for a number beyond every size the largest one does the same."""
+    bound = as_dim_any(value, what)
+    limit = dims.MAX_SIZE - 1
+    return max(-limit, min(bound, limit)) if isinstance(bound, int) else bound
 
 
 def _upwards(

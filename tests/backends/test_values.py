@@ -33,11 +33,11 @@ def model() -> list[sg.Shared]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_come_back(kind: str, tmp_path: Path) -> None:
     path, saved = tmp_path / f"m{kind}", model()
-    values.save(path, saved)
+    sg.save(path, saved)
     fresh = model()
     for w in fresh:
         w.set_value(np.zeros_like(w.get_value()))
-    assert values.load(path, fresh) == []
+    assert sg.load(path, fresh) == []
     for a, b in zip(saved, fresh):
         assert (
             a.get_value().tobytes() == b.get_value().tobytes()
@@ -93,7 +93,7 @@ def test_what_does_not_fit_changes_nothing(kind: str, tmp_path: Path) -> None:
 def test_names_must_be_distinct() -> None:
     w = sg.shared(1.0)
     with pytest.raises(sg.GraphError, match="has no name"):
-        values.save("m.npz", [w])
+        sg.save("m.npz", [w])
     with pytest.raises(sg.GraphError, match="two shared variables are called 'w'"):
         values.save("m.npz", [sg.shared(1.0, "w"), sg.shared(2.0, "w")])
     with pytest.raises(sg.GraphError, match=r"ends in .npz or .safetensors"):
@@ -154,12 +154,12 @@ def test_hostile_files_are_refused(case: str, tmp_path: Path) -> None:
         values.load_arrays(path)
 
 
-@given(st.binary(max_size=40), st.integers(0, 200))
-def test_mutated_files_load_or_are_refused(noise: bytes, at: int) -> None:
+@given(st.sampled_from(KINDS), st.binary(max_size=40), st.integers(0, 800))
+def test_mutated_files_load_or_are_refused(kind: str, noise: bytes, at: int) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "m.safetensors"
+        path = Path(folder) / f"m{kind}"
         values.save_arrays(path, {"a": np.arange(4, dtype=np.int16), "b": np.ones((2, 2))})
         data = bytearray(path.read_bytes())
         data[at : at + len(noise)] = noise
@@ -168,6 +168,42 @@ def test_mutated_files_load_or_are_refused(noise: bytes, at: int) -> None:
             values.load_arrays(path)
         except sg.ArgumentError:
             pass
+
+
+def test_every_byte_of_a_directory_may_be_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    values.save_arrays(path, {"a": np.arange(3, dtype=np.int8)})
+    data = path.read_bytes()
+    for at in range(data.index(b"PK\x01\x02"), len(data)):
+        for wrong in (0x00, 0x7F, 0xFF):
+            path.write_bytes(data[:at] + bytes([wrong]) + data[at + 1 :])
+            try:
+                values.load_arrays(path)
+            except sg.ArgumentError as error:
+                assert "not a readable .npz file" in str(error)
+    with pytest.raises(FileNotFoundError):
+        values.load_arrays(tmp_path / "none.npz")
+
+
+def test_a_name_that_the_format_keeps_for_itself(tmp_path: Path) -> None:
+    array = {"__metadata__": np.ones(2)}
+    with pytest.raises(sg.GraphError, match="safetensors keeps the name __metadata__ for itself"):
+        values.save_arrays(tmp_path / "m.safetensors", array)
+    assert not list(tmp_path.iterdir())
+    values.save_arrays(tmp_path / "m.npz", array)
+    assert values.load_arrays(tmp_path / "m.npz")["__metadata__"].tolist() == [1, 1]
+
+
+def test_the_folder_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        values.save_arrays(tmp_path / "none" / "m.npz", {"a": np.ones(2)})
+    assert error.value.filename == str(tmp_path / "none")
+
+
+def test_a_saved_file_can_be_read_by_whom_other_files_can(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    values.save_arrays(tmp_path / "m.npz", {"a": np.ones(2)})
+    assert (tmp_path / "m.npz").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_failing_save_leaves_the_old_file(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import symgraph.variable  # noqa: F401  (installs the operators)
+import symgraph as sg
 from symgraph.evaluate import evaluate
 from symgraph.expr import Expr
 from symgraph.grad import grad
@@ -109,6 +109,23 @@ def test_mixed_second_derivative_of_powers_and_products_with_logs() -> None:
     at = {x: np.float64(2.0), p: np.float64(0.0)}
     assert evaluate(grad(grad(x**p, x), p), at) == pytest.approx(0.5)
     assert evaluate(grad(grad(ew.xlogy(p, x), x), p), at) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (0,)])
+def test_a_shared_exponent_of_one_half_is_a_power_not_a_root(
+    dtype: str, shape: tuple[int, ...]
+) -> None:
+    x = sg.array("x", shape, dtype)
+    for value, root in [(-INF, INF), (-0.0, 0.0), (4.0, 2.0), (-1.0, NAN)]:
+        for run in (
+            lambda v: (x**0.5).eval({x: v}),
+            sg.function([x], x**0.5),
+            lambda v: sg.function([], sg.constant(v) ** 0.5)(),
+        ):
+            got = np.asarray(run(np.full(shape, value).astype(x.dtype.np)), np.float64)
+            assert np.array_equal(got, np.full(shape, root), equal_nan=True)
+            assert not np.signbit(got[got == 0]).any()
 
 
 @pytest.mark.parametrize("name", ["where", "maximum", "mul", "true_div", "pow", "hypot"])

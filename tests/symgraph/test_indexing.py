@@ -148,3 +148,20 @@ def test_errors():
         x[sg.argmax(x)]
     with pytest.raises(GraphError, match="the step must be a number"):
         x[:: sg.scalar("s", "int64")]
+
+
+@pytest.mark.parametrize("size", [5, None])
+@pytest.mark.parametrize("huge", [2**62 - 1, 2**62, 2**63, 2**70])
+def test_numbers_beyond_every_size_in_slices(size: int | None, huge: int) -> None:
+    x, value = sg.array("x", (size,)), np.arange(5, dtype=np.float32)
+    for key in (
+        slice(None, huge),
+        slice(huge, None),
+        slice(-huge, None),
+        slice(None, -huge),
+        slice(huge, None, -1),
+        slice(None, -huge, -2),
+        slice(None, None, huge),
+        slice(None, None, -huge),
+    ):
+        assert np.array_equal(sg.function([x], x[key])(value), value[key]), key

@@ -16,7 +16,13 @@ from .select import where
 
 
 def _power(x, p):
-    return integer.numpy_power(x, p) if x.dtype.kind in "iu" else wide(np.power)(x, p)
+    if x.dtype.kind in "iu":
+        return integer.numpy_power(x, p)
+    y = wide(np.power)(x, p)
+    if x.dtype.kind == "c":
+        return y
+    # newer NumPy takes sqrt where all elements share the exponent 0.5: NaN at -inf, -0 at -0
+    return np.where((p == 0.5) & ((x == 0) | np.isneginf(x)), np.abs(x), y)
 
 
 def _slope(x, p):
