@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..loops import Block, Value
-from . import circular, error_function, exponential, inverse, logarithm, power, remainder
+from . import (
+    bessel,
+    circular,
+    error_function,
+    exponential,
+    inverse,
+    logarithm,
+    normal,
+    power,
+    remainder,
+)
 from .number import Formula
 from .registry import FUNCTIONS, MathFunction
 
