@@ -12,6 +12,7 @@ from ..loops import Block, Value
 from . import (
     bessel,
     circular,
+    divisor,
     error_function,
     exponential,
     inverse,
@@ -27,8 +28,8 @@ from .registry import FUNCTIONS, MathFunction
 def expand(b: Block, name: str, *args: Value, target: Any = None) -> Value:
     """Append the statements of one elementary function to `b` and return its value.
 
-    args: float32 or float64, all of one type. target: a record with `has_fma`; None stands for a
-    target that has it.
+    args: float32 or float64 (unsigned integers for gcd), all of one type. target: a record with
+    `has_fma`; None stands for a target that has it.
 
     Raises KeyError for a name that is not in FUNCTIONS.
     """
