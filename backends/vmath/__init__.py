@@ -9,7 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 from ..loops import Block, Value
-from . import circular, error_function, exponential, inverse, logarithm, power, remainder
+from . import (
+    bessel,
+    circular,
+    divisor,
+    error_function,
+    exponential,
+    inverse,
+    logarithm,
+    normal,
+    power,
+    remainder,
+)
 from .number import Formula
 from .registry import FUNCTIONS, MathFunction
 
@@ -17,8 +28,8 @@ from .registry import FUNCTIONS, MathFunction
 def expand(b: Block, name: str, *args: Value, target: Any = None) -> Value:
     """Append the statements of one elementary function to `b` and return its value.
 
-    args: float32 or float64, all of one type. target: a record with `has_fma`; None stands for a
-    target that has it.
+    args: float32 or float64 (unsigned integers for gcd), all of one type. target: a record with
+    `has_fma`; None stands for a target that has it.
 
     Raises KeyError for a name that is not in FUNCTIONS.
     """

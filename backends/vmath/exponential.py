@@ -116,6 +116,25 @@ def exp2(x: Num) -> Num:
     return scale(fma(r, horner(r, tables.EXP2M1[form.dtype]), 1.0), shifted.bits())
 
 
+LOG2_10, LN10 = math.log2(10.0), math.log(10.0)
+EXP10_ENDS = {"float32": (39.0, -46.0), "float64": (309.0, -325.0)}  # infinite above, 0 below
+
+
+@function("exp10", float32=(1.5, 1.5), float64=(1.5, 1.5))
+def exp10(x: Num) -> Num:
+    """x = n log10(2) + r; then exp(r ln(10)), |r ln(10)| <= ln(2)/2."""
+    form = x.format
+    overflow, underflow = EXP10_ENDS[form.dtype]
+    x = at_least(at_most(x, overflow), underflow)
+    high, low = tables.LOG10_2[form.dtype]
+    magic = form.magic + 2 * form.bias
+    shifted = fma(x, LOG2_10, magic)
+    n = shifted - magic
+    r = fma(n, -low, fma(n, -high, x)) * LN10
+    core = fma(r * r, polynomial(r, tables.EXPM1[form.dtype]), r)
+    return scale(core + 1.0, shifted.bits())
+
+
 def expm1_scaled(reduced: Reduced, power: Num, one: float = 1.0) -> Num:
     """power * exp(r) - one, for power = one * 2**n, with two large roundings."""
     return fma(expm1_tail(reduced), power, fma(reduced.r, power, power - one))
@@ -131,6 +150,23 @@ def expm1(x: Num) -> Num:
     )  # halved: the power of two for the largest results would overflow
     result = expm1_scaled(reduced, power_of_two(reduced.code, x), 0.5) * 2.0
     return where(abs(x) < 2.0 ** -(form.mant + 2), x, result)
+
+
+EXPREL_OVERFLOW = {"float32": 94.0, "float64": 718.0}  # infinite from here up
+EXPREL_SHIFT = 24  # powers of two by which its numerator is kept small
+
+
+@function("exprel", float32=(3.0, 3.0), float64=(3.0, 3.0))
+def exprel(x: Num) -> Num:
+    """(exp(x) - 1) / x, and 1 at 0; the numerator may overflow where the quotient does not."""
+    form = x.format
+    top = at_most(x, EXPREL_OVERFLOW[form.dtype])
+    reduced = reduce(at_least(top, -(form.mant + 3.0) * math.log(2.0)), form.bias - EXPREL_SHIFT)
+    small = expm1_scaled(reduced, power_of_two(reduced.code, x), 2.0**-EXPREL_SHIFT)
+    large, up = x > 1.0, 2.0**EXPREL_SHIFT
+    quotient = where(large, small, small * up) / top
+    result = where(large, quotient * up, quotient)
+    return where(abs(x) < 2.0 ** -(form.mant + 2), x.const(1.0), result)
 
 
 @function("sigmoid", float32=(2.5, 2.5), float64=(2.0, 2.0))

@@ -1,6 +1,7 @@
-"""Writes `tables`: fits its polynomials and splits its constants with mpmath.
+"""Writes `tables` and `bessel_tables`: fits their polynomials and splits constants with mpmath.
 
     python backends/vmath/fit.py > tables.py
+    python backends/vmath/fit.py bessel_tables > bessel_tables.py
 
 Each polynomial is the Chebyshev interpolant of a smooth remainder on its interval (its error is
 close to the least possible), so the leading terms of every function stay exact. Nothing imports
@@ -10,6 +11,7 @@ this at run time.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -212,6 +214,55 @@ FITS = [
     ),
 ]
 
+BESSEL_TURN = 8  # where the Bessel functions change from their power series to the tail's form
+
+
+def bessel_ratio(order: int) -> Callable:
+    """I0(x) or 2 I1(x)/x, less 1, divided by z = x*x."""
+
+    def value(z: Any) -> Any:
+        if abs(z) < mp.mpf("1e-6"):
+            return (1 + z / (8 * (order + 2))) / (4 * (order + 1))
+        x = mp.sqrt(z)
+        return (mp.besseli(order, x) * (2 / x) ** order - 1) / z
+
+    return value
+
+
+def bessel_tail(order: int) -> Callable:
+    """sqrt(x) exp(-x) I(x), as a function of t = 2 * BESSEL_TURN / x - 1; its limit at infinity."""
+
+    def value(t: Any) -> Any:
+        u = (t + 1) / (2 * BESSEL_TURN)
+        if u < mp.mpf("1e-5"):
+            m = mp.mpf(4 * order * order)
+            return (1 - (m - 1) * u / 8 + (m - 1) * (m - 9) * u * u / 128) / mp.sqrt(2 * PI)
+        return mp.besseli(order, 1 / u) * mp.exp(-1 / u) / mp.sqrt(u)
+
+    return value
+
+
+BESSEL_FITS = [
+    fit
+    for order, ratio in enumerate(("I0(x)", "2 I1(x) / x"))
+    for fit in (
+        Fit(
+            f"I{order}",
+            f"({ratio} - 1) / x**2 in x**2, |x| <= {BESSEL_TURN}",
+            bessel_ratio(order),
+            squares(BESSEL_TURN),
+            (10, 15),
+        ),
+        Fit(
+            f"I{order}_TAIL",
+            f"sqrt(x) exp(-x) I{order}(x) in {2 * BESSEL_TURN} / x - 1, x >= {BESSEL_TURN}",
+            bessel_tail(order),
+            within(-1, 1),
+            (8, 24),
+        ),
+    )
+]
+
 
 class Split(NamedTuple):
     """A constant as a sum of floats: how many significant bits each may have."""
@@ -289,23 +340,43 @@ def table(name: str, meaning: str, rows: dict[str, tuple[list[float], str]]) -> 
     return [*lines, "}"]
 
 
-def module() -> str:
-    """The text of tables.py."""
-    lines = ['"""Coefficients, lowest first, and constants; written by `fit`, do not edit."""', ""]
-    for fit in FITS:
+def heading(what: str) -> list[str]:
+    """The first lines of a module of tables."""
+    return [f'"""{what}; written by `fit`, do not edit."""', ""]
+
+
+def fitted(fits: list[Fit]) -> list[str]:
+    """The lines of polynomials."""
+    lines = []
+    for fit in fits:
         rows = {}
         for index, dtype in enumerate(DTYPES):
             if fit.counts[index] is not None:
                 values, error = coefficients(fit, index)
                 rows[dtype] = (values, f"  # |error| < {mp.nstr(error, 2)}")
         lines += table(fit.name, fit.meaning, rows)
+    return lines
+
+
+def tables() -> list[str]:
+    """The lines of tables.py."""
+    lines = [*heading("Coefficients, lowest first, and constants"), *fitted(FITS)]
     for split in SPLITS:
         rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
         lines += table(split.name, split.meaning, rows)
     lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
     lines += [f"    0x{word:016X}," for word in two_over_pi_words()]
-    return "\n".join([*lines, ")", ""])
+    return [*lines, ")"]
 
+
+def bessel_tables() -> list[str]:
+    """The lines of bessel_tables.py."""
+    turn = ["# where the two forms meet", f"TURN = {float(BESSEL_TURN)}"]
+    first = heading("Modified Bessel functions: coefficients, lowest first")
+    return [*first, *turn, *fitted(BESSEL_FITS)]
+
+
+MODULES = {"tables": tables, "bessel_tables": bessel_tables}
 
 if __name__ == "__main__":
-    print(module(), end="")
+    print("\n".join(MODULES[(sys.argv[1:] or ["tables"])[0]]()))

@@ -224,6 +224,10 @@ class Num:
     def ne(self, other: Operand) -> Num:
         return self._op("ne", other)
 
+    def trailing_zeros(self) -> Num:
+        """How many low bits of an integer are 0; the width for 0."""
+        return self._op("ctz")
+
     def any(self) -> Num:
         """Whether any lane of a bool is true, as a scalar."""
         if self.type.lanes == 1:

@@ -16,7 +16,10 @@ class Bound(NamedTuple):
 
 
 class MathFunction(NamedTuple):
-    """One elementary function: number of arguments, formula over numbers, error bound by dtype."""
+    """One elementary function: number of arguments, formula over numbers, error bound by dtype.
+
+    Those of integers are exact and have no bounds.
+    """
 
     name: str
     arity: int
@@ -35,6 +38,16 @@ def function(
     def enter(build: Callable[..., Num]) -> Callable[..., Num]:
         ulp = {"float32": Bound(*float32), "float64": Bound(*float64)}
         FUNCTIONS[name] = MathFunction(name, arity, build, ulp)
+        return build
+
+    return enter
+
+
+def integer_function(name: str, arity: int) -> Callable[[Callable[..., Num]], Callable[..., Num]]:
+    """Enter a formula over unsigned integers into FUNCTIONS."""
+
+    def enter(build: Callable[..., Num]) -> Callable[..., Num]:
+        FUNCTIONS[name] = MathFunction(name, arity, build, {})
         return build
 
     return enter

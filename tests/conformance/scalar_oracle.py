@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 
 from symgraph.dtypes import dtype as as_dtype
-from symgraph.ops.define import saturating_cast
+from symgraph.ops.define import REGISTRY, saturating_cast
 
 FLOAT, SIGNED, UNSIGNED, BOOL = "f", "i", "u", "b"
 INTEGER = SIGNED + UNSIGNED
@@ -103,8 +103,10 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "log_sigmoid": (1, lambda x: -np.logaddexp(0.0, -x)),
     "softplus": (1, lambda x: np.logaddexp(0.0, x)),
     "erf": (1, scipy.special.erf),
-    "erfc": (1, scipy.special.erfc),
+    **{n: (1, getattr(scipy.special, n)) for n in "erfc erfcx ndtri exp10".split()},
+    **{n: (1, REGISTRY[n].spec.evaluate) for n in "exprel log_ndtr i0 i0e i1 i1e".split()},
 }
+INTEGER_FUNCTIONS = {"gcd": np.gcd}
 
 
 class ScalarOracle:
@@ -154,6 +156,9 @@ class ScalarOracle:
 
     def call(self, function: str, *args: np.ndarray) -> np.ndarray:
         self.called = True
+        if function in INTEGER_FUNCTIONS:
+            assert {a.dtype.kind for a in args} == {UNSIGNED} and len({a.dtype for a in args}) == 1
+            return self._checked(INTEGER_FUNCTIONS[function](*args))
         arity, meaning = FUNCTIONS[function]
         assert len(args) == arity and len({a.dtype for a in args}) == 1
         assert args[0].dtype.kind == FLOAT, f"{function} of {args[0].dtype}"

@@ -13,7 +13,7 @@ import numpy as np
 from symgraph.dtypes import bool_, inexact, numeric, reals
 from symgraph.expr import Expr
 
-from ..define import Formula, elementwise
+from ..define import Formula, elementwise, promote_operands
 from . import integer
 from .compare import lt
 from .rounding import trunc
@@ -84,6 +84,12 @@ class neg(Formula):
 
     def lower(b, x):
         return b.op("neg", x)
+
+
+def positive(x: Any) -> Expr:
+    """x itself.  x: numbers."""
+    refuses = {bool_: "cast to a number first"}
+    return promote_operands("positive", [x], frozenset(numeric), refuses)[0]
 
 
 @elementwise("square", accepts=numeric)

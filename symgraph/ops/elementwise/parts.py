@@ -154,3 +154,17 @@ class abs(Formula):
 
     def lower(b, x):
         return b.op("abs", x) if as_dtype(b.dtype(x)).kind in "if" else x
+
+
+@elementwise("fabs", accepts=floats)
+class fabs(Formula):
+    """Absolute value in floats; integers are taken in the default float."""
+
+    evaluate = np.fabs
+    kinks = (0.0,)
+
+    def vjp(x, out, dy):
+        return (dy * sign(x),)
+
+    def lower(b, x):
+        return b.op("abs", x)

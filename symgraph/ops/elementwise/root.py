@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from symgraph.dtypes import floats, inexact, numeric
-from symgraph.leaves import Constant
+from symgraph.dtypes import complex128, float64, floats, inexact, numeric
+from symgraph.expr import Expr
+from symgraph.leaves import Constant, lift
 
-from ..define import Formula, elementwise, wide
+from ..define import Formula, cast, elementwise, wide
 from . import integer
 from .compare import eq, isinf
 from .exponential import log
@@ -53,6 +56,39 @@ class pow(Formula):
 
     def lower(b, x, p):
         return b.call("pow", x, p) if b.dtype(x).startswith("float") else integer.power(b, x, p)
+
+
+def float_power(x: Any, p: Any) -> Expr:
+    """x**p in float64, complex128 for complex operands, as NumPy."""
+    base, exponent = lift(x), lift(p)
+    wide_dtype = complex128 if "c" in (base.dtype.kind, exponent.dtype.kind) else float64
+    return pow(cast(base, wide_dtype), cast(exponent, wide_dtype))
+
+
+def _powm1(x, p):
+    power, z = np.power(x, p), p * np.log(np.abs(x))
+    return np.where((np.abs(z) < 0.5) & (power > 0), np.expm1(z), power - 1)
+
+
+@elementwise("powm1", accepts=floats)
+class powm1(Formula):
+    """x**p - 1, accurate where the power is near 1; the edges are those of pow.
+
+    Gradient as of pow.
+    """
+
+    evaluate = wide(_powm1)
+    domain = (0.3, 3.0)
+
+    def vjp(x, p, y, dy):
+        return dy * _slope(x, p), dy * ((y + 1) * log(where(eq(x, 0), 1, x)))
+
+    def lower(b, x, p):
+        power = b.call("pow", x, p)
+        z = b.op("mul", p, b.call("log", b.op("abs", x)))
+        near = b.op("lt", b.op("abs", z), b.const(0.5, z))
+        near = b.op("and", near, b.op("gt", power, b.const(0.0, z)))
+        return b.select(near, b.call("expm1", z), b.op("sub", power, b.const(1.0, z)))
 
 
 @elementwise("sqrt", accepts=inexact)

@@ -105,6 +105,25 @@ class digamma(Formula):
         return (dy * polygamma(1, x),)
 
 
+@elementwise("gammasgn", accepts=floats)
+class gammasgn(Formula):
+    """The sign of gamma: 1, or -1 between -2k - 1 and -2k; NaN at negative integers."""
+
+    evaluate = scipy_special("gammasgn")
+    vjp = None
+
+    def lower(b, x):
+        one, zero = b.const(1.0, x), b.const(0.0, x)
+        whole = b.op("floor", x)
+        half = b.op("mul", whole, b.const(0.5, x))
+        odd = b.op("ne", half, b.op("floor", half))
+        sign = b.select(odd, b.op("neg", one), one)
+        sign = b.select(b.op("eq", whole, x), b.const(math.nan, x), sign)
+        sign = b.select(b.op("gt", x, zero), one, sign)
+        sign = b.select(b.op("eq", x, zero), b.op("copysign", one, x), sign)
+        return b.select(b.op("ne", x, x), x, sign)
+
+
 def _polygamma(order: np.ndarray, x: np.ndarray) -> Any:
     from scipy.special import polygamma as function
 

@@ -41,6 +41,20 @@ class cos(Formula):
         return b.call("cos", x)
 
 
+@elementwise("cosm1", accepts=floats)
+class cosm1(Formula):
+    """cos(x) - 1 = -2 sin(x/2)**2, accurate near 0."""
+
+    evaluate = wide(lambda x: 0.0 - 2 * np.sin(x / 2) ** 2)
+
+    def vjp(x, y, dy):
+        return (dy * -sin(x),)
+
+    def lower(b, x):
+        s = b.call("sin", b.op("mul", x, b.const(0.5, x)))
+        return b.op("sub", b.const(0.0, x), b.op("mul", s, b.op("add", s, s)))
+
+
 @elementwise("tan", accepts=inexact)
 class tan(Formula):
     """Tangent of x radians."""
