@@ -251,7 +251,6 @@ class _Emitter(Values):
 
     def _store(self, roots: list[int]) -> None:
         values = self._values([self.root_entries[k] for k in roots])
-        b = self.blocks[-1]
         for k, value in zip(roots, values):
             if self.nest.roots[k].check:
                 self._check(value)

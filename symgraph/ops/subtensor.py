@@ -14,7 +14,6 @@ from ..errors import DTypeError, GraphError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import lift
 from ..op import Op
-from ..relations import require_equal
 from .define import cast
 from .elementwise import maximum, minimum
 from .indexing import Selection, origin, select

@@ -180,7 +180,7 @@ def _extreme(kind: str, d: DType) -> Any:
     return int(info.min if kind == "max" else info.max)
 
 
-# ------------------------------------------------------------------------------------------ operands
+# ----------------------------------------------------------------------------------------- operands
 
 
 def as_index(what: str, indices: Any) -> Expr:
