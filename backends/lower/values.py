@@ -183,9 +183,10 @@ class Values:
     def _inside(self, entry: Entry, raw: Value, b: Block) -> Value:
         """An index counted from the start; a fault where it is outside of its axis."""
         assert entry.bound is not None and isinstance(entry.bound.node.op, Indexed)
-        if entry.bound not in self.bounds:
+        known = next((i for i, b in enumerate(self.bounds) if b is entry.bound), len(self.bounds))
+        if known == len(self.bounds):
             self.bounds.append(entry.bound)
-        fault = sum(r.check for r in self.nest.roots) + self.bounds.index(entry.bound)
+        fault = sum(r.check for r in self.nest.roots) + known
         mask = self.mask if raw.type.lanes > 1 else None
         from_end = entry.bound.node.op.from_end
         return indirect.inside(b, raw, self.dims(entry.steps[0]), from_end, mask, fault)

@@ -43,6 +43,12 @@ class Selection(NamedTuple):
     gather: Gather | None = None
     indices: tuple[Expr, ...] = ()
 
+    def equals(self, other: Selection) -> bool:
+        """The same cuts, and the same expressions as indices."""
+        return self[:-1] == other[:-1] and list(map(id, self.indices)) == list(
+            map(id, other.indices)
+        )
+
     def takes_all(self, x: Expr) -> bool:
         """The cuts leave every element, in order."""
         return (
@@ -208,7 +214,7 @@ def _remember(view: Expr, x: Expr, selection: Selection) -> None:
             return
     known = _origins.get(id(view))
     if known is not None and known[0]() is view:
-        if known[1] is not x or known[2] != selection:
+        if known[1] is not x or not selection.equals(known[2]):
             _origins[id(view)] = (known[0], None, selection)
         return
     key = id(view)
