@@ -224,7 +224,8 @@ def require_constant_inside(
     try:
         require_inside(index.op.value, size, axis, from_end)
     except IndexFault as fault:
-        raise AxisError(f"{what}: {fault.message}", site=user_site(), operands=(x,)) from None
+        text = fault.message.replace(" with size", f" of {x.label} with size")
+        raise AxisError(what + text, site=user_site(), operands=(x,)) from None
 
 
 # ----------------------------------------------------------------------------------------- building

@@ -97,7 +97,7 @@ def select(x: Expr, key: Any) -> Selection:
         axis = len(cuts)
         size = x.array_type.shape[axis]
         if isinstance(entry, Expr):
-            require_constant_inside("index", x, entry, size, axis)
+            require_constant_inside("", x, entry, size, axis)
             arrays.append((len(shape), axis, entry))
             entry = slice(None)
         if isinstance(entry, slice):
@@ -176,7 +176,7 @@ def _entry(entry: Any) -> Any:
         raise DTypeError(
             f"index: expected integers, got {index.dtype}", site=user_site(), operands=(index,)
         )
-    return entry if index.ndim == 0 and _is_size(entry) else index
+    return index if index.ndim else _scalar(entry, index)
 
 
 def _mask_error() -> GraphError:
@@ -188,15 +188,12 @@ def _mask_error() -> GraphError:
     )
 
 
-def _is_size(entry: Any) -> bool:
-    """Whether an integer scalar is made of sizes and integer inputs alone: a basic index."""
-    if isinstance(entry, np.ndarray):
-        return True
+def _scalar(entry: Any, index: Expr) -> SizeLike | Expr:
+    """An integer scalar: a basic index if it is made of sizes and integer inputs alone."""
     try:
-        as_dim_any(entry)
+        return as_dim_any(entry)
     except SymgraphError:
-        return False
-    return True
+        return index
 
 
 # ------------------------------------------------------------------------------- what was indexed

@@ -39,7 +39,7 @@ def take(a: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
         along = normalize_axis(axis, x.ndim, "take")
     size = x.array_type.shape[along]
     if mode == "raise":
-        require_constant_inside("take", x, index, size, along)
+        require_constant_inside("take: ", x, index, size, along)
     else:
         length = cast(lift(size_value(size)), int64)
         wide = cast(index, int64)
@@ -55,7 +55,7 @@ def embedding(table: Any, ids: Any) -> Expr:
     rows, index = lift(table), as_index("embedding", ids)
     if not rows.ndim:
         raise ShapeError("embedding: the table has no rows: it is 0-d", site=user_site())
-    require_constant_inside("embedding", rows, index, rows.array_type.shape[0], 0)
+    require_constant_inside("embedding: ", rows, index, rows.array_type.shape[0], 0)
     return gather(rows, [index], 0, [0])
 
 
@@ -70,7 +70,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Expr:
     if axis is None:
         x, index = (reshape_to(v, (v.array_type.size,)) for v in (x, index))
     along = _same_rank("take_along_axis", x, index, -1 if axis is None else axis)
-    require_constant_inside("take_along_axis", x, index, x.array_type.shape[along], along)
+    require_constant_inside("take_along_axis: ", x, index, x.array_type.shape[along], along)
     x, index = _last(x, along), _last(index, along)
     lead = broadcast_shapes("take_along_axis", x.array_type.shape[:-1], index.array_type.shape[:-1])
     x = broadcast_by(x, (*lead, x.array_type.shape[-1]))
@@ -88,7 +88,7 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = -1) -> Expr:
     index = as_index("scatter_add", indices)
     base, values = promote_operands("scatter_add", [x, updates], frozenset(numeric))
     along = _same_rank("scatter_add", base, index, axis)
-    require_constant_inside("scatter_add", base, index, base.array_type.shape[along], along)
+    require_constant_inside("scatter_add: ", base, index, base.array_type.shape[along], along)
     base, index, values = (
         _last(base, along),
         _last(index, along),
@@ -164,7 +164,7 @@ def _segments(what: str, data: Any, segment_ids: Any, count: Any, kind: str) -> 
         )
     shape = values.array_type.shape
     ids = broadcast_by(ids, shape[: ids.ndim])
-    require_constant_inside(what, ids, ids, size, 0, from_end=False)
+    require_constant_inside(f"{what}: ", ids, ids, size, 0, from_end=False)
     start = constant(0 if kind == "add" else _extreme(kind, values.dtype), values.dtype)
     start = broadcast_by(start, (size, *shape[ids.ndim :]))
     return apply(Scatter(0, (0,), False, kind), start, values, ids)
