@@ -239,7 +239,10 @@ def gather(x: Expr, indices: Sequence[Expr], lead: int, axes: Sequence[int]) -> 
 
 def spread_indices(lead: Shape, indices: Sequence[Expr]) -> list[Expr]:
     """Indices of one shape, repeated over leading axes of these sizes."""
-    places = broadcast_shapes("index", *[i.array_type.shape for i in indices])
+    try:
+        places = broadcast_shapes("index", *[i.array_type.shape for i in indices])
+    except ShapeError as error:
+        raise error.at(user_site(), indices) from None
     return [broadcast_by(broadcast_by(i, places), (*lead, *places)) for i in indices]
 
 

@@ -72,7 +72,11 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Expr:
     along = _same_rank("take_along_axis", x, index, -1 if axis is None else axis)
     require_constant_inside("take_along_axis: ", x, index, x.array_type.shape[along], along)
     x, index = _last(x, along), _last(index, along)
-    lead = broadcast_shapes("take_along_axis", x.array_type.shape[:-1], index.array_type.shape[:-1])
+    shapes = [v.array_type.shape[:-1] for v in (x, index)]
+    try:
+        lead = broadcast_shapes("take_along_axis", *shapes)
+    except ShapeError as error:
+        raise error.at(user_site(), (lift(arr), lift(indices))) from None
     x = broadcast_by(x, (*lead, x.array_type.shape[-1]))
     index = broadcast_by(index, (*lead, index.array_type.shape[-1]))
     result = apply(Gather(len(lead), (along,), True), x, index)
