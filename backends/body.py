@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from symgraph.arraytype import Array
 from symgraph.dims import SizeLike, known_equal, product
 from symgraph.dtypes import dtype
-from symgraph.errors import AssertionFault, InternalError
+from symgraph.errors import AssertionFault, IndexFault, InternalError
 from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import Param, constant
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.effects import Assert
+from symgraph.ops.gather import Indexed, Scatter, out_of_range
 from symgraph.ops.loop import Scan
 from symgraph.ops.movement import BroadcastTo, Concatenate, Place
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
 from . import program
@@ -25,8 +27,9 @@ from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import partition
+from .lower.indirect import scattered_address
 from .lower.nest import Built, build
-from .lower.request import Nest, Root
+from .lower.request import Bound, Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
 from .units import Group, Opaque, Partition
@@ -128,14 +131,30 @@ class Body:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
         built = build(nest, self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
+        faults = (*faults, *map(self._index_fault, built.bounds))
         self.steps.append(Launch(built.kernel, tuple(args), built.dims, built.work, node, faults))
         return built
 
-    def write(self, value: Expr, target: Strided, home: Expr, **options: Any) -> None:
+    def _index_fault(self, bound: Bound) -> int:
+        """The fault of an index outside of its axis; its payloads are the index and the size."""
+        op = bound.node.op
+        assert isinstance(op, Indexed)
+        message = out_of_range("{0}", op.axes[bound.number], "{1}")
+        return self.p.fault(FaultSpec(IndexFault, message, bound.node))
+
+    def write(
+        self,
+        value: Expr,
+        target: Strided,
+        home: Expr,
+        combine: str = "set",
+        scatter: Expr | None = None,
+        **options: Any,
+    ) -> None:
         """A nest over value's shape that writes it to `target` inside home's place."""
         shape = value.array_type.shape
         inside = set() if self.stored(value) else {id(value)}
-        root = Root(value, identity(len(shape)), target)
+        root = Root(value, identity(len(shape)), target, combine=combine, scatter=scatter)
         nest = Nest(shape, (), (), (root,), lambda n: self.stored(n) and id(n) not in inside)
         self.nest(nest._replace(**options), [home], home)
 
@@ -189,6 +208,26 @@ class Body:
             offset = offset + start * stride
         steps = tuple(k * s for k, s in zip(op.steps, strides))
         self.write(node.inputs[0], Strided(offset, steps), node, name="place")
+
+    def _overwrite(self, node: Expr) -> None:
+        op = node.op
+        assert isinstance(op, Overwrite)
+        x, y = node.inputs
+        strides = row_strides(node.array_type.shape)
+        self.write(x, Strided(0, strides), node)
+        offset: SizeLike = 0
+        for start, stride in zip(op.starts, strides):
+            offset = offset + start * stride
+        target = Strided(offset, tuple(k * s for k, s in zip(op.steps, strides)))
+        self.write(y, target, node, combine=op.kind, name="overwrite")
+
+    def _scatter(self, node: Expr) -> None:
+        op = node.op
+        assert isinstance(op, Scatter)
+        x, y, *_ = node.inputs
+        self.write(x, Strided(0, row_strides(node.array_type.shape)), node)
+        target, ordered = scattered_address(node)
+        self.write(y, target, node, combine=op.kind, scatter=node, ordered=ordered, name="scatter")
 
     def _cumulative(self, node: Expr) -> None:
         op = node.op
@@ -360,6 +399,8 @@ class Body:
 HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Concatenate: Body._concatenate,
     Place: Body._place,
+    Overwrite: Body._overwrite,
+    Scatter: Body._scatter,
     Cumulative: Body._cumulative,
     Assert: Body._assert,
     MatMul: Body._matmul,

@@ -10,9 +10,11 @@ from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.gather import Gather, Scatter
 from symgraph.ops.loop import Scan
 from symgraph.ops.movement import BroadcastTo, Concatenate, Iota, Place, Reshape, Slice, Transpose
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
 from .affine import View, identity, resolve
@@ -21,7 +23,8 @@ Stored = Callable[[Expr], bool]
 LEAVES = (Input, Param, SharedOp, Constant)
 MOVES = (Reshape, Transpose, BroadcastTo, Slice)
 CONTROL = (Scan, Cond, Get)
-PULLING = (Concatenate, Place, Cumulative)  # opaque, but their operands are read by a loop nest
+# opaque, but their operands are read by a loop nest
+PULLING = (Concatenate, Place, Overwrite, Scatter, Cumulative)
 
 
 def kind(node: Expr) -> str:
@@ -35,7 +38,7 @@ def kind(node: Expr) -> str:
         return "free"
     if isinstance(op, MOVES):
         return "move"
-    if isinstance(op, (Elementwise, Cast)):
+    if isinstance(op, (Elementwise, Cast, Gather)):
         return "compute"
     if isinstance(op, (Reduce, ArgReduce)):
         return "reduce"

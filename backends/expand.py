@@ -11,9 +11,11 @@ from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Elementwise
 from symgraph.ops.effects import Assert
+from symgraph.ops.gather import Gather, Scatter
 from symgraph.ops.loop import Scan
 from symgraph.ops.movement import Concatenate, Place
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
+from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
 from .classify import host_reason
@@ -28,6 +30,9 @@ NATIVE = (
     Cond,
     Concatenate,
     Place,
+    Gather,
+    Scatter,
+    Overwrite,
     Get,
     Assert,
     *SPECIAL,

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Sequence
 from symgraph.arraytype import Array
 from symgraph.dims import Shape
 from symgraph.expr import Expr, toposort
+from symgraph.ops.gather import Gather
 from symgraph.ops.reduce import ArgReduce
 
 from .affine import View, broadcast, identity, is_identity, resolve
 from .classify import is_leaf, kind, operand_base, resolve_inside
+from .lower.indirect import base_view, index_map
 from .units import Group, Opaque, Partition, Unit, schedule
 from .weights import weight
 
@@ -137,14 +139,20 @@ class _Partitioner:
                 elif k == "move":
                     self._force_flat(resolve_inside(node, self._is_stored))
                 elif k != "leaf":
-                    for x in node.inputs:
+                    if isinstance(node.op, Gather):
+                        self._force_base(base_view(node, self._is_stored))
+                    for x in _read_in_step(node):
                         self._force_flat(
                             resolve(x, identity(len(x.array_type.shape)), self._is_stored)
                         )
             changed = len(self.forced) != before
 
     def _force_flat(self, view: View) -> None:
-        if view.is_flat and not is_leaf(view.base):
+        if view.is_flat:
+            self._force_base(view)
+
+    def _force_base(self, view: View) -> None:
+        if not is_leaf(view.base):
             self.forced.add(id(view.base))
 
     def _force_operands(self, node: Expr) -> None:
@@ -160,7 +168,8 @@ class _Partitioner:
         cost: dict[int, int] = {}
         for node in self.nodes:
             k = self.kinds[id(node)]
-            if k == "compute" and id(node) not in self.forced and node.array_type.size == 1:
+            cheap = k == "compute" and not isinstance(node.op, Gather)
+            if cheap and id(node) not in self.forced and node.array_type.size == 1:
                 total = weight(node) + sum(cost.get(id(x), 0) for x in node.inputs)
                 simple = all(
                     cost.get(id(x), LIMIT) < LIMIT or self.kinds[id(x)] != "compute"
@@ -204,11 +213,15 @@ class _Partitioner:
         return [resolve(x, identity(len(x.array_type.shape)), self._is_stored) for x in node.inputs]
 
     def _through(self, view: View) -> list[View]:
-        """The operands of an elementwise node that is read at a view."""
-        shape = view.base.array_type.shape
+        """The operands of an elementwise node or a gather that is read at a view."""
+        node, shape = view.base, view.base.array_type.shape
+        if isinstance(node.op, Gather):
+            at = index_map(node, view.map)
+            indices = [resolve(i, at, self._is_stored) for i in node.inputs[1:]]
+            return [_anywhere(base_view(node, self._is_stored)), *indices]
         return [
             resolve(x, broadcast(x.array_type.shape, shape, view.map), self._is_stored)
-            for x in view.base.inputs
+            for x in node.inputs
         ]
 
     # -------------------------------------------------------------- placing nodes
@@ -473,6 +486,16 @@ def _axes_in(shape: Shape, space: Shape, reduced: tuple[int, ...]) -> tuple[int,
 
 def _axes(node: Expr) -> tuple[int, ...]:
     return (node.op.axis,) if isinstance(node.op, ArgReduce) else node.op.axes  # type: ignore[attr-defined]
+
+
+def _read_in_step(node: Expr) -> Sequence[Expr]:
+    """The operands that a loop nest reads at an index made of its own."""
+    return node.inputs[1:] if isinstance(node.op, Gather) else node.inputs
+
+
+def _anywhere(view: View) -> View:
+    """A read of a stored array at places that only data tells: never at the reader's own index."""
+    return View(view.base, (*view.base.array_type.shape, 1), ())
 
 
 def _injective(view: View) -> bool:

@@ -134,6 +134,15 @@ def movement() -> Graph:
     return [x], [sg.concatenate([x.T, x.T[:, ::-1]], axis=1), sg.pad(x, 2), x[::-2, 1:5:3]]
 
 
+def indexing() -> Graph:
+    """Rows and elements at indices, and what they add up to on the way back."""
+    table, labels = sg.array("table", (10, 37)), sg.array("labels", ("n",), "int32")
+    rows = sg.embedding(table, labels)
+    slope = sg.grad((sg.tanh(rows) * table[labels, labels - 10][:, None]).sum(), table)
+    counts = sg.bincount(labels, length=10)
+    return [table, labels], [rows, table.T[labels], slope, counts, table.at[:, labels].set(2.0)]
+
+
 PROGRAMS = {
     f.__name__: Program(f, tolerance)
     for f, tolerance in (
@@ -150,6 +159,7 @@ PROGRAMS = {
         (double, 1e-14),
         (integers, 1e-15),
         (movement, 0.0),
+        (indexing, 1e-6),
     )
 }
 

@@ -95,6 +95,8 @@ from .ops.nnet import *
 from .ops.reduce import *
 from .ops.shaping import *
 from .ops.statistics import *
+from .ops.subtensor import inc_subtensor, set_subtensor
+from .ops.take import *
 from .show import debugprint
 
 __version__ = "0.1.0"

@@ -14,9 +14,10 @@ from .errors import AxisError, GraphError
 from .evaluate import evaluate
 from .expr import Expr, toposort, user_site
 from .leaves import Shared, size_value
-from .ops import contract, creation, elementwise, joining, names, reduce, shaping, statistics
+from .ops import contract, creation, elementwise, joining, names, reduce, shaping, statistics, take
 from .ops.define import cast
 from .ops.indexing import getitem
+from .ops.subtensor import At
 
 _LIFTABLE = (Expr, Dim, bool, int, float, complex, np.ndarray, np.generic, list, tuple)
 
@@ -86,7 +87,7 @@ def _setitem(self: Expr, key: Any, value: Any) -> None:
     raise GraphError(
         f"{self.label}[...] = value: expressions are immutable",
         site=user_site(),
-        hint="build the new array: where(mask, value, x), concatenate or pad",
+        hint="build the new array: x.at[key].set(value), where(mask, value, x), concatenate or pad",
     )
 
 
@@ -137,6 +138,7 @@ _ATTRIBUTES: dict[str, Callable[[Expr], Any]] = {
     "mT": shaping.mT,
     "real": elementwise.real,
     "imag": elementwise.imag,
+    "at": At,
     "broadcastable": lambda x: tuple(s == 1 for s in x.array_type.shape),
 }
 
@@ -204,6 +206,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "squeeze": shaping.squeeze,
     "dimshuffle": shaping.dimshuffle,
     "repeat": joining.repeat,
+    "take": take.take,
     "diagonal": creation.diagonal,
     "trace": creation.trace,
     "fill": names.fill,

@@ -22,6 +22,7 @@ from ..loops import INDEX, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
+from .indirect import combined, scatter_steps
 from .request import Built, Nest
 from .values import Values
 
@@ -46,17 +47,23 @@ class _Emitter(Values):
 
     def run(self) -> Built:
         self.phases = self._phases()
-        self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in self.entries))
+        self.ops = max(1, sum(e.kind in ("elementwise", "load", "gather") for e in self.entries))
         if not self._is_empty():
             self._kept(0)
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
-        faults = tuple(f"check of {r.node.label}" for r in self.nest.roots if r.check)
+        faults = [f"check of {r.node.label}" for r in self.nest.roots if r.check]
+        faults += [f"index {b.number} of {b.node.label}" for b in self.bounds]
         kernel = Kernel(
-            self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults
+            self.nest.name,
+            buffers,
+            tuple(self.dims.vars),
+            tuple(self.blocks[0].stmts),
+            tuple(faults),
         )
         work = product(self.nest.space) * self.ops
-        return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
+        dims, bounds = tuple(self.dims.sizes), tuple(self.bounds)
+        return Built(kernel, tuple(self.read_nodes), dims, work, bounds)
 
     def _is_empty(self) -> bool:
         """Nothing is stored, so nothing runs.
@@ -96,12 +103,31 @@ class _Emitter(Values):
             self._point()
         elif position == self.space.vector:
             self._over_lanes(position, lambda: self._kept(position + 1))
+        elif self.space.ordered[position]:
+            self._one_by_one(position)
         else:
             with self._loop(
                 position, Const(0, Ty(INDEX)), self.dims(self.space.sizes[position]), 1, "parallel"
             ):
                 self._poll_in(position)
                 self._kept(position + 1)
+
+    def _one_by_one(self, position: int) -> None:
+        """A loop over an axis whose order counts; in blocks, to poll, where it is the innermost."""
+        size = self.space.sizes[position]
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if position + 1 < len(self.space.sizes) or not self._long(size):
+            with self._loop(position, start, stop, 1):
+                self._poll_in(position)
+                self._kept(position + 1)
+            return
+        with self.blocks[-1].loop(start, stop, BLOCK, hint="chunk") as chunk:
+            self._push(chunk, None, chunk.var)
+            self._poll(BLOCK)
+            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+            with self._loop(position, chunk.var, end, 1):
+                self._kept(position + 1)
+            self._pop()
 
     def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
         """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
@@ -225,18 +251,24 @@ class _Emitter(Values):
 
     def _store(self, roots: list[int]) -> None:
         values = self._values([self.root_entries[k] for k in roots])
-        b = self.blocks[-1]
         for k, value in zip(roots, values):
             if self.nest.roots[k].check:
                 self._check(value)
                 continue
-            offset, lanes = self._address(self.nest.roots[k].target)
-            b.store(
-                self.write_buffers[k],
-                offset,
-                scalar.align(b, value, lanes),
-                self.mask if lanes > 1 else None,
-            )
+            self._write(k, value)
+
+    def _write(self, k: int, value: Value) -> None:
+        """Store a root's value, or combine it with what lies at its place."""
+        b, root, buffer = self.blocks[-1], self.nest.roots[k], self.write_buffers[k]
+        offset, lanes = self._address(root.target)
+        if root.scatter is not None:
+            indices = self._values(list(self.root_indices[k]))
+            offset, lanes = self._indirect(root.target, indices, scatter_steps(root.scatter))
+        mask = self.mask if lanes > 1 else None
+        value = scalar.align(b, value, lanes)
+        if root.combine != "set":
+            value = combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
+        b.store(buffer, offset, value, mask)
 
     def _check(self, value: Value) -> None:
         b = self.blocks[-1]

@@ -25,6 +25,8 @@ class Root(NamedTuple):
     target: Strided
     inner: bool = True
     check: bool = False  # do not store: fault 0 if the (bool) value is false anywhere
+    combine: str = "set"  # or "add", "max", "min": with what lies at the target
+    scatter: Expr | None = None  # the node whose indices say where along the indexed axes
 
 
 class Nest(NamedTuple):
@@ -43,15 +45,27 @@ class Nest(NamedTuple):
     cumulative: str = (
         ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
     )
+    ordered: tuple[int, ...] = ()  # kept axes to go through one by one
+
+
+class Bound(NamedTuple):
+    """An index that has to be inside of an axis: number `number` of a Gather or Scatter node."""
+
+    node: Expr
+    number: int
 
 
 class Built(NamedTuple):
-    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order."""
+    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order.
+
+    bounds: what the kernel's last faults mean; their payloads are the index and the size.
+    """
 
     kernel: Kernel
     reads: tuple[Expr, ...]
     dims: tuple[SizeLike, ...]
     work: SizeLike
+    bounds: tuple[Bound, ...] = ()
 
 
 class Dims:

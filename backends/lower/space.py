@@ -15,7 +15,7 @@ class Space(NamedTuple):
 
     sizes: extent of each loop axis; source: the original axis whose stride each loop axis steps by
     (its innermost); reduced: which loop axes are reduced; vector: the loop axis that becomes lanes
-    (None: scalar code); lanes.
+    (None: scalar code); lanes; ordered: it is gone through one by one.
     """
 
     sizes: tuple[SizeLike, ...]
@@ -23,6 +23,7 @@ class Space(NamedTuple):
     reduced: tuple[bool, ...]
     vector: int | None
     lanes: int
+    ordered: tuple[bool, ...]
 
     def strides(self, address: Strided) -> tuple[SizeLike, ...]:
         """The element strides of an address along the loop axes."""
@@ -35,11 +36,11 @@ def make_space(
     reads: Sequence[Strided],
     writes: Sequence[Strided],
     lanes: int,
-    in_order: bool = False,
+    ordered: Iterable[int] = (),
 ) -> Space:
     """Merge what is contiguous in every access, order kept before reduced, choose the vector axis.
 
-    in_order: the reduced axis has to be gone through one by one, so it never becomes lanes.
+    ordered: axes that have to be gone through one by one, so they never become lanes.
     """
     over = frozenset(reduced)
     runs = [
@@ -58,8 +59,10 @@ def make_space(
         sizes.append(size)
         source.append(run[-1])
     flags = [run[-1] in over for run in runs]
-    space = Space(tuple(sizes), tuple(source), tuple(flags), None, 1)
-    vector = _vector_axis(space, reads, writes, in_order) if lanes > 1 else None
+    serial = frozenset(ordered)
+    in_order = [any(axis in serial for axis in run) for run in runs]
+    space = Space(tuple(sizes), tuple(source), tuple(flags), None, 1, tuple(in_order))
+    vector = _vector_axis(space, reads, writes) if lanes > 1 else None
     return _order(space, vector, lanes)
 
 
@@ -80,13 +83,11 @@ def _contiguous(access: Strided, outer: int, inner: int, shape: Shape) -> bool:
     return known_equal(access.strides[outer], access.strides[inner] * shape[inner]) is True
 
 
-def _vector_axis(
-    space: Space, reads: Sequence[Strided], writes: Sequence[Strided], in_order: bool
-) -> int | None:
+def _vector_axis(space: Space, reads: Sequence[Strided], writes: Sequence[Strided]) -> int | None:
     """The axis along which most accesses are contiguous; the last one where several are equal."""
     best, best_score = None, None
     for axis, size in enumerate(space.sizes):
-        if size == 1 or (in_order and space.reduced[axis]):
+        if size == 1 or space.ordered[axis]:
             continue
         score = 0.0
         for access, weight in [(a, 1.0) for a in reads] + [(a, 2.0) for a in writes]:
@@ -113,6 +114,7 @@ def _order(space: Space, vector: int | None, lanes: int) -> Space:
         tuple(space.reduced[a] for a in order),
         None if vector is None else order.index(vector),
         lanes,
+        tuple(space.ordered[a] for a in order),
     )
 
 

@@ -10,27 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from symgraph.dims import SizeLike
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, DimValue
 from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.gather import Gather, Indexed
 from symgraph.ops.movement import Iota
 from symgraph.ops.reduce import ArgReduce, Reduce
 
 from ..affine import Map, Strided, View, broadcast, resolve, strided
+from .indirect import base_view, gathered_address, index_map
+from .request import Bound
 
 
 class Entry(NamedTuple):
     """One value of a loop nest.
 
-    kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction"; args: earlier
-    entries; address: for loads the place read, for iota its index as a linear form of the loop
-    indices.
+    kind: "load", "const", "iota", "size", "cast", "elementwise", "reduction", "index", "gather";
+    args: earlier entries; address: for loads the place read, for iota its index as a linear form of
+    the loop indices.
+    index: an integer (args[0]) as a checked offset along an axis of size `steps[0]`. gather: a load
+    from `address` plus each index (args) times its step.
     """
 
     kind: str
     node: Expr
     args: tuple[int, ...] = ()
     address: Strided | None = None
+    steps: tuple[SizeLike, ...] = ()
+    bound: Bound | None = None
 
 
 class Tracer:
@@ -44,6 +52,7 @@ class Tracer:
         self.entries: list[Entry] = []
         self._stored = stored
         self._index: dict[tuple[int, Any], int] = {}
+        self._bounds: dict[tuple[int, Any], int] = {}
 
     def want(self, node: Expr, map: Map) -> int:
         """The entry for `node` read at `map`, tracing what it needs.
@@ -67,13 +76,37 @@ class Tracer:
             self._index[key] = len(self.entries) - 1
         return self._index[_key(self._view(node, map))]
 
+    def want_indices(self, node: Expr, map: Map) -> tuple[int, ...]:
+        """The checked indices of a Gather or Scatter whose values are read at `map`."""
+        assert isinstance(node.op, Indexed)
+        places = node.inputs[-len(node.op.axes) :]
+        found = tuple(self.want(i, index_map(node, map)) for i in places)
+        return self._checked(node, found)
+
+    def _checked(self, node: Expr, indices: tuple[int, ...]) -> tuple[int, ...]:
+        """Entries for indices of a node, checked; one for each index, wherever it is read."""
+        op = node.op
+        assert isinstance(op, Indexed)
+        sizes = node.inputs[0].array_type.shape[op.lead :]
+        result = []
+        for number, (index, size) in enumerate(zip(indices, sizes)):
+            key = (index, (size, op.axes[number], op.from_end))
+            if key not in self._bounds:
+                bound = Bound(node, number)
+                self.entries.append(Entry("index", node, (index,), None, (size,), bound))
+                self._bounds[key] = len(self.entries) - 1
+            result.append(self._bounds[key])
+        return tuple(result)
+
     def _view(self, node: Expr, map: Map) -> View:
         return resolve(node, map, self._stored)
 
     def _operands(self, view: View) -> list[View]:
         node = view.base
-        if self._stored(node) or not isinstance(node.op, (Elementwise, Cast)):
+        if self._stored(node) or not isinstance(node.op, (Elementwise, Cast, Gather)):
             return []
+        if isinstance(node.op, Gather):
+            return [self._view(i, index_map(node, view.map)) for i in node.inputs[1:]]
         shape = node.array_type.shape
         return [self._view(x, broadcast(x.array_type.shape, shape, view.map)) for x in node.inputs]
 
@@ -87,6 +120,11 @@ class Tracer:
             return Entry("elementwise", node, args)
         if isinstance(op, Cast):
             return Entry("cast", node, args)
+        if isinstance(op, Gather):
+            checked = self._checked(node, args)
+            base = base_view(node, self._stored)
+            address, steps = gathered_address(node, base, view.map, self.rank)
+            return Entry("gather", base.base, checked, address, steps)
         if isinstance(op, Iota):
             return Entry("iota", node, (), strided(view, self.rank))
         if isinstance(op, DimValue):
@@ -106,12 +144,10 @@ def depends(
     """For each entry the bit set of loop axes it varies with; axes(address): the bits of a load."""
     masks: list[int] = []
     for entry in entries:
-        if entry.address is not None:
-            masks.append(axes(entry.address))
-        elif entry.kind == "reduction":
+        if entry.kind == "reduction":
             masks.append(reduction_mask)
         else:
-            bits = 0
+            bits = 0 if entry.address is None else axes(entry.address)
             for a in entry.args:
                 bits |= masks[a]
             masks.append(bits)

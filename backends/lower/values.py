@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from symgraph.dims import SizeLike
@@ -9,12 +10,13 @@ from symgraph.errors import InternalError
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, DimValue
 from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.gather import Indexed
 
 from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
-from . import scalar
-from .request import Dims, Nest
+from . import indirect, scalar
+from .request import Bound, Dims, Nest
 from .space import make_space
 from .trace import Entry, Tracer, depends
 
@@ -30,31 +32,30 @@ class Values:
         for node in nest.reductions:
             self.feeds.append((node, tracer.want(node.inputs[0], identity(rank))))
         self.root_entries = [tracer.want(root.node, root.map) for root in nest.roots]
+        self.root_indices = [
+            tracer.want_indices(root.scatter, root.map) if root.scatter is not None else ()
+            for root in nest.roots
+        ]
         self.entries = tracer.entries
-        lanes, narrowest = _lanes(self.entries, target.vector_bytes)
+        data = _data(self.entries, [*self.root_entries, *(feed for _, feed in self.feeds)])
+        lanes, narrowest = _lanes(data, target.vector_bytes)
         self.masked = target.masked_memory(narrowest)
-        reads = [e.address for e in self.entries if e.address is not None]
-        self.space = make_space(
-            nest.space,
-            nest.reduced,
-            reads,
-            [r.target for r in nest.roots],
-            lanes,
-            bool(nest.cumulative),
-        )
-        kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
-        self.bits = depends(self.entries, self._axis_bits, kept_bits)
+        self._lay_out(lanes)
+        if self._index_in_lanes():
+            self._lay_out(min(lanes, max(1, target.vector_bytes // 8)))
+        self.bounds: list[Bound] = []  # what the faults behind those of checks mean
         self.dims = Dims()
         self.read_buffers: dict[int, Buffer] = {}
         self.read_nodes: list[Expr] = []
         for e in self.entries:
-            if e.kind == "load" and id(e.node) not in self.read_buffers:
+            if e.kind in ("load", "gather") and id(e.node) not in self.read_buffers:
                 self.read_buffers[id(e.node)] = Buffer(
                     f"x{len(self.read_nodes)}", str(e.node.array_type.dtype), "r"
                 )
                 self.read_nodes.append(e.node)
         self.write_buffers = [
-            Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
+            Buffer(f"y{k}", str(r.node.array_type.dtype), "w" if r.combine == "set" else "rw")
+            for k, r in enumerate(nest.roots)
         ]
         self.blocks: list[Block] = [Block()]
         self.scopes: list[dict[Any, Value]] = [{}]
@@ -62,6 +63,27 @@ class Values:
         self.index: dict[int, Value] = {}
         self.lanes = 1  # of the vector axis, while its loop is open
         self.mask: Value | None = None
+
+    def _lay_out(self, lanes: int) -> None:
+        """The loops, and which of them each entry varies with."""
+        nest = self.nest
+        self.space = make_space(
+            nest.space,
+            nest.reduced,
+            [e.address for e in self.entries if e.address is not None],
+            [r.target for r in nest.roots],
+            lanes,
+            nest.reduced if nest.cumulative else nest.ordered,
+        )
+        kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
+        self.bits = depends(self.entries, self._axis_bits, kept_bits)
+
+    def _index_in_lanes(self) -> bool:
+        """Whether each lane has an index of its own: those fill a register sooner."""
+        axis = self.space.vector
+        return axis is not None and any(
+            e.kind == "index" and bits >> axis & 1 for e, bits in zip(self.entries, self.bits)
+        )
 
     # -------------------------------------------------------------------------------- open loops
 
@@ -144,12 +166,42 @@ class Values:
                 offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
             return b.cast(offset, dtype)
         args = [self._must(a) for a in entry.args]
+        if entry.kind == "index":
+            return self._inside(entry, args[0], b)
+        if entry.kind == "gather":
+            assert entry.address is not None
+            offset, lanes = self._indirect(entry.address, args, entry.steps, level)
+            mask = self.mask if lanes > 1 else None
+            return b.load(self.read_buffers[id(node)], offset, lanes, mask)
         if isinstance(op, Cast):
             return scalar.cast(b, op, args[0])
         assert isinstance(op, Elementwise), entry.kind
         lanes = max(a.type.lanes for a in args)
         operands = [self._splat(a, lanes, i) for a, i in zip(args, entry.args)]
         return scalar.elementwise(b, op, operands, dtype)
+
+    def _inside(self, entry: Entry, raw: Value, b: Block) -> Value:
+        """An index counted from the start; a fault where it is outside of its axis."""
+        assert entry.bound is not None and isinstance(entry.bound.node.op, Indexed)
+        known = next((i for i, b in enumerate(self.bounds) if b is entry.bound), len(self.bounds))
+        if known == len(self.bounds):
+            self.bounds.append(entry.bound)
+        fault = sum(r.check for r in self.nest.roots) + known
+        mask = self.mask if raw.type.lanes > 1 else None
+        from_end = entry.bound.node.op.from_end
+        return indirect.inside(b, raw, self.dims(entry.steps[0]), from_end, mask, fault)
+
+    def _indirect(
+        self,
+        address: Strided,
+        indices: Sequence[Value],
+        steps: Sequence[SizeLike],
+        level: int | None = None,
+    ) -> tuple[Value, int]:
+        """`_address` moved by indices times their steps."""
+        offset, lanes = self._address(address, level)
+        b = self.blocks[len(self.open_axes) if level is None else level]
+        return indirect.moved(b, offset, lanes, indices, [self.dims(s) for s in steps])
 
     def _splat(self, x: Value, lanes: int, i: int) -> Value:
         """A uniform operand as a vector, made once at the level where the operand lives."""
@@ -201,6 +253,18 @@ class Values:
             zero = isinstance(offset, Const) and offset.value == 0
             scope[key] = term if zero else b.let("add", offset, term)
         return scope[key]
+
+
+def _data(entries: list[Entry], wanted: Sequence[int]) -> list[Entry]:
+    """The entries that are computed with, those for places alone left out."""
+    seen: set[int] = set()
+    stack = list(wanted)
+    while stack:
+        i = stack.pop()
+        if i not in seen:
+            seen.add(i)
+            stack.extend(entries[i].args if entries[i].kind != "gather" else ())
+    return [entries[i] for i in sorted(seen)]
 
 
 def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:

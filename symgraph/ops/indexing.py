@@ -1,4 +1,4 @@
-"""Basic indexing x[...] with integers, slices, None and Ellipsis; bounds may be symbolic.
+"""Indexing x[...]: integers, slices, None, Ellipsis and integer arrays; bounds may be symbolic.
 
 A bound counts from the end where it is negative and is clamped to the axis, as in NumPy. What a
 symbolic bound may be:
@@ -6,53 +6,143 @@ symbolic bound may be:
     an integer input (i, i*4 + 4)         its sign is decided at call time
     a difference of sizes (n - 3, n - m)  must not be negative at call time (a guard), so that
                                           x[2 : n-2] has n - 4 elements
+Integer arrays, and scalars that are computed, are gathered; where several meet and where their axes
+go is NumPy's rule.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import dims
-from ..dims import Dim, SizeLike, ceildiv, dim_max, dim_min, known_le
-from ..errors import AxisError, DTypeError, GraphError
+from ..dims import Dim, Shape, SizeLike, ceildiv, dim_max, dim_min, known_le
+from ..errors import AxisError, DTypeError, GraphError, SymgraphError
 from ..expr import Expr, apply, user_site
-from ..leaves import as_dim_any
-from .movement import Slice, reshape_to
+from ..leaves import as_dim_any, lift
+from .gather import Gather, require_constant_inside, spread_indices
+from .movement import Slice, reshape_to, transpose_by
+
+
+class Selection(NamedTuple):
+    """What a key selects of an array: basic cuts first, then elements at integer arrays.
+
+    starts, sizes, steps: of the cuts, one entry per axis; shape: of what they leave, integers
+    dropped and Nones put in; order: that with the indexed axes brought together; indices: the
+    arrays for these axes, which follow `lead` others.
+    """
+
+    starts: tuple[SizeLike, ...]
+    sizes: Shape
+    steps: tuple[int, ...]
+    shape: Shape
+    order: tuple[int, ...] = ()
+    gather: Gather | None = None
+    indices: tuple[Expr, ...] = ()
+
+    def equals(self, other: Selection) -> bool:
+        """The same cuts, and the same expressions as indices."""
+        return self[:-1] == other[:-1] and list(map(id, self.indices)) == list(
+            map(id, other.indices)
+        )
+
+    def takes_all(self, x: Expr) -> bool:
+        """The cuts leave every element, in order."""
+        return (
+            self.sizes == x.array_type.shape
+            and all(s == 0 for s in self.starts)
+            and all(s == 1 for s in self.steps)
+        )
+
+    def cut(self, x: Expr) -> Expr:
+        """The basic part of x, its indexed axes brought together."""
+        part = x
+        if not self.takes_all(x):
+            part = apply(Slice(self.starts, self.sizes, self.steps), x)
+        part = reshape_to(part, self.shape)
+        return transpose_by(part, self.order) if self.order else part
+
+    def read(self, x: Expr) -> Expr:
+        """x[key]."""
+        part = self.cut(x)
+        return part if self.gather is None else apply(self.gather, part, *self.indices)
 
 
 def getitem(x: Expr, key: Any) -> Expr:
     """x[key].
 
-    Raises: AxisError for too many indices or one that is out of range, GraphError for array indices
-    and masks.
+    Raises: AxisError for too many indices or one that is out of range, DTypeError for an index that
+    is no integer, GraphError for masks. When run: IndexFault for an index that data decides.
     """
-    entries = _entries(x, key if isinstance(key, tuple) else (key,))
+    selection = select(x, key)
+    result = selection.read(x)
+    _remember(result, x, selection)
+    return result
+
+
+def select(x: Expr, key: Any) -> Selection:
+    """What x[key] means."""
+    keys = tuple(map(_entry, key if isinstance(key, tuple) else (key,)))
+    entries = _entries(x, keys)
     shape: list[SizeLike] = []
     cuts: list[tuple[SizeLike, SizeLike, int]] = []
+    arrays: list[tuple[int, int, Expr]] = []  # axis of the cut array, axis of x, index
     for entry in entries:
         if entry is None:
             shape.append(1)
             continue
         axis = len(cuts)
         size = x.array_type.shape[axis]
+        if isinstance(entry, Expr):
+            require_constant_inside("", x, entry, size, axis)
+            arrays.append((len(shape), axis, entry))
+            entry = slice(None)
         if isinstance(entry, slice):
             cuts.append(_slice(entry, size, f"index of axis {axis}"))
             shape.append(cuts[-1][1])
         else:
             cuts.append((_position(x, entry, axis, size), 1, 1))
     starts, sizes, steps = zip(*cuts) if cuts else ((), (), ())
-    whole = (
-        sizes == x.array_type.shape and all(s == 0 for s in starts) and all(s == 1 for s in steps)
-    )
-    return reshape_to(x if whole else apply(Slice(starts, sizes, steps), x), tuple(shape))
+    basic = Selection(starts, sizes, steps, tuple(shape))
+    return _gathered(basic, keys, arrays) if arrays else basic
+
+
+def _gathered(
+    basic: Selection, keys: Sequence[Any], arrays: Sequence[tuple[int, int, Expr]]
+) -> Selection:
+    """The selection with integer arrays: their axes go to the place of the first of them.
+
+    If something stands between them, integers not counting, they go to the front, as in NumPy.
+    """
+    own = [place for place, _, _ in arrays]
+    apart = _are_apart(keys)
+    rest = [a for a in range(len(basic.shape)) if a not in own]
+    lead = 0 if apart else sum(a < own[0] for a in rest)
+    order = (*rest[:lead], *own, *rest[lead:])
+    op = Gather(lead, tuple(axis for _, axis, _ in arrays), True)
+    before = tuple(basic.shape[a] for a in order[:lead])
+    indices = spread_indices(before, [index for _, _, index in arrays])
+    return basic._replace(order=order, gather=op, indices=tuple(indices))
+
+
+def _are_apart(keys: Sequence[Any]) -> bool:
+    """Whether a slice, None or Ellipsis stands between integer arrays (or integers)."""
+    advanced = [i for i, k in enumerate(keys) if not _is_plain(k)]
+    return len(advanced) <= advanced[-1] - advanced[0]
+
+
+def _is_plain(entry: Any) -> bool:
+    return entry is None or entry is Ellipsis or isinstance(entry, slice)
 
 
 def _entries(x: Expr, key: tuple[Any, ...]) -> list[Any]:
-    """One slice or integer for each axis, and the Nones, in order; the Ellipsis is spelled out."""
-    for entry in key:
-        _require_basic(entry)
+    """One slice, integer or array for each axis, and the Nones, in order.
+
+    The Ellipsis is spelled out.
+    """
     used = sum(entry is not None and entry is not Ellipsis for entry in key)
     dots = [i for i, entry in enumerate(key) if entry is Ellipsis]
     if len(dots) > 1:
@@ -64,28 +154,84 @@ def _entries(x: Expr, key: tuple[Any, ...]) -> list[Any]:
     return [*key[:place], *rest, *key[place + 1 :]]
 
 
-def _require_basic(entry: Any) -> None:
-    if entry is None or entry is Ellipsis or isinstance(entry, (slice, Dim)):
-        return
-    if isinstance(entry, Expr):
-        if entry.ndim == 0 and entry.dtype.is_integer:
-            return
-        what = "boolean masks" if entry.dtype.kind == "b" else "array indices"
-    elif isinstance(entry, (bool, np.bool_)):
-        what = "boolean masks"
-    elif isinstance(entry, (list, tuple)) or np.ndim(entry):
-        what = "boolean masks" if np.asarray(entry).dtype.kind == "b" else "array indices"
-    elif hasattr(entry, "__index__"):
-        return
-    else:
+def _entry(entry: Any) -> Any:
+    """An entry of a key: what is basic as it is, arrays and computed scalars as expressions."""
+    if _is_plain(entry) or isinstance(entry, Dim):
+        return entry
+    is_array = isinstance(entry, (Expr, list, tuple, np.ndarray))
+    if not is_array:
+        if isinstance(entry, (bool, np.bool_)):
+            raise _mask_error()
+        if hasattr(entry, "__index__"):
+            return entry
         raise DTypeError(
             f"index: expected integers, slices, None or ..., got {entry!r}", site=user_site()
         )
-    raise GraphError(
-        f"index: {what} are not supported yet: only basic slicing",
+    index = lift(entry)
+    if index.dtype.kind == "b":
+        raise _mask_error()
+    if isinstance(entry, (list, tuple)) and index.array_type.size == 0:
+        return lift(np.zeros(index.array_type.shape, np.int64))
+    if not index.dtype.is_integer:
+        raise DTypeError(
+            f"index: expected integers, got {index.dtype}", site=user_site(), operands=(index,)
+        )
+    return index if index.ndim else _scalar(entry, index)
+
+
+def _mask_error() -> GraphError:
+    return GraphError(
+        "index: boolean masks are not supported: the size of the result would depend on the data",
         site=user_site(),
-        hint="where(mask, x, 0) keeps the shape; one_hot(index, depth) @ x takes rows",
+        hint="where(mask, x, 0) keeps the shape; sum(where(mask, x, 0)) and count_nonzero(mask) "
+        "reduce it",
     )
+
+
+def _scalar(entry: Any, index: Expr) -> SizeLike | Expr:
+    """An integer scalar: a basic index if it is made of sizes and integer inputs alone."""
+    try:
+        return as_dim_any(entry)
+    except SymgraphError:
+        return index
+
+
+# ------------------------------------------------------------------------------- what was indexed
+
+_origins: dict[int, tuple[weakref.ref[Expr], Expr | None, Selection]] = {}
+
+
+def _remember(view: Expr, x: Expr, selection: Selection) -> None:
+    """Note that `view` is x[selection].
+
+    The same node may come of two keys (x[:] is x): then it is not known what was indexed.
+    """
+    if view is x:
+        if id(view) not in _origins:
+            return
+    known = _origins.get(id(view))
+    if known is not None and known[0]() is view:
+        if known[1] is not x or not selection.equals(known[2]):
+            _origins[id(view)] = (known[0], None, selection)
+        return
+    key = id(view)
+    _origins[key] = (weakref.ref(view, lambda ref: _forget(key, ref)), x, selection)
+
+
+def _forget(key: int, ref: weakref.ref[Expr]) -> None:
+    if _origins and key in _origins and _origins[key][0] is ref:
+        del _origins[key]
+
+
+def origin(view: Expr) -> tuple[Expr, Selection] | None:
+    """(x, selection) if `view` was made as x[key], by one key only."""
+    known = _origins.get(id(view))
+    if known is None or known[0]() is not view or known[1] is None:
+        return None
+    return known[1], known[2]
+
+
+# --------------------------------------------------------------------------------------- bounds
 
 
 def _position(x: Expr, entry: Any, axis: int, size: SizeLike) -> SizeLike:

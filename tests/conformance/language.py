@@ -18,6 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
+from . import indexing
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -442,6 +443,7 @@ CONTROL = rows(
 )
 
 FAMILIES: dict[str, list[Row]] = {
+    "indexing": indexing.INDEXING,
     "reductions": REDUCTIONS,
     "movement": MOVEMENT,
     "contractions": CONTRACTIONS,
@@ -462,8 +464,8 @@ OUTSIDE = frozenset(
 
 def uncovered() -> list[str]:
     """Public functions that neither the registry of elementwise ops nor a row covers."""
-    tree = ast.parse(Path(__file__).read_text())
-    named = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    trees = [ast.parse(Path(file).read_text()) for file in (__file__, indexing.__file__)]
+    named = [n.attr for t in trees for n in ast.walk(t) if isinstance(n, ast.Attribute)]
     known = {id(getattr(sg, n)) for n in (*named, *REGISTRY, *OUTSIDE) if hasattr(sg, n)}
     public = {n: getattr(sg, n) for n in sg.__all__ if not LEAF_MAKER.fullmatch(n)}
     made = {n: f for n, f in public.items() if callable(f) and not isinstance(f, type)}

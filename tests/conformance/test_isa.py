@@ -29,6 +29,8 @@ CORE = (
     "test_language[reductions-int8-",
     "test_language[movement-float32-",
     "test_language[movement-bool-",
+    "test_language[indexing-float32-",
+    "test_language[indexing-uint8-",
     "test_language[contractions-float32-matmul]",
     "test_language[contractions-float64-matmul]",
     "test_language[contractions-int16-matmul]",
