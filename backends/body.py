@@ -25,10 +25,12 @@ from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import partition
+from .loops import Kernel
 from .lower.nest import Built, build
 from .lower.request import Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
+from .split import FLOOR, Split, ranged
 from .units import Group, Opaque, Partition
 
 if TYPE_CHECKING:
@@ -128,8 +130,30 @@ class Body:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
         built = build(nest, self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
-        self.steps.append(Launch(built.kernel, tuple(args), built.dims, built.work, node, faults))
+        self.launch(built.kernel, args, built.dims, built.work, node, faults)
         return built
+
+    def launch(
+        self,
+        kernel: Kernel,
+        args: Sequence[Ref],
+        dims: tuple[SizeLike, ...],
+        work: SizeLike,
+        node: Expr,
+        faults: tuple[int, ...] = (),
+    ) -> None:
+        """Call a kernel, in ranges if its loops allow it and there may be work for threads."""
+        parts = None if isinstance(work, int) and work < FLOOR else ranged(kernel)
+        if parts is None:
+            self.steps.append(Launch(kernel, tuple(args), dims, work, node, faults))
+            return
+        extent: SizeLike
+        if isinstance(parts.extent, int):
+            extent = parts.extent
+        else:
+            extent = dims[kernel.dims.index(parts.extent)]
+        split = Split(extent, parts.grain)
+        self.steps.append(Launch(parts.kernel, tuple(args), dims, work, node, faults, split))
 
     def write(self, value: Expr, target: Strided, home: Expr, **options: Any) -> None:
         """A nest over value's shape that writes it to `target` inside home's place."""
@@ -154,7 +178,7 @@ class Body:
         elif isinstance(node.op, SPECIAL_OPS):
             special = SPECIAL[type(node.op)](node, self.p.target)
             args = [self.whole(x) for x in node.inputs] + [self.home(node)]
-            self.steps.append(Launch(special.kernel, tuple(args), special.dims, special.work, node))
+            self.launch(special.kernel, args, special.dims, special.work, node)
         else:
             raise InternalError(
                 f"{node.op.name} has neither a kernel nor an expansion", site=node.site

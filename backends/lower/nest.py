@@ -18,11 +18,13 @@ from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
 from symgraph.ops.reduce import ArgReduce
 
+from ...optim.cost import element_cost
 from ..loops import INDEX, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
 from .request import Built, Nest
+from .trace import Entry
 from .values import Values
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
@@ -46,7 +48,7 @@ class _Emitter(Values):
 
     def run(self) -> Built:
         self.phases = self._phases()
-        self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in self.entries))
+        self.ops = max(1, round(sum(map(_cost, self.entries))))
         if not self._is_empty():
             self._kept(0)
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
@@ -132,6 +134,8 @@ class _Emitter(Values):
 
     def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
         """The last multiple of `step` from `start` that does not pass `stop`."""
+        if isinstance(size, int) and size % step == 0:  # `start` is a multiple of it as well
+            return stop
         if isinstance(start, Const) and isinstance(stop, Const):
             return Const(start.value + (stop.value - start.value) // step * step, Ty(INDEX))
         b = self.blocks[-1]
@@ -472,6 +476,13 @@ class _Loop:
         self.e.lanes, self.e.mask = self.before
         self.e._pop()
         return self.context.__exit__(*error)
+
+
+def _cost(entry: Entry) -> float:
+    """Operations that an entry takes for each point."""
+    if entry.kind in ("elementwise", "cast"):
+        return element_cost(entry.node.op)
+    return float(entry.kind == "load")
 
 
 def _flat(states: list[list[Value]]) -> list[Value]:
