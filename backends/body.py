@@ -30,7 +30,7 @@ from .lower.nest import Built, build
 from .lower.request import Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
-from .split import FLOOR, Split, ranged
+from .split import Split, may_pay, ranged
 from .units import Group, Opaque, Partition
 
 if TYPE_CHECKING:
@@ -130,7 +130,14 @@ class Body:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
         built = build(nest, self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
-        self.launch(built.kernel, args, built.dims, built.work, node, faults)
+        if built.split is None:
+            self.launch(built.kernel, args, built.dims, built.work, node, faults)
+            return built
+        for buffer in built.kernel.buffers[len(args) :]:
+            args.append(self.p.temp(Array(dtype(buffer.dtype), (built.split.parts,))))
+        self.steps.append(
+            Launch(built.kernel, tuple(args), built.dims, built.work, node, faults, built.split)
+        )
         return built
 
     def launch(
@@ -143,7 +150,7 @@ class Body:
         faults: tuple[int, ...] = (),
     ) -> None:
         """Call a kernel, in ranges if its loops allow it and there may be work for threads."""
-        parts = None if isinstance(work, int) and work < FLOOR else ranged(kernel)
+        parts = ranged(kernel) if may_pay(work) else None
         if parts is None:
             self.steps.append(Launch(kernel, tuple(args), dims, work, node, faults))
             return

@@ -152,6 +152,7 @@ def collect_sizes(program: Program, table: SizeTable, threads: bool = False) -> 
             table.add(step.split.extent)
             if threads:
                 table.add(step.work)
+                table.add(step.split.grain)
 
 
 def _sizes_of(step: Step) -> Iterator[SizeLike]:
@@ -377,9 +378,10 @@ class _Part:
         if split is None:
             return text.call("i32", symbol, *arguments)
         work = self.size(step.work) if self.builder.threads else ""
-        region = Region(symbol, arguments, split, self.size(split.extent), work)
+        region = Region(symbol, arguments, split.merges, self.size(split.extent), "", work)
         if not self.builder.threads:
             return emit_alone(text, region, self.index)
+        region = region._replace(grain=self.size(split.grain))
         name = f"{self.builder.name}.task{number}"
         task = task_function(name, region)
         self.tasks += "\n".join([*task.lines, ""])

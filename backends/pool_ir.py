@@ -33,7 +33,7 @@ _PAUSE_DECLARED = {
     "x86-64": "declare void @llvm.x86.sse2.pause()",
     "aarch64": "declare void @llvm.aarch64.hint(i32)",
 }
-LEAST_WORK = 1_000_000  # element-operations from which threads pay: 20 to 50 us
+LEAST_WORK = 1_500_000  # element-operations from which threads pay: 20 to 50 us
 TASK_WORK = 250_000  # about the least of one task
 PER_THREAD = 4  # tasks for each thread: who is held up leaves the rest to others
 SPIN = 20_000  # pauses of an idle worker before it sleeps: some 0.3 ms

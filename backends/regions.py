@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from . import split
 from .irtext import Text
-from .split import FLOOR, Split
 
 WORD = 8  # bytes of an argument in a frame
 Operands = Sequence[tuple[str, str]]  # (type, operand)
@@ -21,15 +21,16 @@ class Region(NamedTuple):
 
     symbol: str
     arguments: Operands
-    split: Split
+    merges: bool
     extent: str
+    grain: str
     work: str
 
 
 def emit_alone(text: Text, region: Region, index: str) -> str:
     """Run everything on the calling thread; the code."""
     end = region.extent
-    if region.split.merges:
+    if region.merges:
         end = text.value(f"add {index} {end}, 1") if end.startswith("%") else str(int(end) + 1)
     return text.call("i32", region.symbol, *region.arguments, (index, "0"), (index, end))
 
@@ -40,7 +41,7 @@ def emit_region(text: Text, region: Region, task: str, frame: str) -> str:
         return _on_pool(text, region, task, frame)
     return _either(
         text,
-        text.value(f"icmp sge i64 {region.work}, {FLOOR}"),
+        text.value(f"icmp sge i64 {region.work}, {split.FLOOR}"),
         lambda: _on_pool(text, region, task, frame),
         lambda: emit_alone(text, region, "i64"),
     )
@@ -49,11 +50,10 @@ def emit_region(text: Text, region: Region, task: str, frame: str) -> str:
 def _on_pool(text: Text, region: Region, task: str, frame: str) -> str:
     for i, (type, operand) in enumerate(region.arguments[1:]):
         text.do(f"store {type} {operand}, ptr {_word(text, frame, i)}, align 8")
-    split = region.split
     arguments = [("ptr", "%context"), ("ptr", f"@{task}"), ("ptr", frame)]
-    sizes = [("i64", region.extent), ("i64", str(split.grain)), ("i64", region.work)]
+    sizes = [("i64", region.extent), ("i64", region.grain), ("i64", region.work)]
     code = text.call("i32", "symgraph.parallel", *arguments, *sizes)
-    if not split.merges:
+    if not region.merges:
         return code
     return _either(
         text, text.value(f"icmp eq i32 {code}, 0"), lambda: _merge(text, region), lambda: code

@@ -121,7 +121,8 @@ class _Simulation:
         if split is None:
             return [()]
         extent = self.size(split.extent)
-        length = max(1, -(-extent // (RANGES * split.grain))) * split.grain
+        grain = self.size(split.grain)
+        length = max(1, -(-extent // (RANGES * grain))) * grain
         parts = [(i, min(i + length, extent)) for i in range(0, extent, length)]
         return [*reversed(parts), *([(extent, extent + 1)] if split.merges else [])]
 

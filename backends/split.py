@@ -28,12 +28,21 @@ class Split(NamedTuple):
     """How a launch may be cut: into ranges of [0, extent) that begin at multiples of `grain`.
 
     The kernel's last two dims are the range. merges: once all ranges are done, the one from
-    `extent` to `extent` + 1 puts their partial results together.
+    `extent` to `extent` + 1 puts their partial results together, `parts` at most.
     """
 
     extent: SizeLike
-    grain: int
-    merges: bool = False
+    grain: SizeLike
+    parts: int = 0
+
+    @property
+    def merges(self) -> bool:
+        return self.parts > 0
+
+
+def may_pay(work: SizeLike) -> bool:
+    """Whether there may be work for threads."""
+    return not (isinstance(work, int) and work < FLOOR)
 
 
 class Ranged(NamedTuple):

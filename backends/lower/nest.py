@@ -18,13 +18,12 @@ from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
 from symgraph.ops.reduce import ArgReduce
 
-from ...optim.cost import element_cost
 from ..loops import INDEX, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
+from .partial import Parts, in_parts
 from .request import Built, Nest
-from .trace import Entry
 from .values import Values
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
@@ -38,27 +37,33 @@ def build(nest: Nest, target: Target) -> Built:
 
     A Target of vector_bytes 0 gives scalar code.
     """
-    return _Emitter(nest, target).run()
+    return Emitter(nest, target).run()
 
 
-class _Emitter(Values):
+class Emitter(Values):
     """The loops of a nest around its values."""
 
     # ----------------------------------------------------------------------------- the whole kernel
 
     def run(self) -> Built:
         self.phases = self._phases()
-        self.ops = max(1, round(sum(map(_cost, self.entries))))
-        if not self._is_empty():
+        self.ops = max(1, round(sum(e.cost for e in self.entries)))
+        parts = Parts(self) if in_parts(self) else None
+        if parts is not None:
+            parts.write()
+        elif not self._is_empty():
             self._kept(0)
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = tuple(f"check of {r.node.label}" for r in self.nest.roots if r.check)
-        kernel = Kernel(
-            self.nest.name, buffers, tuple(self.dims.vars), tuple(self.blocks[0].stmts), faults
-        )
+        dims = tuple(self.dims.vars)
+        if parts is not None:
+            buffers += tuple(sum(parts.buffers, []))
+            dims += (parts.begin, parts.end)
+        kernel = Kernel(self.nest.name, buffers, dims, tuple(self.blocks[0].stmts), faults)
         work = product(self.nest.space) * self.ops
-        return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work)
+        split = None if parts is None else parts.split
+        return Built(kernel, tuple(self.read_nodes), tuple(self.dims.sizes), work, split)
 
     def _is_empty(self) -> bool:
         """Nothing is stored, so nothing runs.
@@ -293,17 +298,34 @@ class _Emitter(Values):
     ) -> list[list[Value]]:
         """The innermost reduced axis, in blocks whose results are merged into the totals."""
         size = self.space.sizes[axis]
-        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
-        length = per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
-        stop = self.dims(size)
-        if known_le(size, length) is True:
-            states = self._span(axis, self.blocks[-1].index(0), stop, kinds, feeds)
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if known_le(size, self._chain(axis, kinds)) is True:
+            states = self._span(axis, start, stop, kinds, feeds)
             return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
+        return self._blocks_of(axis, start, stop, kinds, feeds, totals, self._long(size))
+
+    def _chain(self, axis: int, kinds: list[Accumulator]) -> int:
+        """Elements that partial results take before they are merged into the totals."""
+        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
+        return per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
+
+    def _blocks_of(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        kinds: list[Accumulator],
+        feeds: list[int],
+        totals: list[list[Value]],
+        polls: bool,
+    ) -> list[list[Value]]:
+        """[start, stop) of an axis block by block."""
+        length = self._chain(axis, kinds)
         with self.blocks[-1].loop(
-            0, stop, length, kind="reduce", carries=_flat(totals), hint="block"
+            start, stop, length, kind="reduce", carries=_flat(totals), hint="block"
         ) as loop:
             self._push(loop, None, loop.var)
-            if self._long(size):
+            if polls:
                 self._poll(length)
             end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
             states = self._span(axis, loop.var, end, kinds, feeds)
@@ -445,7 +467,7 @@ class _Loop:
 
     def __init__(
         self,
-        emitter: _Emitter,
+        emitter: Emitter,
         axis: int,
         start: Value,
         stop: Value,
@@ -476,13 +498,6 @@ class _Loop:
         self.e.lanes, self.e.mask = self.before
         self.e._pop()
         return self.context.__exit__(*error)
-
-
-def _cost(entry: Entry) -> float:
-    """Operations that an entry takes for each point."""
-    if entry.kind in ("elementwise", "cast"):
-        return element_cost(entry.node.op)
-    return float(entry.kind == "load")
 
 
 def _flat(states: list[list[Value]]) -> list[Value]:

@@ -10,6 +10,7 @@ from symgraph.expr import Expr
 
 from ..affine import Map, Strided
 from ..loops import INDEX, Const, Kernel, Ty, Value, Var
+from ..split import Split
 
 SMALL = 129  # extents, strides and offsets below it are constants of the code
 
@@ -46,12 +47,17 @@ class Nest(NamedTuple):
 
 
 class Built(NamedTuple):
-    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order."""
+    """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order.
+
+    With a split that merges, buffers for partial results follow, `split.parts` elements each, and
+    the range is the last two dims; otherwise the kernel has no range yet.
+    """
 
     kernel: Kernel
     reads: tuple[Expr, ...]
     dims: tuple[SizeLike, ...]
     work: SizeLike
+    split: Split | None = None
 
 
 class Dims:

@@ -16,6 +16,7 @@ from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import Iota
 from symgraph.ops.reduce import ArgReduce, Reduce
 
+from ...optim.cost import element_cost
 from ..affine import Map, Strided, View, broadcast, resolve, strided
 
 
@@ -31,6 +32,13 @@ class Entry(NamedTuple):
     node: Expr
     args: tuple[int, ...] = ()
     address: Strided | None = None
+
+    @property
+    def cost(self) -> float:
+        """Operations for each point."""
+        if self.kind in ("elementwise", "cast"):
+            return element_cost(self.node.op)
+        return float(self.kind == "load")
 
 
 class Tracer:
