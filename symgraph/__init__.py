@@ -111,6 +111,7 @@ _LAZY_MODULES = {
     ".backends.function": "function Function In Out",
     ".backends.aot": "Ahead compile_ahead",
     ".backends.targets": "Target target",
+    ".backends.threads": "get_threads set_threads",
     ".typed_inputs": " ".join(
         [
             f"{letter}{kind}"
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
     from .backends.aot import Ahead, compile_ahead
     from .backends.function import Function, In, Out, function
     from .backends.targets import Target, target
+    from .backends.threads import get_threads, set_threads
     from .derivatives import Rop, hessian, hvp, jacobian
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape
