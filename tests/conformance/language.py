@@ -456,6 +456,7 @@ FAMILIES: dict[str, list[Row]] = {
 OUTSIDE = frozenset(
     """evaluate function compile_ahead target verify_grad debugprint from_sympy Print
     grad Lop Rop jacobian hessian hvp dim shape promote default_float set_default_float
+    get_threads set_threads
     array constant shared as_tensor as_tensor_variable matmul""".split()
 )
 
