@@ -28,10 +28,12 @@ from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import partition
 from .lower.indirect import scattered_address
+from .loops import Kernel
 from .lower.nest import Built, build
 from .lower.request import Bound, Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
+from .split import Split, may_pay, ranged
 from .units import Group, Opaque, Partition
 
 if TYPE_CHECKING:
@@ -132,8 +134,37 @@ class Body:
         built = build(nest, self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
-        self.steps.append(Launch(built.kernel, tuple(args), built.dims, built.work, node, faults))
+        if built.split is None:
+            self.launch(built.kernel, args, built.dims, built.work, node, faults)
+            return built
+        for buffer in built.kernel.buffers[len(args) :]:
+            args.append(self.p.temp(Array(dtype(buffer.dtype), (built.split.parts,))))
+        self.steps.append(
+            Launch(built.kernel, tuple(args), built.dims, built.work, node, faults, built.split)
+        )
         return built
+
+    def launch(
+        self,
+        kernel: Kernel,
+        args: Sequence[Ref],
+        dims: tuple[SizeLike, ...],
+        work: SizeLike,
+        node: Expr,
+        faults: tuple[int, ...] = (),
+    ) -> None:
+        """Call a kernel, in ranges if its loops allow it and there may be work for threads."""
+        parts = ranged(kernel) if may_pay(work) else None
+        if parts is None:
+            self.steps.append(Launch(kernel, tuple(args), dims, work, node, faults))
+            return
+        extent: SizeLike
+        if isinstance(parts.extent, int):
+            extent = parts.extent
+        else:
+            extent = dims[kernel.dims.index(parts.extent)]
+        split = Split(extent, parts.grain)
+        self.steps.append(Launch(parts.kernel, tuple(args), dims, work, node, faults, split))
 
     def _index_fault(self, bound: Bound) -> int:
         """The fault of an index outside of its axis; its payloads are the index and the size."""
@@ -173,7 +204,7 @@ class Body:
         elif isinstance(node.op, SPECIAL_OPS):
             special = SPECIAL[type(node.op)](node, self.p.target)
             args = [self.whole(x) for x in node.inputs] + [self.home(node)]
-            self.steps.append(Launch(special.kernel, tuple(args), special.dims, special.work, node))
+            self.launch(special.kernel, args, special.dims, special.work, node)
         else:
             raise InternalError(
                 f"{node.op.name} has neither a kernel nor an expansion", site=node.site

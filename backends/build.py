@@ -28,6 +28,7 @@ from .loops import Kernel
 from .objects import compiled, glue_level, object_key
 from .options import Options
 from .plan import plan
+from .pool_ir import has_pool
 from .program import Launch, Program
 from .program_text import program_text
 from .request import Request
@@ -94,7 +95,8 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
     contract_of(program, ()).check_fixed()
     texts, symbols = emit_kernels(program, target, stages)
     with stages.timed("emit"):
-        driver = emit_driver(program, target, DRIVER, symbols, options.profile)
+        threads = has_pool(target.triple, target.arch)
+        driver = emit_driver(program, target, DRIVER, symbols, options.profile, threads)
         glue, at = list(driver.modules), layout()
         if at is not None:
             glue.append(emit_entry(program, driver, target, at, request.result, options.profile))

@@ -36,6 +36,7 @@ from .program import (
     Step,
     verbatim,
 )
+from .regions import WORD, Region, emit_alone, emit_region, task_function
 from .sizes import SizeTable, emit_sizes
 from .targets import Target
 
@@ -111,18 +112,20 @@ def emit_driver(
     name: str,
     symbols: Mapping[int, str] | None = None,
     profile: bool = False,
+    threads: bool = False,
 ) -> Driver:
     """The driver of a program as LLVM text.
 
     symbols: the name under which a kernel was compiled, by the id of the Kernel (its own name
-    unless given). With `profile` every launch is timed.
+    unless given). With `profile` every launch is timed; with `threads` those that may be cut run on
+    the pool, which only 64-bit targets have.
 
     Raises: InternalError if a step needs a size that nothing binds.
     """
     atoms = tuple(dict.fromkeys(b.atom for b in program.binds))
     table = SizeTable(atoms)
-    collect_sizes(program, table)
-    builder = _Builder(program, target, table, symbols or {}, profile)
+    collect_sizes(program, table, threads)
+    builder = _Builder(program, target, table, symbols or {}, profile, threads, name)
     faults = fault_table(program)
     first_guard = 1 + len(program.faults)
     guards = [(g, first_guard + i) for i, (g, _) in enumerate(program.guards)]
@@ -132,7 +135,7 @@ def emit_driver(
     return Driver(name, modules, table, faults, tuple(builder.hosts), tuple(builder.launches))
 
 
-def collect_sizes(program: Program, table: SizeTable) -> None:
+def collect_sizes(program: Program, table: SizeTable, threads: bool = False) -> None:
     """Give every size that the program needs an entry in the table."""
     for slot in program.slots:
         if slot.kind == "unused":
@@ -145,6 +148,11 @@ def collect_sizes(program: Program, table: SizeTable) -> None:
     for step in walk(program.steps):
         for size in _sizes_of(step):
             table.add(size)
+        if isinstance(step, Launch) and step.split is not None:
+            table.add(step.split.extent)
+            if threads:
+                table.add(step.work)
+                table.add(step.split.grain)
 
 
 def _sizes_of(step: Step) -> Iterator[SizeLike]:
@@ -210,9 +218,11 @@ class _Builder:
         table: SizeTable,
         symbols: Mapping[int, str],
         profile: bool,
+        threads: bool,
+        name: str,
     ):
         self.program, self.table, self.profile = program, table, profile
-        self.symbols = symbols
+        self.symbols, self.threads, self.name = symbols, threads, name
         self.header = f'target triple = "{target.triple}"'
         self.index = f"i{target.pointer_bits}"
         self.first = bases(program)
@@ -228,20 +238,19 @@ class _Builder:
         parameters = "ptr %context, ptr %bases, ptr %table, ptr %arena"
         if len(parts) == 1:
             text = parts[0].text
-            return (
-                self._module(
-                    head,
-                    _function(f"{name}.run", parameters, text),
-                    declarations | text.declarations,
-                ),
-            )
+            body = parts[0].tasks + _function(f"{name}.run", parameters, text)
+            return (self._module(head, body, declarations | text.declarations),)
         names = [f"{name}.part{i}" for i in range(len(parts))]
         run = _Sequence(names).text
         main = self._module(
             head, _function(f"{name}.run", parameters, run), declarations | run.declarations
         )
         rest = [
-            self._module("", _function(part_name, parameters, part.text), part.text.declarations)
+            self._module(
+                "",
+                part.tasks + _function(part_name, parameters, part.text),
+                part.text.declarations,
+            )
             for part_name, part in zip(names, parts)
         ]
         return (main, *rest)
@@ -278,7 +287,12 @@ class _Part:
         self._iterations: list[
             tuple[str, str]
         ] = []  # of the enclosing Repeats: (iteration, is it the first run?)
+        self.tasks = ""  # functions for the threads of regions
+        self._frame, self._words = self.text.reserve(), 0  # the arguments of a region, on the stack
         self.steps(steps)
+        if self._words:
+            size = WORD * self._words
+            self.text.slots.append(f"  {self._frame} = alloca i8, i32 {size}, align {WORD}")
         self.text.do("ret i32 0")
         for code, label in self._exits.items():
             self.text.start(label)
@@ -343,17 +357,37 @@ class _Part:
         number = len(self.builder.launches)
         self.builder.launches.append(step)
         kernel = step.kernel
-        if len(step.args) != len(kernel.buffers) or len(step.dims) != len(kernel.dims):
+        dims = len(step.dims) + (2 if step.split is not None else 0)
+        if len(step.args) != len(kernel.buffers) or dims != len(kernel.dims):
             raise InternalError(f"launch of {kernel.name}: arguments do not match its parameters")
         arguments = [("ptr", "%context")]
         arguments += [("ptr", self.address(ref)) for ref in step.args]
         arguments += [(self.index, self.size(size)) for size in step.dims]
         began = self._clock() if self.builder.profile else ""
         symbol = self.builder.symbols.get(id(kernel), kernel.name)
-        code = self.text.call("i32", symbol, *arguments)
+        code = self._call(step, symbol, arguments, number)
         if began:
             self._count(number, began)
         self._check(code, [1 + fault for fault in step.faults])
+
+    def _call(
+        self, step: Launch, symbol: str, arguments: list[tuple[str, str]], number: int
+    ) -> str:
+        """Call a kernel, on several threads if it may be cut; the code."""
+        split, text = step.split, self.text
+        if split is None:
+            return text.call("i32", symbol, *arguments)
+        work = self.size(step.work) if self.builder.threads else ""
+        region = Region(symbol, arguments, split.merges, self.size(split.extent), "", work)
+        if not self.builder.threads:
+            return emit_alone(text, region, self.index)
+        region = region._replace(grain=self.size(split.grain))
+        name = f"{self.builder.name}.task{number}"
+        task = task_function(name, region)
+        self.tasks += "\n".join([*task.lines, ""])
+        text.declarations |= task.declarations
+        self._words = max(self._words, len(arguments) - 1)
+        return emit_region(text, region, name, self._frame)
 
     def _check(self, code: str, returned: Sequence[int]) -> None:
         """Leave if a callee returned non-zero: its code 1 + i is our code returned[i]."""

@@ -157,6 +157,12 @@ def _get_linker() -> Any:
         return _linker
 
 
+def keep_forever(library: Library) -> None:
+    """Never unmap a library, not even when the interpreter ends."""
+    for owner in (library, _get_linker()):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+
 def is_for(data: bytes, target: Target) -> bool:
     """Whether the bytes begin as an object for the target's kind of machine does."""
     if "linux" not in target.triple:

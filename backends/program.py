@@ -23,6 +23,7 @@ from symgraph.expr import Expr
 from symgraph.relations import Guard
 
 from .loops import Kernel
+from .split import Split
 
 
 class Slot(NamedTuple):
@@ -77,7 +78,8 @@ class Launch(NamedTuple):
 
     args: one Ref per kernel buffer; dims: one size per kernel dim; work: element-operations, for
     deciding about the GIL and threads; node: the expression it computes last (for messages and
-    profiles); faults: for each fault of the kernel its index in Program.faults.
+    profiles); faults: for each fault of the kernel its index in Program.faults; split: how it may
+    be cut, its range being two more dims of the kernel (None: it may not, and has no range).
     """
 
     kernel: Kernel
@@ -86,6 +88,7 @@ class Launch(NamedTuple):
     work: SizeLike
     node: Expr
     faults: tuple[int, ...] = ()
+    split: Split | None = None
 
 
 class Repeat(NamedTuple):

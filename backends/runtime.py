@@ -16,6 +16,7 @@ import numpy as np
 from symgraph.dtypes import dtype
 from symgraph.errors import InternalError
 
+from . import pool_ir, threads
 from .layout_check import Layout, layout, python_symbol
 from .runtime_ir import EXPORTS, FUNCTIONS, OBJECTS, runtime_text
 
@@ -42,6 +43,7 @@ def poll() -> None:
     """Run pending signal handlers; what they raise stops the call that polls."""
     entered()
     ctypes.pythonapi.PyErr_CheckSignals()
+    threads.check_lost()
 
 
 _NAMES = {name: "_" + name for name in ("slow", "contended", "host")}
@@ -100,10 +102,17 @@ def library() -> Any:
 
     here, at = targets.host(), layout()
     offsets = (at.data, at.dims, at.nd) if at is not None else (0, 0, 0)  # then nobody uses them
-    text = runtime_text(here.triple, *offsets)
+    text = runtime_text(here.triple, here.arch, *offsets)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
     imports |= {name: objects()[name] for name in OBJECTS}
-    return jit.load([compiled(text, here, jit.QUICK)], EXPORTS, imports)
+    if not pool_ir.has_pool(here.triple, here.arch):
+        return jit.load([compiled(text, here, jit.QUICK)], EXPORTS, imports)
+    imports |= {name: _process_symbol(name) for name in pool_ir.FUNCTIONS}
+    exports = (*EXPORTS, *pool_ir.EXPORTS)
+    found = jit.load([compiled(text, here, jit.QUICK)], exports, imports)
+    jit.keep_forever(found)  # workers stay in its code until the process ends
+    threads.attach(found)
+    return found
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from . import pool_ir
 from .blocks import ARENA_HEADER, ARENAS, CELL, FIELDS, POLL_BUDGET, STATE
 
 # Python functions and objects the module needs; runtime.py gives their addresses.
@@ -35,10 +36,11 @@ EXPORTS = tuple(
 )
 
 
-def runtime_text(triple: str, array_data: int, array_dims: int, array_nd: int) -> str:
+def runtime_text(triple: str, arch: str, array_data: int, array_dims: int, array_nd: int) -> str:
     """The module; array_*: byte offsets in an ndarray object."""
     names = {f"C_{k}": v for k, v in CELL.items()} | {f"S_{k}": v for k, v in STATE.items()}
     names |= {f"X_{k}": v for k, v in FIELDS.items()}
+    names |= pool_ir.names()
     names |= {
         "ARENAS": ARENAS,
         "HEADER": ARENA_HEADER,
@@ -50,6 +52,8 @@ def runtime_text(triple: str, array_data: int, array_dims: int, array_nd: int) -
         "CLOCK": getattr(time, "CLOCK_MONOTONIC", 0),
     }
     text = _LOCKS + _UPDATES + _ARENA + _CALLBACKS + _DECLARATIONS
+    if pool_ir.has_pool(triple, arch):
+        text += pool_ir.pool_text(arch)
     for name in sorted(names, key=len, reverse=True):
         text = text.replace(f"${name}", str(names[name]))
     objects = "".join(f"@{name} = external global i8\n" for name in OBJECTS)

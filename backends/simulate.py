@@ -16,6 +16,9 @@ from symgraph.evaluate import compute
 
 from .interpret import interpret
 from .program import Branch, Copy, Host, Launch, Program, Ref, Repeat, Step
+from .split import Split
+
+RANGES = 3  # that a launch is cut into, if its grain allows
 
 
 class Fault(Exception):
@@ -97,9 +100,10 @@ class _Simulation:
                 places = [self.place(r, iterations) for r in step.args]
                 arrays, origins = [a for a, _ in places], [o for _, o in places]
                 dims = [self.size(d) for d in step.dims]
-                code = interpret(step.kernel, arrays, dims, origins=origins)
-                if code:
-                    raise Fault(step.faults[code - 1])
+                for part in self.ranges(step.split):
+                    code = interpret(step.kernel, arrays, [*dims, *part], origins=origins)
+                    if code:
+                        raise Fault(step.faults[code - 1])
             elif isinstance(step, Copy):
                 n = self.size(step.elements)
                 self.at(step.target, iterations)[:n] = self.at(step.source, iterations)[:n]
@@ -111,6 +115,16 @@ class _Simulation:
                 self.host(step, iterations)
             else:
                 self.repeat(step, iterations)
+
+    def ranges(self, split: Split | None) -> list[tuple[int, ...]]:
+        """The ranges that a launch is run in, the last ones first: their order must not matter."""
+        if split is None:
+            return [()]
+        extent = self.size(split.extent)
+        grain = self.size(split.grain)
+        length = max(1, -(-extent // (RANGES * grain))) * grain
+        parts = [(i, min(i + length, extent)) for i in range(0, extent, length)]
+        return [*reversed(parts), *([(extent, extent + 1)] if split.merges else [])]
 
     def repeat(self, step: Repeat, iterations: tuple[int, ...]) -> None:
         n = self.size(step.times)

@@ -11,7 +11,7 @@ from typing import Any
 
 import symgraph
 
-from ..backends import cache, targets
+from ..backends import cache, targets, threads
 
 REQUIRED = ("numpy", "scipy", "sympy", "llvmlite", "ml_dtypes")
 OPTIONAL = ("scikit-learn", "matplotlib")
@@ -19,7 +19,7 @@ VARIABLES = ("CPU", "THREADS", "CACHE", "SHOW", "DUMP", "PROGRESS", "DATA", "TRA
 
 
 def gather() -> dict[str, Any]:
-    """Everything as plain data, ready for JSON.  Raises TargetError for a wrong SYMGRAPH_CPU."""
+    """Everything as plain data, ready for JSON.  Raises for a wrong variable of the environment."""
     return {
         "versions": _versions(),
         "host": _host(),
@@ -57,6 +57,7 @@ def _host() -> dict[str, Any]:
         "arch": host.arch,
         "triple": host.triple,
         "cores": os.cpu_count(),
+        "threads": threads.get_threads(),
         "vector bytes": host.vector_bytes,
         "vector registers": host.vector_registers,
         "l1 bytes": host.l1,
@@ -74,6 +75,7 @@ def to_text(facts: dict[str, Any]) -> str:
     lines = [
         *_rows("versions", (f"{k} {v or '(not installed)'}" for k, v in versions.items())),
         *_rows("host", [f"{host['cpu']}, {host['triple']}, {host['cores']} cores"]),
+        *_rows("threads", [f"{host['threads']} for each kernel with work enough"]),
         *_rows(
             "vectors", [f"{host['vector registers']} registers of {host['vector bytes']} bytes"]
         ),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from symgraph.arraytype import Array
 from symgraph.dims import SizeLike
 from symgraph.expr import Expr, toposort
+from symgraph.op import Op
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Cast, Elementwise
 
@@ -47,6 +48,11 @@ _CALL = 25.0
 _MOVE = 0.25  # movement is index arithmetic inside a kernel
 
 
+def element_cost(op: Op) -> float:
+    """The cost of one element of an elementwise op or a cast."""
+    return 1.0 if isinstance(op, Cast) else _ELEMENT.get(op.name, _CALL)
+
+
 class GenericCost:
     """Costs of machines in general: elements times operations; symbolic sizes are typical."""
 
@@ -56,7 +62,7 @@ class GenericCost:
         if not node.inputs:
             return 0.0
         if isinstance(node.op, Elementwise):
-            return elements(node) * _ELEMENT.get(node.op.name, _CALL)
+            return elements(node) * element_cost(node.op)
         if isinstance(node.op, MatMul):
             return elements(node) * extent(node.inputs[0].array_type.shape[-1])
         if node.op.name in ("sum", "prod", "max", "min", "any", "all"):

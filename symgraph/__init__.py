@@ -114,6 +114,7 @@ _LAZY_MODULES = {
     ".backends.values": "save load",
     ".backends.aot": "Ahead compile_ahead",
     ".backends.targets": "Target target",
+    ".backends.threads": "get_threads set_threads",
     ".typed_inputs": " ".join(
         [
             f"{letter}{kind}"
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     from .backends.function import Function, In, Out, function
     from .backends.targets import Target, target
     from .backends.values import load, save
+    from .backends.threads import get_threads, set_threads
     from .derivatives import Rop, hessian, hvp, jacobian
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape

@@ -23,6 +23,7 @@ from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
 from .indirect import combined, scatter_steps
+from .partial import Parts, in_parts
 from .request import Built, Nest
 from .values import Values
 
@@ -37,33 +38,40 @@ def build(nest: Nest, target: Target) -> Built:
 
     A Target of vector_bytes 0 gives scalar code.
     """
-    return _Emitter(nest, target).run()
+    return Emitter(nest, target).run()
 
 
-class _Emitter(Values):
+class Emitter(Values):
     """The loops of a nest around its values."""
 
     # ----------------------------------------------------------------------------- the whole kernel
 
     def run(self) -> Built:
         self.phases = self._phases()
-        self.ops = max(1, sum(e.kind in ("elementwise", "load", "gather") for e in self.entries))
-        if not self._is_empty():
+        self.ops = max(1, round(sum(e.cost for e in self.entries)))
+        parts = Parts(self) if in_parts(self) else None
+        if parts is not None:
+            parts.write()
+        elif not self._is_empty():
             self._kept(0)
         writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = [f"check of {r.node.label}" for r in self.nest.roots if r.check]
         faults += [f"index {b.number} of {b.node.label}" for b in self.bounds]
-        kernel = Kernel(
-            self.nest.name,
-            buffers,
-            tuple(self.dims.vars),
-            tuple(self.blocks[0].stmts),
-            tuple(faults),
+        dims = tuple(self.dims.vars)
+        if parts is not None:
+            buffers += tuple(sum(parts.buffers, []))
+            dims += (parts.begin, parts.end)
+        body = tuple(self.blocks[0].stmts)
+        kernel = Kernel(self.nest.name, buffers, dims, body, tuple(faults))
+        return Built(
+            kernel,
+            tuple(self.read_nodes),
+            tuple(self.dims.sizes),
+            product(self.nest.space) * self.ops,
+            tuple(self.bounds),
+            None if parts is None else parts.split,
         )
-        work = product(self.nest.space) * self.ops
-        dims, bounds = tuple(self.dims.sizes), tuple(self.bounds)
-        return Built(kernel, tuple(self.read_nodes), dims, work, bounds)
 
     def _is_empty(self) -> bool:
         """Nothing is stored, so nothing runs.
@@ -158,6 +166,8 @@ class _Emitter(Values):
 
     def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
         """The last multiple of `step` from `start` that does not pass `stop`."""
+        if isinstance(size, int) and size % step == 0:  # `start` is a multiple of it as well
+            return stop
         if isinstance(start, Const) and isinstance(stop, Const):
             return Const(start.value + (stop.value - start.value) // step * step, Ty(INDEX))
         b = self.blocks[-1]
@@ -321,17 +331,34 @@ class _Emitter(Values):
     ) -> list[list[Value]]:
         """The innermost reduced axis, in blocks whose results are merged into the totals."""
         size = self.space.sizes[axis]
-        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
-        length = per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
-        stop = self.dims(size)
-        if known_le(size, length) is True:
-            states = self._span(axis, self.blocks[-1].index(0), stop, kinds, feeds)
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if known_le(size, self._chain(axis, kinds)) is True:
+            states = self._span(axis, start, stop, kinds, feeds)
             return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
+        return self._blocks_of(axis, start, stop, kinds, feeds, totals, self._long(size))
+
+    def _chain(self, axis: int, kinds: list[Accumulator]) -> int:
+        """Elements that partial results take before they are merged into the totals."""
+        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
+        return per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
+
+    def _blocks_of(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        kinds: list[Accumulator],
+        feeds: list[int],
+        totals: list[list[Value]],
+        polls: bool,
+    ) -> list[list[Value]]:
+        """[start, stop) of an axis block by block."""
+        length = self._chain(axis, kinds)
         with self.blocks[-1].loop(
-            0, stop, length, kind="reduce", carries=_flat(totals), hint="block"
+            start, stop, length, kind="reduce", carries=_flat(totals), hint="block"
         ) as loop:
             self._push(loop, None, loop.var)
-            if self._long(size):
+            if polls:
                 self._poll(length)
             end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
             states = self._span(axis, loop.var, end, kinds, feeds)
@@ -473,7 +500,7 @@ class _Loop:
 
     def __init__(
         self,
-        emitter: _Emitter,
+        emitter: Emitter,
         axis: int,
         start: Value,
         stop: Value,

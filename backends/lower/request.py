@@ -10,6 +10,7 @@ from symgraph.expr import Expr
 
 from ..affine import Map, Strided
 from ..loops import INDEX, Const, Kernel, Ty, Value, Var
+from ..split import Split
 
 SMALL = 129  # extents, strides and offsets below it are constants of the code
 
@@ -59,6 +60,8 @@ class Built(NamedTuple):
     """kernel buffers: `reads` in order, then one for each root; kernel dims: `dims` in order.
 
     bounds: what the kernel's last faults mean; their payloads are the index and the size.
+    With a split that merges, buffers for partial results follow, `split.parts` elements each, and
+    the range is the last two dims; otherwise the kernel has no range yet.
     """
 
     kernel: Kernel
@@ -66,6 +69,7 @@ class Built(NamedTuple):
     dims: tuple[SizeLike, ...]
     work: SizeLike
     bounds: tuple[Bound, ...] = ()
+    split: Split | None = None
 
 
 class Dims:

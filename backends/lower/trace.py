@@ -18,6 +18,7 @@ from symgraph.ops.gather import Gather, Indexed
 from symgraph.ops.movement import Iota
 from symgraph.ops.reduce import ArgReduce, Reduce
 
+from ...optim.cost import element_cost
 from ..affine import Map, Strided, View, broadcast, resolve, strided
 from .indirect import base_view, gathered_address, index_map
 from .request import Bound
@@ -39,6 +40,13 @@ class Entry(NamedTuple):
     address: Strided | None = None
     steps: tuple[SizeLike, ...] = ()
     bound: Bound | None = None
+
+    @property
+    def cost(self) -> float:
+        """Operations for each point."""
+        if self.kind in ("elementwise", "cast"):
+            return element_cost(self.node.op)
+        return float(self.kind == "load")
 
 
 class Tracer:
