@@ -1,0 +1,173 @@
+"""Loops over the axes of a nest's space: full vectors, masked rests, polls; stores in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from symgraph.dims import SizeLike, known_le, product
+
+from ..loops import INDEX, Const, Ty, Value
+from . import scalar
+from .values import Values
+
+BLOCK = 1 << 14  # elements between polls in a single long loop
+POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
+
+
+class Axes(Values):
+    """Opens loops around the values of a nest and stores its roots inside them."""
+
+    ops = 1  # about how many operations an element costs
+
+    def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
+        """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
+        size = self.space.sizes[position]
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if self._long(size):
+            block = self.blocks[-1]
+            with block.loop(start, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
+                self._push(chunk, None, chunk.var)
+                self._poll(product(self.space.sizes[position + 1 :]) * BLOCK)
+                end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+                self._lanes_loop(position, chunk.var, end, body)
+                self._pop()
+        else:
+            self._lanes_loop(position, start, stop, body)
+
+    def _lanes_loop(
+        self, position: int, start: Value, stop: Value, body: Callable[[], None]
+    ) -> None:
+        lanes, size = self.space.lanes, self.space.sizes[position]
+        middle = self._whole(start, stop, lanes, size)
+        if not (isinstance(size, int) and size < lanes):
+            with self._loop(position, start, middle, lanes, "parallel", lanes):
+                body()
+        if not (isinstance(size, int) and size % lanes == 0):
+            with self._rest(position, middle, stop, "parallel"):
+                body()
+
+    def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
+        """The last multiple of `step` from `start` that does not pass `stop`."""
+        if isinstance(start, Const) and isinstance(stop, Const):
+            return Const(start.value + (stop.value - start.value) // step * step, Ty(INDEX))
+        b = self.blocks[-1]
+        length = b.let("sub", stop, start)
+        return b.let("add", start, b.let("and", length, b.index(-step)))
+
+    def _loop(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        step: int,
+        kind: str = "serial",
+        lanes: int = 1,
+        masked_by: Value | None = None,
+        carries: Sequence[Value] = (),
+    ) -> Loop:
+        return Loop(self, axis, start, stop, step, kind, lanes, masked_by, carries)
+
+    def _masks(self, axis: int) -> bool:
+        """Whether the rest of an axis is done under a mask."""
+        size = self.space.sizes[axis]
+        return self.masked and not (isinstance(size, int) and size % self.space.lanes == 1)
+
+    def _rest(
+        self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()
+    ) -> Loop:
+        """What full vectors leave over.
+
+        One masked vector, or element by element where masks are slow or it is one.
+
+        (A store under a constant mask of one lane is also miscompiled by LLVM 22 if it narrows.)
+        """
+        if self._masks(axis):
+            return self._loop(
+                axis,
+                start,
+                stop,
+                self.space.lanes,
+                kind,
+                self.space.lanes,
+                masked_by=stop,
+                carries=carries,
+            )
+        return self._loop(axis, start, stop, 1, kind, carries=carries)
+
+    def _poll(self, elements: SizeLike) -> None:
+        """Ask for signals, charging the work on so many elements."""
+        self.blocks[-1].poll(self.dims(elements * self.ops * self.lanes))
+
+    def _poll_in(self, position: int) -> None:
+        """Poll in the loop over an axis (the innermost ones do so in blocks)."""
+        inner = product(self.space.sizes[position + 1 :])
+        if self._long(self.space.sizes[position] * inner) and (position == 0 or inner != 1):
+            self._poll(inner)
+
+    def _long(self, size: SizeLike) -> bool:
+        """Whether so many elements may take a user's time."""
+        return self.nest.pollable and known_le(size, POLL_BELOW) is not True
+
+    # -------------------------------------------------------------------------------- roots
+
+    def _store(self, roots: list[int]) -> None:
+        values = self._values([self.root_entries[k] for k in roots])
+        b = self.blocks[-1]
+        for k, value in zip(roots, values):
+            if self.nest.roots[k].check:
+                self._check(value)
+                continue
+            offset, lanes = self._address(self.nest.roots[k].target)
+            b.store(
+                self.write_buffers[k],
+                offset,
+                scalar.align(b, value, lanes),
+                self.mask if lanes > 1 else None,
+            )
+
+    def _check(self, value: Value) -> None:
+        b = self.blocks[-1]
+        wrong = b.let("not", value)
+        if value.type.lanes > 1:
+            wrong = wrong if self.mask is None else b.let("and", wrong, self.mask)
+            wrong = b.let("hor", wrong, type=Ty("bool"))
+        b.fault(wrong, 0)
+
+
+class Loop:
+    """A loop over one axis as a context: opens the block, the scope, the lanes and the mask."""
+
+    def __init__(
+        self,
+        emitter: Axes,
+        axis: int,
+        start: Value,
+        stop: Value,
+        step: int,
+        kind: str,
+        lanes: int,
+        masked_by: Value | None,
+        carries: Sequence[Value],
+    ):
+        self.e, self.axis, self.lanes, self.masked_by = emitter, axis, lanes, masked_by
+        self.context = emitter.blocks[-1].loop(start, stop, step, kind=kind, carries=carries)
+
+    def __enter__(self) -> Any:
+        e = self.e
+        body = self.context.__enter__()
+        e._push(body, self.axis, body.var)
+        self.before = (e.lanes, e.mask)
+        if self.lanes > 1:
+            e.lanes = self.lanes
+            e.mask = None
+            if self.masked_by is not None:
+                left = body.let("sub", self.masked_by, body.var)
+                iota = body.let("iota", type=Ty(INDEX, self.lanes))
+                e.mask = body.let("lt", iota, body.splat(left, self.lanes))
+        return body
+
+    def __exit__(self, *error: Any) -> Any:
+        self.e.lanes, self.e.mask = self.before
+        self.e._pop()
+        return self.context.__exit__(*error)
