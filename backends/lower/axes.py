@@ -7,7 +7,7 @@ from typing import Any
 
 from symgraph.dims import SizeLike, known_le, product
 
-from ..loops import INDEX, Const, Ty, Value
+from ..loops import INDEX, Block, Const, LoopBlock, Ty, Value
 from . import scalar
 from .values import Values
 
@@ -28,8 +28,10 @@ class Axes(Values):
             block = self.blocks[-1]
             with block.loop(start, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
                 self._push(chunk, None, chunk.var)
-                self._poll(product(self.space.sizes[position + 1 :]) * BLOCK)
-                end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+                end = self._block_end(chunk, BLOCK, stop)
+                self._poll(
+                    product(self.space.sizes[position + 1 :]), chunk.let("sub", end, chunk.var)
+                )
                 self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
         else:
@@ -95,9 +97,21 @@ class Axes(Values):
             )
         return self._loop(axis, start, stop, 1, kind, carries=carries)
 
-    def _poll(self, elements: SizeLike) -> None:
-        """Ask for signals, charging the work on so many elements."""
-        self.blocks[-1].poll(self.dims(elements * self.ops * self.lanes))
+    def _lanes_before(self, b: Block, first: Value, stop: Value) -> Value:
+        """The mask of the lanes of a vector of indices from `first` that are below `stop`."""
+        lanes = self.space.lanes
+        left = b.splat(b.let("sub", stop, first), lanes)
+        return b.let("lt", b.let("iota", type=Ty(INDEX, lanes)), left)
+
+    def _block_end(self, loop: LoopBlock, length: int, stop: Value) -> Value:
+        """Where the block of so many that a loop is at ends."""
+        return loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
+
+    def _poll(self, elements: SizeLike, times: Value | None = None) -> None:
+        """Ask for signals, charging the work on so many elements (so many times)."""
+        b = self.blocks[-1]
+        cost = self.dims(elements * self.ops * self.lanes)
+        b.poll(cost if times is None else b.let("mul", times, cost))
 
     def _poll_in(self, position: int) -> None:
         """Poll in the loop over an axis (the innermost ones do so in blocks)."""
@@ -162,9 +176,7 @@ class Loop:
             e.lanes = self.lanes
             e.mask = None
             if self.masked_by is not None:
-                left = body.let("sub", self.masked_by, body.var)
-                iota = body.let("iota", type=Ty(INDEX, self.lanes))
-                e.mask = body.let("lt", iota, body.splat(left, self.lanes))
+                e.mask = e._lanes_before(body, body.var, self.masked_by)
         return body
 
     def __exit__(self, *error: Any) -> Any:

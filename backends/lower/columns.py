@@ -103,7 +103,7 @@ class Columns(Rows):
         stop, width = self.dims(self.space.sizes[position]), self.chunk_columns
         with self.blocks[-1].loop(0, stop, width, kind="parallel", hint="chunk") as chunk:
             self._push(chunk, None, chunk.var)
-            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(width)), stop)
+            end = self._block_end(chunk, width, stop)
             self.chunk = (chunk.var, end)
             self.before_chunk = chunk.let("sub", chunk.index(0), chunk.var)
             for number in range(len(self.phases)):
@@ -115,6 +115,9 @@ class Columns(Rows):
                 self._between(len(self.phases))
                 self._inner_rows(self._first_reduced(), inner)
             self._pop()
+
+    def _width(self, b: Block) -> Value:
+        return b.let("sub", self.chunk[1], self.chunk[0])
 
     def _each_column(self, body: Callable[[], None]) -> None:
         axis = self.space.vector
@@ -203,9 +206,11 @@ class Columns(Rows):
         length = CHAIN if any(s.kind.long_chains_lose for s in mine) else BLOCK
         with self.blocks[-1].loop(start, stop, length, hint="block") as block:
             self._push(block, None, block.var)
-            if self._long(self.space.sizes[position]):
-                self._poll(length * self.chunk_columns)
-            end = block.let("min", block.let("add", block.var, block.index(length)), stop)
+            end = self._block_end(block, length, stop)
+            if self._long(self.space.sizes[position] * self.chunk_columns):
+                self._poll(
+                    1, block.let("mul", block.let("sub", end, block.var), self._width(block))
+                )
             self._rows(position, block.var, end, mine, feeds)
             if any(s.partials for s in mine):
                 self._each_column(lambda: self._settle(block.var, mine))
@@ -265,6 +270,6 @@ class Columns(Rows):
             return
         start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
         with self._loop(position, start, stop, 1):
-            if self._long(self.space.sizes[position]):
-                self._poll(self.chunk_columns)
+            if self._long(self.space.sizes[position] * self.chunk_columns):
+                self._poll(1, self._width(self.blocks[-1]))
             self._inner_rows(position + 1, inner)

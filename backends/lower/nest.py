@@ -160,8 +160,8 @@ class _Emitter(Columns):
             return
         with self.blocks[-1].loop(start, stop, BLOCK, carries=total, hint="block") as loop:
             self._push(loop, None, loop.var)
-            self._poll(BLOCK)
-            end = loop.let("min", loop.let("add", loop.var, loop.index(BLOCK)), stop)
+            end = self._block_end(loop, BLOCK, stop)
+            self._poll(1, loop.let("sub", end, loop.var))
             loop.next(*self._run_along(axis, loop.var, end, fold, loop.carried))
             self._pop()
 

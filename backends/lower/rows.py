@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from symgraph.dims import known_le
+from symgraph.dims import SizeLike, known_le
 from symgraph.expr import Expr
 
 from ..loops import Const, Ty, Value
@@ -19,6 +19,8 @@ from .accumulate import PLACE, Accumulator, Best, accumulator
 from .axes import BLOCK, Axes
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
+SMALL = 8  # entries of a body that is done under a mask for all accumulators at once
+LARGE = 40  # entries of a body that has one accumulator
 CHAIN = 64  # additions in one float accumulator before it is merged
 
 Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
@@ -86,9 +88,9 @@ class Rows(Axes):
             0, stop, length, kind="reduce", carries=flat(totals), hint="block"
         ) as loop:
             self._push(loop, None, loop.var)
+            end = self._block_end(loop, length, stop)
             if self._long(size):
-                self._poll(length)
-            end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
+                self._poll(1, loop.let("sub", end, loop.var))
             states = self._span(axis, loop.var, end, kinds, feeds)
             merged = self._into_totals(kinds, unflat(loop.carried, totals), states, loop.var)
             loop.next(*flat(merged))
@@ -105,23 +107,35 @@ class Rows(Axes):
                 self._step(loop, start, kinds, feeds, states)
             return unflat(loop.results, states)
         lanes, size = self.space.lanes, self.space.sizes[axis]
-        ways = (
-            UNROLL
-            if not (isinstance(size, int) and size < lanes * UNROLL) and len(self.entries) < 40
-            else 1
-        )
-        states = [k.start(lanes) for k in kinds]
+        ways = self._ways(size, kinds)
+        small = len(self.entries) <= SMALL and ways > 1 and self._masks(axis)
+        parts = [k.start(lanes) for _ in range(ways) for k in kinds]
         middle = start
         if not (isinstance(size, int) and size < lanes):
             middle = self._whole(start, stop, lanes * ways, size)
-            states = self._interleaved(axis, start, middle, ways, kinds, feeds)
-        if not (isinstance(size, int) and size % (lanes * ways) == 0):
+            parts = self._interleaved(axis, start, (start, middle), parts, kinds, feeds)
+        rest = not (isinstance(size, int) and size % (lanes * ways) == 0)
+        if rest and small:
+            parts = self._interleaved(axis, start, (middle, stop), parts, kinds, feeds, True)
+        states = self._together(kinds, parts, ways)
+        if rest and not small:
             if not self._masks(axis):
                 states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
             with self._rest(axis, middle, stop, "reduce", carries=flat(states)) as loop:
                 self._step(loop, start, kinds, feeds, states)
             states = unflat(loop.results, states)
         return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
+
+    def _ways(self, size: SizeLike, kinds: list[Accumulator]) -> int:
+        """How many accumulators take turns: enough to hide the latency of one."""
+        carried = sum(len(k.start(1)) for k in kinds)
+        slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
+        ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
+        if len(self.entries) >= LARGE:
+            return 1
+        while isinstance(size, int) and ways > 1 and size < self.space.lanes * ways:
+            ways //= 2
+        return ways
 
     def _step(
         self, loop: Any, start: Value, kinds: list[Accumulator], feeds: list[int], states: States
@@ -142,18 +156,20 @@ class Rows(Axes):
         self,
         axis: int,
         start: Value,
-        stop: Value,
-        ways: int,
+        bounds: tuple[Value, Value],
+        parts: States,
         kinds: list[Accumulator],
         feeds: list[int],
+        masked: bool = False,
     ) -> States:
-        """Full vectors, `ways` independent accumulators, merged pairwise at the end."""
+        """Vectors of a range of the span that starts at `start`, dealt out to all the parts.
+
+        masked: the range is the rest, and not all of them are full.
+        """
         lanes, count = self.space.lanes, len(kinds)
-        starts = [k.start(lanes) for _ in range(ways) for k in kinds]
-        with self._loop(
-            axis, start, stop, lanes * ways, "reduce", lanes, carries=flat(starts)
-        ) as loop:
-            carried = unflat(loop.carried, starts)
+        ways = len(parts) // count
+        with self._loop(axis, *bounds, lanes * ways, "reduce", lanes, carries=flat(parts)) as loop:
+            carried = unflat(loop.carried, parts)
             place = self._place_in(loop, start, kinds)
             after: States = []
             stores = []
@@ -161,14 +177,19 @@ class Rows(Axes):
                 self._forget(axis)
                 shift = loop.index(way * lanes)
                 self.index[axis] = loop.let("add", loop.var, shift) if way else loop.var
+                if masked:
+                    self.mask = self._lanes_before(loop, self.index[axis], bounds[1])
                 mine = carried[way * count : (way + 1) * count]
                 after += self._take(kinds, feeds, mine, place, hold=False)
                 stores += self._hold()
             for store in stores:
                 loop.store(*store)
             loop.next(*flat(after))
-        parts = unflat(loop.results, starts)
-        b = self.blocks[-1]
+        return unflat(loop.results, parts)
+
+    def _together(self, kinds: list[Accumulator], parts: States, ways: int) -> States:
+        """The parts of all ways merged pairwise."""
+        b, count, lanes = self.blocks[-1], len(kinds), self.space.lanes
         groups = [
             [k.behind(b, s, way * lanes) for k, s in zip(kinds, parts[way * count :])]
             for way in range(ways)

@@ -33,6 +33,7 @@ class Values:
         self.root_entries = [tracer.want(root.node, root.map) for root in nest.roots]
         self.entries = tracer.entries
         lanes, narrowest = _lanes(self.entries, target.vector_bytes)
+        self.registers = target.vector_registers
         self.masked = target.masked_memory(narrowest)
         reads = [e.address for e in self.entries if e.address is not None]
         self.space = make_space(
