@@ -221,7 +221,8 @@ def same_index(step: Launch, update: int, own: int) -> bool:
 def aligned_accesses(step: Launch, read: object, write: object) -> bool:
     """Every store to `write` uses an offset from which `read` was loaded before in the same block.
 
-    No other load of `read` exists.
+    No other load of `read` exists, and what is written is not read again: a kernel
+    that keeps values there from one pass to the next writes elements before their last reading.
     """
     stack = [list(step.kernel.body)]
     while stack:
@@ -233,6 +234,8 @@ def aligned_accesses(step: Launch, read: object, write: object) -> bool:
                 if stored:
                     return False
                 loaded.add(_same(s.offset))
+            elif isinstance(s, Load) and s.buffer is write:
+                return False
             elif isinstance(s, Store) and s.buffer is write:
                 stored.add(_same(s.offset))
             elif isinstance(s, (For, While)):

@@ -137,8 +137,8 @@ if TYPE_CHECKING:
     from .backends.aot import Ahead, compile_ahead
     from .backends.function import Function, In, Out, function
     from .backends.targets import Target, target
-    from .backends.values import load, save
     from .backends.threads import get_threads, set_threads
+    from .backends.values import load, save
     from .derivatives import Rop, hessian, hvp, jacobian
     from .ops.branch import cond, ifelse
     from .ops.effects import Print, assert_, specify_shape

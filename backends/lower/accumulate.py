@@ -18,6 +18,7 @@ from symgraph.ops.reduce import ArgReduce, Reduce
 from ..loops import INDEX, Block, Const, Ty, Value
 from .scalar import HALF
 
+PLACE, PLACES = "int32", "int64"  # the place of an element in one span, in all of them
 BOOL_KINDS = {"max": "any", "min": "all"}
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
 HORIZONTAL = {
@@ -33,19 +34,26 @@ HORIZONTAL = {
 class Accumulator(Protocol):
     """What a reduction carries: partial results per lane, and totals they are merged into.
 
-    long_chains_lose: a long sum in one partial result loses digits, so it is cut into blocks.
+    A partial result covers one span of the innermost reduced axis. resumes: the span's elements may
+    as well go into the total directly. long_chains_lose: a long sum in one partial result loses
+    digits, so spans are short.
     """
 
     @property
     def long_chains_lose(self) -> bool: ...
+    @property
+    def resumes(self) -> bool: ...
     def start(self, lanes: int) -> list[Value]: ...
     def start_total(self, lanes: int) -> list[Value]: ...
     def take(
-        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+        self, b: Block, state: list[Value], value: Value, place: Value, mask: Value | None
     ) -> list[Value]: ...
+    def behind(self, b: Block, state: list[Value], places: int) -> list[Value]: ...
     def merge(self, b: Block, left: list[Value], right: list[Value]) -> list[Value]: ...
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]: ...
-    def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]: ...
+    def into_total(
+        self, b: Block, total: list[Value], partial: list[Value], start: Value
+    ) -> list[Value]: ...
     def finish(self, b: Block, total: list[Value]) -> Value: ...
 
 
@@ -53,7 +61,8 @@ def accumulator(node: Expr) -> Accumulator:
     """The accumulator of a Reduce or ArgReduce node."""
     source = node.inputs[0].array_type.dtype
     if isinstance(node.op, ArgReduce):
-        return Best(node.op.kind, "float32" if source in HALF else str(source))
+        working = {"float16": "float32", "bfloat16": "float32", "bool": "uint8"}
+        return Best(node.op.kind, working.get(str(source), str(source)))
     assert isinstance(node.op, Reduce)
     kind = BOOL_KINDS.get(node.op.kind, node.op.kind) if source is bool_ else node.op.kind
     return Fold(kind, str(source))
@@ -80,6 +89,10 @@ class Fold(NamedTuple):
     def long_chains_lose(self) -> bool:
         return self.kind == "sum" and self.working in ("float32", "float64")
 
+    @property
+    def resumes(self) -> bool:
+        return not self.long_chains_lose
+
     def start(self, lanes: int) -> list[Value]:
         return [Const(identity(self.kind, self.working), Ty(self.working, lanes))]
 
@@ -87,12 +100,15 @@ class Fold(NamedTuple):
         return [Const(identity(self.kind, self.working), Ty(self.total_dtype, lanes))]
 
     def take(
-        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+        self, b: Block, state: list[Value], value: Value, place: Value, mask: Value | None
     ) -> list[Value]:
         x = b.splat(b.cast(value, self.working), state[0].type.lanes)
         if mask is not None:
             x = b.let("select", mask, x, Const(identity(self.kind, self.working), x.type))
         return [b.let(COMBINE[self.kind], state[0], x)]
+
+    def behind(self, b: Block, state: list[Value], places: int) -> list[Value]:
+        return state
 
     def merge(self, b: Block, left: list[Value], right: list[Value]) -> list[Value]:
         return [b.let(COMBINE[self.kind], left[0], right[0])]
@@ -103,7 +119,9 @@ class Fold(NamedTuple):
             state if x.type.lanes == 1 else [b.let(HORIZONTAL[self.kind], x, type=Ty(x.type.dtype))]
         )
 
-    def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]:
+    def into_total(
+        self, b: Block, total: list[Value], partial: list[Value], start: Value
+    ) -> list[Value]:
         return self.merge(b, total, [b.cast(partial[0], self.total_dtype)])
 
     def finish(self, b: Block, total: list[Value]) -> Value:
@@ -111,7 +129,11 @@ class Fold(NamedTuple):
 
 
 class Best(NamedTuple):
-    """argmax, argmin: the best value and its index; the first wins, a NaN beats every number."""
+    """argmax, argmin: the best value and its index; the first wins, a NaN beats every number.
+
+    A partial result counts places from the start of its span in 32 bits (the lane's own number is
+    added when the lanes are merged); totals hold indices.
+    """
 
     kind: str
     working: str
@@ -121,17 +143,29 @@ class Best(NamedTuple):
         return False
 
     @property
+    def resumes(self) -> bool:
+        return False
+
+    @property
     def _worst(self) -> Any:
-        return identity("max" if self.kind == "argmax" else "min", self.working)
+        return identity(self._extreme, self.working)
+
+    @property
+    def _extreme(self) -> str:
+        return self.kind.removeprefix("arg")
+
+    @property
+    def _has_nan(self) -> bool:
+        return self.working in ("float32", "float64")
 
     def start(self, lanes: int) -> list[Value]:
-        return [Const(self._worst, Ty(self.working, lanes)), Const(0, Ty(INDEX, lanes))]
+        return [Const(self._worst, Ty(self.working, lanes)), Const(0, Ty(PLACE, lanes))]
 
     def start_total(self, lanes: int) -> list[Value]:
-        return self.start(lanes)
+        return [Const(self._worst, Ty(self.working, lanes)), Const(0, Ty(PLACES, lanes))]
 
     def take(
-        self, b: Block, state: list[Value], value: Value, index: Value, mask: Value | None
+        self, b: Block, state: list[Value], value: Value, place: Value, mask: Value | None
     ) -> list[Value]:
         best, where = state
         lanes = best.type.lanes
@@ -139,45 +173,54 @@ class Best(NamedTuple):
         wins = self._beats(b, x, best)
         if mask is not None:
             wins = b.let("and", wins, mask)
-        return [b.let("select", wins, x, best), b.let("select", wins, b.splat(index, lanes), where)]
+        return [b.let("select", wins, x, best), b.let("select", wins, b.splat(place, lanes), where)]
+
+    def behind(self, b: Block, state: list[Value], places: int) -> list[Value]:
+        """A partial result whose places began so many later."""
+        best, where = state
+        return [best, b.let("add", where, Const(places, where.type))] if places else state
 
     def merge(self, b: Block, left: list[Value], right: list[Value]) -> list[Value]:
         (x, i), (y, j) = left, right
-        same = b.let("not", b.let("or", self._beats(b, x, y), self._beats(b, y, x)))
+        same = b.let("eq", x, y)
+        if self._has_nan:
+            both = b.let("and", b.let("ne", x, x), b.let("ne", y, y))
+            same = b.let("or", same, both)
         earlier = b.let("and", same, b.let("lt", j, i))
         wins = b.let("or", self._beats(b, y, x), earlier)
         return [b.let("select", wins, y, x), b.let("select", wins, j, i)]
 
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]:
-        lanes = state[0].type.lanes
-        parts = [
-            [
-                b.let("extract", s, type=Ty(s.type.dtype), attr=lane) if lanes > 1 else s
-                for s in state
-            ]
-            for lane in range(lanes)
-        ]
-        while len(parts) > 1:
-            parts = [
-                self.merge(b, parts[k], parts[k + 1]) if k + 1 < len(parts) else parts[k]
-                for k in range(0, len(parts), 2)
-            ]
-        return parts[0]
+        """The best of all lanes, and the first place where a lane holds it."""
+        best, where = state
+        lanes = best.type.lanes
+        if lanes == 1:
+            return state
+        top = b.let("h" + self._extreme, best, type=Ty(self.working))
+        attains = b.let("eq", best, b.splat(top, lanes))
+        if self._has_nan:
+            attains = b.let("or", attains, b.let("ne", best, best))
+        iota = b.cast(b.let("iota", type=Ty(INDEX, lanes)), PLACE)
+        never = Const(np.iinfo(PLACE).max, where.type)
+        places = b.let("select", attains, b.let("add", where, iota), never)
+        return [top, b.let("hmin", places, type=Ty(PLACE))]
 
-    def into_total(self, b: Block, total: list[Value], partial: list[Value]) -> list[Value]:
-        return self.merge(b, total, partial)
+    def into_total(
+        self, b: Block, total: list[Value], partial: list[Value], start: Value
+    ) -> list[Value]:
+        best, where = partial
+        first = b.splat(b.cast(start, PLACES), where.type.lanes)
+        return self.merge(b, total, [best, b.let("add", first, b.cast(where, PLACES))])
 
     def finish(self, b: Block, total: list[Value]) -> Value:
-        return b.cast(total[1], "int64")
+        return total[1]
 
     def _beats(self, b: Block, x: Value, y: Value) -> Value:
-        if self.working == "bool":
-            x, y = b.cast(x, "uint8"), b.cast(y, "uint8")
-        wins = b.let("gt" if self.kind == "argmax" else "lt", x, y)
-        if self.working not in ("float32", "float64"):
-            return wins
-        nan = b.let("and", b.let("ne", x, x), b.let("eq", y, y))
-        return b.let("or", wins, nan)
+        """x is better than y: beyond it, or the first NaN (both are one unordered comparison)."""
+        if not self._has_nan:
+            return b.let("gt" if self.kind == "argmax" else "lt", x, y)
+        beyond = b.let("not", b.let("le" if self.kind == "argmax" else "ge", x, y))
+        return b.let("and", beyond, b.let("eq", y, y))
 
 
 def identity(kind: str, dtype: str) -> Any:
@@ -193,6 +236,3 @@ def identity(kind: str, dtype: str) -> Any:
         return float("-inf") if kind == "max" else float("inf")
     info = np.iinfo(dtype)
     return int(info.min if kind == "max" else info.max)
-
-
-Accumulators = list[Fold | Best]

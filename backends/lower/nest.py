@@ -11,26 +11,20 @@ so nothing invariant is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from symgraph.dims import SizeLike, known_le, product
-from symgraph.expr import Expr
-from symgraph.ops.reduce import ArgReduce
+from symgraph.dims import product
 
-from ..loops import INDEX, Const, Kernel, Ty, Value
+from ..loops import INDEX, Alloc, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
-from .accumulate import COMBINE, Accumulator, Fold, accumulator
-from .indirect import combined, scatter_steps
+from .accumulate import COMBINE, Fold
+from .axes import BLOCK
+from .columns import Columns
 from .partial import Parts, in_parts
+from .passes import Keeper
 from .request import Built, Nest
-from .values import Values
-
-UNROLL = 4  # interleaved accumulators of a contiguous reduction
-CHAIN = 64  # additions in one float accumulator before it is merged
-BLOCK = 1 << 14  # elements between polls in a single long loop
-POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
+from .rows import Phase
 
 
 def build(nest: Nest, target: Target) -> Built:
@@ -41,14 +35,22 @@ def build(nest: Nest, target: Target) -> Built:
     return Emitter(nest, target).run()
 
 
-class Emitter(Values):
+class Emitter(Columns):
     """The loops of a nest around its values."""
 
     # ----------------------------------------------------------------------------- the whole kernel
 
     def run(self) -> Built:
         self.phases = self._phases()
+        roots = range(len(self.nest.roots))
+        self.inner = [k for k in roots if self.nest.reduced and self.nest.roots[k].inner]
+        self.outer = [k for k in roots if k not in self.inner]
+        self.passes = [[feed for _, feed in phase] for phase in self.phases]
+        if self.inner:
+            self.passes.append([self.root_entries[k] for k in self.inner])
         self.ops = max(1, round(sum(e.cost for e in self.entries)))
+        self._keep()
+        self._plan_columns()
         parts = Parts(self) if in_parts(self) else None
         if parts is not None:
             parts.write()
@@ -73,6 +75,16 @@ class Emitter(Values):
             None if parts is None else parts.split,
         )
 
+    def _keep(self) -> None:
+        """Decide which values one pass stores for the next ones."""
+        if len(self.passes) < 2 or self.nest.cumulative:
+            return
+        keeper = Keeper(self.nest, self.space, self.entries, self._moving, self.write_buffers)
+        self.held = keeper.run(self.passes)
+        for held in self.held.values():
+            if held.scratch:
+                self.blocks[0].stmts.append(Alloc(held.buffer, held.scratch))
+
     def _is_empty(self) -> bool:
         """Nothing is stored, so nothing runs.
 
@@ -85,12 +97,12 @@ class Emitter(Values):
         ]
         return any(s == 0 for s in stored)
 
-    def _phases(self) -> list[list[tuple[Expr, int]]]:
+    def _phases(self) -> list[Phase]:
         """Reductions grouped so that each needs only those of earlier groups."""
         level: dict[int, int] = {}
         depth = [0] * len(self.entries)
         at = 0
-        result: list[list[tuple[Expr, int]]] = []
+        result: list[Phase] = []
         for node, feed in self.feeds:
             for i in range(at, feed + 1):
                 e = self.entries[i]
@@ -109,6 +121,8 @@ class Emitter(Values):
         """Loops over the kept axes from `position` on, then the point's work."""
         if position == len(self.space.sizes) or self.space.reduced[position]:
             self._point()
+        elif position == self.space.vector and self.chunk_columns:
+            self._chunks(position, self.outer, self.inner)
         elif position == self.space.vector:
             self._over_lanes(position, lambda: self._kept(position + 1))
         elif self.space.ordered[position]:
@@ -131,102 +145,11 @@ class Emitter(Values):
             return
         with self.blocks[-1].loop(start, stop, BLOCK, hint="chunk") as chunk:
             self._push(chunk, None, chunk.var)
-            self._poll(BLOCK)
-            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+            end = self._block_end(chunk, BLOCK, stop)
+            self._poll(1, chunk.let("sub", end, chunk.var))
             with self._loop(position, chunk.var, end, 1):
                 self._kept(position + 1)
             self._pop()
-
-    def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
-        """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
-        size = self.space.sizes[position]
-        start, stop = self.blocks[-1].index(0), self.dims(size)
-        if self._long(size):
-            block = self.blocks[-1]
-            with block.loop(start, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
-                self._push(chunk, None, chunk.var)
-                self._poll(product(self.space.sizes[position + 1 :]) * BLOCK)
-                end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
-                self._lanes_loop(position, chunk.var, end, body)
-                self._pop()
-        else:
-            self._lanes_loop(position, start, stop, body)
-
-    def _lanes_loop(
-        self, position: int, start: Value, stop: Value, body: Callable[[], None]
-    ) -> None:
-        lanes, size = self.space.lanes, self.space.sizes[position]
-        middle = self._whole(start, stop, lanes, size)
-        if not (isinstance(size, int) and size < lanes):
-            with self._loop(position, start, middle, lanes, "parallel", lanes):
-                body()
-        if not (isinstance(size, int) and size % lanes == 0):
-            with self._rest(position, middle, stop, "parallel"):
-                body()
-
-    def _whole(self, start: Value, stop: Value, step: int, size: SizeLike) -> Value:
-        """The last multiple of `step` from `start` that does not pass `stop`."""
-        if isinstance(size, int) and size % step == 0:  # `start` is a multiple of it as well
-            return stop
-        if isinstance(start, Const) and isinstance(stop, Const):
-            return Const(start.value + (stop.value - start.value) // step * step, Ty(INDEX))
-        b = self.blocks[-1]
-        length = b.let("sub", stop, start)
-        return b.let("add", start, b.let("and", length, b.index(-step)))
-
-    def _loop(
-        self,
-        axis: int,
-        start: Value,
-        stop: Value,
-        step: int,
-        kind: str = "serial",
-        lanes: int = 1,
-        masked_by: Value | None = None,
-        carries: Sequence[Value] = (),
-    ) -> _Loop:
-        return _Loop(self, axis, start, stop, step, kind, lanes, masked_by, carries)
-
-    def _masks(self, axis: int) -> bool:
-        """Whether the rest of an axis is done under a mask."""
-        size = self.space.sizes[axis]
-        return self.masked and not (isinstance(size, int) and size % self.space.lanes == 1)
-
-    def _rest(
-        self, axis: int, start: Value, stop: Value, kind: str, carries: Sequence[Value] = ()
-    ) -> _Loop:
-        """What full vectors leave over.
-
-        One masked vector, or element by element where masks are slow or it is one.
-
-        (A store under a constant mask of one lane is also miscompiled by LLVM 22 if it narrows.)
-        """
-        if self._masks(axis):
-            return self._loop(
-                axis,
-                start,
-                stop,
-                self.space.lanes,
-                kind,
-                self.space.lanes,
-                masked_by=stop,
-                carries=carries,
-            )
-        return self._loop(axis, start, stop, 1, kind, carries=carries)
-
-    def _poll(self, elements: SizeLike) -> None:
-        """Ask for signals, charging the work on so many elements."""
-        self.blocks[-1].poll(self.dims(elements * self.ops * self.lanes))
-
-    def _poll_in(self, position: int) -> None:
-        """Poll in the loop over an axis (the innermost ones do so in blocks)."""
-        inner = product(self.space.sizes[position + 1 :])
-        if self._long(self.space.sizes[position] * inner) and (position == 0 or inner != 1):
-            self._poll(inner)
-
-    def _long(self, size: SizeLike) -> bool:
-        """Whether so many elements may take a user's time."""
-        return self.nest.pollable and known_le(size, POLL_BELOW) is not True
 
     # ------------------------------------------------------------------- one point of the kept axes
 
@@ -234,18 +157,12 @@ class Emitter(Values):
         if self.nest.cumulative:
             self._running()
             return
-        for phase in self.phases:
-            self._reduce(phase)
-        inner = [k for k, r in enumerate(self.nest.roots) if self.nest.reduced and r.inner]
-        outer = [k for k in range(len(self.nest.roots)) if k not in inner]
-        self._store(outer)
-        if inner:
-            self._inner(
-                self.space.reduced.index(True)
-                if True in self.space.reduced
-                else len(self.space.sizes),
-                inner,
-            )
+        for number in range(len(self.phases)):
+            self._reduce(number)
+        self.pass_number = len(self.phases)
+        self._store(self.outer)
+        if self.inner:
+            self._inner(self._first_reduced(), self.inner)
 
     def _inner(self, position: int, roots: list[int]) -> None:
         """Loops over the reduced axes that store the inner roots."""
@@ -258,198 +175,6 @@ class Emitter(Values):
             with self._loop(position, start, stop, 1, "parallel"):
                 self._poll_in(position)
                 self._inner(position + 1, roots)
-
-    def _store(self, roots: list[int]) -> None:
-        values = self._values([self.root_entries[k] for k in roots])
-        for k, value in zip(roots, values):
-            if self.nest.roots[k].check:
-                self._check(value)
-                continue
-            self._write(k, value)
-
-    def _write(self, k: int, value: Value) -> None:
-        """Store a root's value, or combine it with what lies at its place."""
-        b, root, buffer = self.blocks[-1], self.nest.roots[k], self.write_buffers[k]
-        offset, lanes = self._address(root.target)
-        if root.scatter is not None:
-            indices = self._values(list(self.root_indices[k]))
-            offset, lanes = self._indirect(root.target, indices, scatter_steps(root.scatter))
-        mask = self.mask if lanes > 1 else None
-        value = scalar.align(b, value, lanes)
-        if root.combine != "set":
-            value = combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
-        b.store(buffer, offset, value, mask)
-
-    def _check(self, value: Value) -> None:
-        b = self.blocks[-1]
-        wrong = b.let("not", value)
-        if value.type.lanes > 1:
-            wrong = wrong if self.mask is None else b.let("and", wrong, self.mask)
-            wrong = b.let("hor", wrong, type=Ty("bool"))
-        b.fault(wrong, 0)
-
-    # -------------------------------------------------------------------------------- reductions
-
-    def _reduce(self, phase: list[tuple[Expr, int]]) -> None:
-        kinds = [accumulator(node) for node, _ in phase]
-        feeds = [feed for _, feed in phase]
-        totals = [k.start_total(self.lanes) for k in kinds]
-        first = (
-            self.space.reduced.index(True) if True in self.space.reduced else len(self.space.sizes)
-        )
-        totals = self._reduce_axes(first, kinds, feeds, totals)
-        b = self.blocks[-1]
-        for (node, _), kind, total in zip(phase, kinds, totals):
-            self.scopes[-1][id(node)] = kind.finish(b, total)
-
-    def _reduce_axes(
-        self, position: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]
-    ) -> list[list[Value]]:
-        last = len(self.space.sizes) - 1
-        if position > last:  # every reduced axis has size 1
-            states = self._take(
-                kinds, feeds, [k.start(self.lanes) for k in kinds], self.blocks[-1].index(0)
-            )
-            return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
-        if position == last:
-            return self._last_axis(position, kinds, feeds, totals)
-        with self._loop(
-            position,
-            self.blocks[-1].index(0),
-            self.dims(self.space.sizes[position]),
-            1,
-            "reduce",
-            carries=_flat(totals),
-        ) as loop:
-            self._poll_in(position)
-            inner = self._reduce_axes(position + 1, kinds, feeds, _unflat(loop.carried, totals))
-            loop.next(*_flat(inner))
-        return _unflat(loop.results, totals)
-
-    def _last_axis(
-        self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: list[list[Value]]
-    ) -> list[list[Value]]:
-        """The innermost reduced axis, in blocks whose results are merged into the totals."""
-        size = self.space.sizes[axis]
-        start, stop = self.blocks[-1].index(0), self.dims(size)
-        if known_le(size, self._chain(axis, kinds)) is True:
-            states = self._span(axis, start, stop, kinds, feeds)
-            return [k.into_total(self.blocks[-1], t, s) for k, t, s in zip(kinds, totals, states)]
-        return self._blocks_of(axis, start, stop, kinds, feeds, totals, self._long(size))
-
-    def _chain(self, axis: int, kinds: list[Accumulator]) -> int:
-        """Elements that partial results take before they are merged into the totals."""
-        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
-        return per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
-
-    def _blocks_of(
-        self,
-        axis: int,
-        start: Value,
-        stop: Value,
-        kinds: list[Accumulator],
-        feeds: list[int],
-        totals: list[list[Value]],
-        polls: bool,
-    ) -> list[list[Value]]:
-        """[start, stop) of an axis block by block."""
-        length = self._chain(axis, kinds)
-        with self.blocks[-1].loop(
-            start, stop, length, kind="reduce", carries=_flat(totals), hint="block"
-        ) as loop:
-            self._push(loop, None, loop.var)
-            if polls:
-                self._poll(length)
-            end = loop.let("min", loop.let("add", loop.var, loop.index(length)), stop)
-            states = self._span(axis, loop.var, end, kinds, feeds)
-            merged = [
-                k.into_total(loop, t, s)
-                for k, t, s in zip(kinds, _unflat(loop.carried, totals), states)
-            ]
-            loop.next(*_flat(merged))
-            self._pop()
-        return _unflat(loop.results, totals)
-
-    def _span(
-        self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]
-    ) -> list[list[Value]]:
-        """Partial results over [start, stop) of the last reduced axis."""
-        if axis != self.space.vector:
-            states = [k.start(self.lanes) for k in kinds]
-            with self._loop(axis, start, stop, 1, "reduce", carries=_flat(states)) as loop:
-                loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
-            return _unflat(loop.results, states)
-        lanes, size = self.space.lanes, self.space.sizes[axis]
-        ways = (
-            UNROLL
-            if not (isinstance(size, int) and size < lanes * UNROLL) and len(self.entries) < 40
-            else 1
-        )
-        states = [k.start(lanes) for k in kinds]
-        middle = start
-        if not (isinstance(size, int) and size < lanes):
-            middle = self._whole(start, stop, lanes * ways, size)
-            states = self._interleaved(axis, start, middle, ways, kinds, feeds)
-        if not (isinstance(size, int) and size % (lanes * ways) == 0):
-            if not self._masks(axis):
-                states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
-            with self._rest(axis, middle, stop, "reduce", carries=_flat(states)) as loop:
-                loop.next(*_flat(self._take(kinds, feeds, _unflat(loop.carried, states), loop.var)))
-            states = _unflat(loop.results, states)
-        return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
-
-    def _interleaved(
-        self,
-        axis: int,
-        start: Value,
-        stop: Value,
-        ways: int,
-        kinds: list[Accumulator],
-        feeds: list[int],
-    ) -> list[list[Value]]:
-        """Full vectors, `ways` independent accumulators, merged pairwise at the end."""
-        lanes = self.space.lanes
-        starts = [[k.start(lanes) for k in kinds] for _ in range(ways)]
-        with self._loop(
-            axis, start, stop, lanes * ways, "reduce", lanes, carries=_flat(sum(starts, []))
-        ) as loop:
-            carried = _unflat(loop.carried, sum(starts, []))
-            after: list[list[Value]] = []
-            for way in range(ways):
-                self.scopes[-1] = {}
-                self.index[axis] = (
-                    loop.let("add", loop.var, loop.index(way * lanes)) if way else loop.var
-                )
-                after += self._take(
-                    kinds,
-                    feeds,
-                    carried[way * len(kinds) : (way + 1) * len(kinds)],
-                    self.index[axis],
-                )
-            loop.next(*_flat(after))
-        parts = _unflat(loop.results, sum(starts, []))
-        groups = [parts[way * len(kinds) : (way + 1) * len(kinds)] for way in range(ways)]
-        b = self.blocks[-1]
-        while len(groups) > 1:
-            groups = [
-                [k.merge(b, x, y) for k, x, y in zip(kinds, groups[i], groups[i + 1])]
-                for i in range(0, len(groups), 2)
-            ]
-        return groups[0]
-
-    def _take(
-        self, kinds: list[Accumulator], feeds: list[int], states: list[list[Value]], index: Value
-    ) -> list[list[Value]]:
-        values = self._values(feeds)
-        b = self.blocks[-1]
-        axis = self.space.vector
-        vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
-        if vector and any(isinstance(node.op, ArgReduce) for node in self.nest.reductions):
-            index = b.let(
-                "add", b.splat(index, self.lanes), b.let("iota", type=Ty(INDEX, self.lanes))
-            )
-        mask = self.mask if vector else None
-        return [k.take(b, s, v, index, mask) for k, s, v in zip(kinds, states, values)]
 
     def _running(self) -> None:
         """A running fold: every step of the reduced axis stores what is carried so far.
@@ -468,8 +193,8 @@ class Emitter(Values):
             return
         with self.blocks[-1].loop(start, stop, BLOCK, carries=total, hint="block") as loop:
             self._push(loop, None, loop.var)
-            self._poll(BLOCK)
-            end = loop.let("min", loop.let("add", loop.var, loop.index(BLOCK)), stop)
+            end = self._block_end(loop, BLOCK, stop)
+            self._poll(1, loop.let("sub", end, loop.var))
             loop.next(*self._run_along(axis, loop.var, end, fold, loop.carried))
             self._pop()
 
@@ -493,53 +218,3 @@ class Emitter(Values):
             self.mask if lanes > 1 else None,
         )
         return after
-
-
-class _Loop:
-    """A loop over one axis as a context: opens the block, the scope, the lanes and the mask."""
-
-    def __init__(
-        self,
-        emitter: Emitter,
-        axis: int,
-        start: Value,
-        stop: Value,
-        step: int,
-        kind: str,
-        lanes: int,
-        masked_by: Value | None,
-        carries: Sequence[Value],
-    ):
-        self.e, self.axis, self.lanes, self.masked_by = emitter, axis, lanes, masked_by
-        self.context = emitter.blocks[-1].loop(start, stop, step, kind=kind, carries=carries)
-
-    def __enter__(self) -> Any:
-        e = self.e
-        body = self.context.__enter__()
-        e._push(body, self.axis, body.var)
-        self.before = (e.lanes, e.mask)
-        if self.lanes > 1:
-            e.lanes = self.lanes
-            e.mask = None
-            if self.masked_by is not None:
-                left = body.let("sub", self.masked_by, body.var)
-                iota = body.let("iota", type=Ty(INDEX, self.lanes))
-                e.mask = body.let("lt", iota, body.splat(left, self.lanes))
-        return body
-
-    def __exit__(self, *error: Any) -> Any:
-        self.e.lanes, self.e.mask = self.before
-        self.e._pop()
-        return self.context.__exit__(*error)
-
-
-def _flat(states: list[list[Value]]) -> list[Value]:
-    return [v for state in states for v in state]
-
-
-def _unflat(values: Sequence[Any], like: list[list[Value]]) -> list[list[Value]]:
-    result, at = [], 0
-    for state in like:
-        result.append(list(values[at : at + len(state)]))
-        at += len(state)
-    return result

@@ -16,6 +16,7 @@ from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
 from . import indirect, scalar
+from .passes import Held
 from .request import Bound, Dims, Nest
 from .space import make_space
 from .trace import Entry, Tracer, depends
@@ -39,6 +40,7 @@ class Values:
         self.entries = tracer.entries
         data = _data(self.entries, [*self.root_entries, *(feed for _, feed in self.feeds)])
         lanes, narrowest = _lanes(data, target.vector_bytes)
+        self.registers = target.vector_registers
         self.masked = target.masked_memory(narrowest)
         self._lay_out(lanes)
         if self._index_in_lanes():
@@ -63,6 +65,8 @@ class Values:
         self.index: dict[int, Value] = {}
         self.lanes = 1  # of the vector axis, while its loop is open
         self.mask: Value | None = None
+        self.held: dict[int, Held] = {}
+        self.pass_number = 0  # which pass over the reduced axes is being emitted
 
     def _lay_out(self, lanes: int) -> None:
         """The loops, and which of them each entry varies with."""
@@ -76,6 +80,7 @@ class Values:
             nest.reduced if nest.cumulative else nest.ordered,
         )
         kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
+        self.reduced_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if r)
         self.bits = depends(self.entries, self._axis_bits, kept_bits)
 
     def _index_in_lanes(self) -> bool:
@@ -125,15 +130,58 @@ class Values:
             i = stack.pop()
             if i not in needed and self._known(i) is None:
                 needed.add(i)
-                stack.extend(self.entries[i].args)
+                stack.extend(() if self._in_memory(i) else self.entries[i].args)
         for i in sorted(needed):
             level = self._level(self.bits[i])
-            self.scopes[level][i] = self._emit(self.entries[i], self.blocks[level], level)
+            self.scopes[level][self._key(i)] = self._emit(i, self.blocks[level], level)
         return [self._must(i) for i in wanted]
 
-    def _known(self, i: int) -> Value | None:
+    def _is_read(self, i: int) -> bool:
+        """Whether an earlier pass stored the value of an entry for this one."""
+        return i in self.held and self.held[i].made < self.pass_number
+
+    def _in_memory(self, i: int) -> bool:
+        """Whether an entry need not be computed: its value was stored by this nest."""
+        return self._is_read(i)
+
+    def _moving(self, i: int) -> bool:
+        """Whether an entry varies with a reduced axis."""
+        return bool(self.bits[i] & self.reduced_bits)
+
+    def _column(self, i: int, b: Block) -> Value | None:
+        """The value of an entry of the kept axes, if it lies in a stack array."""
+        return None
+
+    def _hold(self) -> list[tuple[Buffer, Value, Value, Value | None]]:
+        """The stores of what this pass computes here for later ones."""
+        b = self.blocks[-1]
+        stores: list[tuple[Buffer, Value, Value, Value | None]] = []
+        for i, held in self.held.items():
+            if held.made == self.pass_number:
+                offset, lanes = self._address(held.address)
+                value = scalar.align(b, self._must(i), lanes)
+                stores.append((held.buffer, offset, value, self.mask if lanes > 1 else None))
+        return stores
+
+    def _forget(self, axis: int) -> None:
+        """The index of an open axis moves: what varies with it is to be computed anew."""
+        for level in range(self.open_axes.index(axis) + 1, len(self.scopes)):
+            scope = self.scopes[level]
+            self.scopes[level] = {k: v for k, v in scope.items() if self._is_fixed(k, axis)}
+
+    def _is_fixed(self, key: Any, axis: int) -> bool:
+        """Whether a key of a scope names something that does not vary with an axis."""
+        if isinstance(key, tuple):
+            return key[0] == "splat" and not self.bits[key[1]] >> axis & 1
+        return key >= len(self.bits) or not self.bits[key] >> axis & 1
+
+    def _key(self, i: int) -> int:
+        """What an entry's value is filed under: a reduction has one however it is read."""
         entry = self.entries[i]
-        key = id(entry.node) if entry.kind == "reduction" else i
+        return id(entry.node) if entry.kind == "reduction" else i
+
+    def _known(self, i: int) -> Value | None:
+        key = self._key(i)
         for scope in reversed(self.scopes):
             if key in scope:
                 return scope[key]
@@ -147,8 +195,16 @@ class Values:
             )
         return value
 
-    def _emit(self, entry: Entry, b: Block, level: int) -> Value:
+    def _emit(self, i: int, b: Block, level: int) -> Value:
+        entry = self.entries[i]
         node, op = entry.node, entry.node.op
+        if self._is_read(i):
+            held = self.held[i]
+            offset, lanes = self._address(held.address, level)
+            return b.load(held.buffer, offset, lanes, self.mask if lanes > 1 else None)
+        column = self._column(i, b)
+        if column is not None:
+            return column
         dtype = str(node.array_type.dtype)
         if isinstance(op, Constant) and entry.kind == "const":
             value = op.value.reshape(())
@@ -156,15 +212,7 @@ class Values:
         if isinstance(op, DimValue) and entry.kind == "size":
             return b.cast(self.dims(op.dim), "int64")
         if entry.kind in ("load", "iota"):
-            assert entry.address is not None
-            offset, lanes = self._address(entry.address, level)
-            if entry.kind == "load":
-                return b.load(
-                    self.read_buffers[id(node)], offset, lanes, self.mask if lanes > 1 else None
-                )
-            if lanes > 1 and offset.type.lanes == 1:  # unit stride
-                offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
-            return b.cast(offset, dtype)
+            return self._read(entry, dtype, b, level)
         args = [self._must(a) for a in entry.args]
         if entry.kind == "index":
             return self._inside(entry, args[0], b)
@@ -179,6 +227,17 @@ class Values:
         lanes = max(a.type.lanes for a in args)
         operands = [self._splat(a, lanes, i) for a, i in zip(args, entry.args)]
         return scalar.elementwise(b, op, operands, dtype)
+
+    def _read(self, entry: Entry, dtype: str, b: Block, level: int) -> Value:
+        """What lies at an address, or the address itself as a number."""
+        assert entry.address is not None
+        offset, lanes = self._address(entry.address, level)
+        if entry.kind == "load":
+            mask = self.mask if lanes > 1 else None
+            return b.load(self.read_buffers[id(entry.node)], offset, lanes, mask)
+        if lanes > 1 and offset.type.lanes == 1:  # unit stride
+            offset = b.let("add", b.splat(offset, lanes), b.let("iota", type=Ty(INDEX, lanes)))
+        return b.cast(offset, dtype)
 
     def _inside(self, entry: Entry, raw: Value, b: Block) -> Value:
         """An index counted from the start; a fault where it is outside of its axis."""

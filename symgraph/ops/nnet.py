@@ -53,7 +53,8 @@ class Softmax(AlongAxis):
 
     def expand(self, x: Expr) -> Expr:
         powers = exp(x - max(x, self.axis, keepdims=True))
-        return powers / sum(powers, self.axis, keepdims=True)
+        # a division for each slice, not for each element: the sum is at least 1
+        return powers * (1 / sum(powers, self.axis, keepdims=True))
 
 
 class LogSoftmax(AlongAxis):

@@ -458,7 +458,8 @@ FAMILIES: dict[str, list[Row]] = {
 OUTSIDE = frozenset(
     """evaluate function compile_ahead target verify_grad debugprint from_sympy Print
     grad Lop Rop jacobian hessian hvp dim shape promote default_float set_default_float
-    get_threads set_threads save load array constant shared as_tensor as_tensor_variable matmul""".split()
+    get_threads set_threads save load
+    array constant shared as_tensor as_tensor_variable matmul""".split()
 )
 
 

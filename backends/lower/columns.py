@@ -1,0 +1,275 @@
+"""Reductions of rows into columns: the vector axis is kept, and rows stream by.
+
+Where the lanes run along a kept axis, going down one vector of columns at a time would touch one
+cache line of every row. So a chunk of columns has its accumulators in stack arrays (in the
+first-level cache), the reduced axes are outside, and the loop over the columns is innermost: every
+row is read from end to end, a few rows together, so that accumulators are loaded and stored once
+for several elements. What a pass needs of the columns (finished reductions and what is computed
+from them) is computed once between the passes and lies in stack arrays too.
+
+Accuracy of float sums: a column adds at most CHAIN values in a row before the sum goes into its
+total (float64 for float32), as in `rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+from symgraph.dims import known_le, product
+
+from ..irtext import BYTES
+from ..loops import Block, Buffer, Const, Ty, Value
+from .accumulate import PLACE, Accumulator, Best, accumulator
+from .axes import BLOCK
+from .rows import CHAIN, Rows, States
+
+CHUNK_BYTES = 12 * 1024  # of stack arrays: with a few rows, within the first-level cache
+CHUNK = 2048  # columns at most
+FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
+ROWS = 8  # rows taken together in a small body
+BODY = 48  # entries of a body over several rows together
+
+
+class Sums(NamedTuple):
+    """The accumulators of one reduction: stack arrays of totals and of partial results."""
+
+    kind: Accumulator
+    totals: tuple[Buffer, ...]
+    partials: tuple[Buffer, ...]
+
+
+class Columns(Rows):
+    """Chunks of columns, the passes over the rows inside them."""
+
+    passes: list[list[int]]
+
+    def _plan_columns(self) -> None:
+        """Whether the nest is done in columns, and how many at a time (0: not)."""
+        self.columns: dict[int, Buffer] = {}
+        self.sums: dict[int, Sums] = {}
+        self.between = [self._frontier(p) for p in self.passes]
+        vector, space = self.space.vector, self.space
+        self.chunk_columns = 0
+        if vector is None or space.reduced[vector] or not self.phases or self.nest.cumulative:
+            return
+        rows = product(s for s, r in zip(space.sizes, space.reduced) if r)
+        if known_le(rows, FEW_ROWS) is True:
+            return
+        columns = CHUNK
+        while columns * self._column_bytes() > CHUNK_BYTES:
+            columns //= 2
+        self.chunk_columns = columns if columns >= 4 * space.lanes else 0
+
+    def _column_bytes(self) -> int:
+        """Bytes of stack arrays for each column."""
+        kinds = [accumulator(node) for node, _ in self.feeds]
+        accumulators = [
+            v.type.dtype
+            for k in kinds
+            for v in k.start_total(1) + ([] if k.resumes else k.start(1))
+        ]
+        computed = {i for frontier in self.between for i in frontier}
+        values = [str(self.entries[i].node.array_type.dtype) for i in computed]
+        return sum(BYTES[d] for d in accumulators + values)
+
+    def _frontier(self, wanted: Iterable[int]) -> list[int]:
+        """Computed values of the columns alone that a pass needs."""
+        found: set[int] = set()
+        seen: set[int] = set(wanted)
+        stack = list(seen)
+        while stack:
+            i = stack.pop()
+            e = self.entries[i]
+            if not self._moving(i):
+                if self._is_column(i):
+                    found.add(i)
+                continue
+            fresh = [a for a in e.args if a not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+        return sorted(found)
+
+    def _is_column(self, i: int) -> bool:
+        vector = self.space.vector
+        computed = self.entries[i].kind in ("elementwise", "cast", "reduction")
+        return computed and vector is not None and bool(self.bits[i] >> vector & 1)
+
+    # ------------------------------------------------------------------------------------ chunks
+
+    def _chunks(self, position: int, outer: list[int], inner: list[int]) -> None:
+        """All columns: in each chunk every pass, then the roots."""
+        stop, width = self.dims(self.space.sizes[position]), self.chunk_columns
+        with self.blocks[-1].loop(0, stop, width, kind="parallel", hint="chunk") as chunk:
+            self._push(chunk, None, chunk.var)
+            end = self._block_end(chunk, width, stop)
+            self.chunk = (chunk.var, end)
+            self.before_chunk = chunk.let("sub", chunk.index(0), chunk.var)
+            for number in range(len(self.phases)):
+                self._between(number)
+                self._stream(number)
+            if outer:
+                self._each_column(lambda: self._store(outer))
+            if inner:
+                self._between(len(self.phases))
+                self._inner_rows(self._first_reduced(), inner)
+            self._pop()
+
+    def _width(self, b: Block) -> Value:
+        return b.let("sub", self.chunk[1], self.chunk[0])
+
+    def _each_column(self, body: Callable[[], None]) -> None:
+        axis = self.space.vector
+        assert axis is not None
+        self._lanes_loop(axis, *self.chunk, body)
+
+    def _between(self, number: int) -> None:
+        """Compute the columns that a pass needs and no earlier one had."""
+        self.pass_number = number
+        new = [i for i in self.between[number] if self._key(i) not in self.columns]
+        if not new:
+            return
+        chunk = self.blocks[-1]
+        width = self.chunk_columns
+        buffers = [chunk.alloc(str(self.entries[i].node.array_type.dtype), width) for i in new]
+
+        def compute() -> None:
+            for value, buffer in zip(self._values(new), buffers):
+                self._put(buffer, value)
+
+        self._each_column(compute)
+        for i, buffer in zip(new, buffers):
+            self.columns[self._key(i)] = buffer
+
+    def _in_memory(self, i: int) -> bool:
+        return super()._in_memory(i) or self._key(i) in self.columns
+
+    def _column(self, i: int, b: Block) -> Value | None:
+        """The value of an entry from its stack array, finished now if it is still a total."""
+        key = self._key(i)
+        if key in self.columns:
+            return self._get(b, self.columns[key])
+        if key in self.sums:
+            kind, totals, _ = self.sums[key]
+            return kind.finish(b, [self._get(b, t) for t in totals])
+        return None
+
+    def _in_chunk(self, b: Block) -> Value:
+        axis = self.space.vector
+        assert axis is not None
+        return b.let("add", self.index[axis], self.before_chunk)
+
+    def _get(self, b: Block, buffer: Buffer) -> Value:
+        return b.load(buffer, self._in_chunk(b), self.lanes, self.mask)
+
+    def _put(self, buffer: Buffer, value: Value) -> None:
+        b = self.blocks[-1]
+        b.store(buffer, self._in_chunk(b), b.splat(value, self.lanes), self.mask)
+
+    # ------------------------------------------------------------------------------------ passes
+
+    def _stream(self, number: int) -> None:
+        """One phase: accumulators of the chunk's columns, all rows into them."""
+        phase, chunk = self.phases[number], self.blocks[-1]
+        mine: list[Sums] = []
+        for node, _ in phase:
+            k = accumulator(node)
+            totals, partials = k.start_total(1), [] if k.resumes else k.start(1)
+            buffers = [chunk.alloc(v.type.dtype, self.chunk_columns) for v in totals + partials]
+            sums = Sums(k, tuple(buffers[: len(totals)]), tuple(buffers[len(totals) :]))
+            mine.append(sums)
+        feeds = [feed for _, feed in phase]
+
+        def start() -> None:
+            for k, totals, partials in mine:
+                self._put_all(totals, k.start_total(self.lanes))
+                self._put_all(partials, k.start(self.lanes))
+
+        self._each_column(start)
+        self._stream_axes(self._first_reduced(), mine, feeds)
+        for (node, _), sums in zip(phase, mine):
+            self.sums[id(node)] = sums
+
+    def _put_all(self, buffers: Iterable[Buffer], values: Iterable[Value]) -> None:
+        for buffer, value in zip(buffers, values):
+            self._put(buffer, value)
+
+    def _stream_axes(self, position: int, mine: list[Sums], feeds: list[int]) -> None:
+        last = len(self.space.sizes) - 1
+        start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
+        if position < last:
+            with self._loop(position, start, stop, 1):
+                self._poll_in(position)
+                self._stream_axes(position + 1, mine, feeds)
+            return
+        length = CHAIN if any(s.kind.long_chains_lose for s in mine) else BLOCK
+        with self.blocks[-1].loop(start, stop, length, hint="block") as block:
+            self._push(block, None, block.var)
+            end = self._block_end(block, length, stop)
+            if self._long(self.space.sizes[position] * self.chunk_columns):
+                self._poll(
+                    1, block.let("mul", block.let("sub", end, block.var), self._width(block))
+                )
+            self._rows(position, block.var, end, mine, feeds)
+            if any(s.partials for s in mine):
+                self._each_column(lambda: self._settle(block.var, mine))
+            self._pop()
+
+    def _settle(self, start: Value, mine: list[Sums]) -> None:
+        """Partial results go into the totals and begin again."""
+        b = self.blocks[-1]
+        for k, totals, partials in mine:
+            if partials:
+                before = [self._get(b, t) for t in totals]
+                part = [self._get(b, p) for p in partials]
+                self._put_all(totals, k.into_total(b, before, part, start))
+                self._put_all(partials, k.start(self.lanes))
+
+    def _rows(
+        self, axis: int, start: Value, stop: Value, mine: list[Sums], feeds: list[int]
+    ) -> None:
+        """Rows [start, stop), several together, then one by one."""
+        together = max(1, min(ROWS, BODY // max(1, len(self.entries))))
+        together = 1 << (together.bit_length() - 1)
+        size = self.space.sizes[axis]
+        middle = self._whole(start, stop, together, size)
+        steps = [(together, start, middle)]
+        if not (isinstance(size, int) and size % together == 0):
+            steps.append((1, middle, stop))
+        for rows, first, last in steps:
+            with self._loop(axis, first, last, rows) as loop:
+                places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
+                self._each_column(partial(self._take_rows, axis, start, places, mine, feeds))
+
+    def _take_rows(
+        self, axis: int, start: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
+    ) -> None:
+        b = self.blocks[-1]
+        places = [s.partials or s.totals for s in mine]
+        kinds = [s.kind for s in mine]
+        states: States = [[self._get(b, buffer) for buffer in place] for place in places]
+        stores = []
+        for row in rows:
+            self._forget(axis)
+            self.index[axis] = row
+            place: Value = Const(0, Ty(PLACE))
+            if any(isinstance(k, Best) for k in kinds):
+                place = b.splat(b.cast(b.let("sub", row, start), PLACE), self.lanes)
+            states = self._take(kinds, feeds, states, place, hold=False)
+            stores += self._hold()
+        for buffers, state in zip(places, states):
+            self._put_all(buffers, state)
+        for store in stores:
+            b.store(*store)
+
+    def _inner_rows(self, position: int, inner: list[int]) -> None:
+        """The roots that live on the whole space, row by row."""
+        if position == len(self.space.sizes):
+            self._each_column(lambda: self._store(inner))
+            return
+        start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
+        with self._loop(position, start, stop, 1):
+            if self._long(self.space.sizes[position] * self.chunk_columns):
+                self._poll(1, self._width(self.blocks[-1]))
+            self._inner_rows(position + 1, inner)

@@ -1,0 +1,249 @@
+"""Reductions whose innermost loop is over a reduced axis: what they carry is in registers.
+
+Accuracy of float sums: a lane adds at most CHAIN values in a row, `ways` lanes are merged pairwise,
+then all lanes by halves, and each such block is added to a total (float64 for float32). So the
+error of a sum of n float32 is at most about (CHAIN + log2(ways * lanes)) * eps * sum(|x|), however
+long it is; of n float64 (CHAIN + log2(ways * lanes) + n / block) * eps * sum(|x|).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symgraph.dims import SizeLike, known_le
+from symgraph.expr import Expr
+
+from ..loops import Const, Ty, Value
+from .accumulate import PLACE, Accumulator, Best, accumulator
+from .axes import BLOCK, Axes
+
+UNROLL = 4  # interleaved accumulators of a contiguous reduction
+SMALL = 8  # entries of a body that is done under a mask for all accumulators at once
+LARGE = 40  # entries of a body that has one accumulator
+CHAIN = 64  # additions in one float accumulator before it is merged
+
+Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
+States = list[list[Value]]
+
+
+class Rows(Axes):
+    """Loops over the reduced axes that carry accumulators."""
+
+    phases: list[Phase]
+
+    def _reduce(self, number: int) -> None:
+        """All reductions of a phase, finished."""
+        self.pass_number = number
+        phase = self.phases[number]
+        kinds = [accumulator(node) for node, _ in phase]
+        feeds = [feed for _, feed in phase]
+        totals = [k.start_total(self.lanes) for k in kinds]
+        totals = self._reduce_axes(self._first_reduced(), kinds, feeds, totals)
+        b = self.blocks[-1]
+        for (node, _), kind, total in zip(phase, kinds, totals):
+            self.scopes[-1][id(node)] = kind.finish(b, total)
+
+    def _first_reduced(self) -> int:
+        reduced = self.space.reduced
+        return reduced.index(True) if True in reduced else len(reduced)
+
+    def _reduce_axes(
+        self, position: int, kinds: list[Accumulator], feeds: list[int], totals: States
+    ) -> States:
+        last = len(self.space.sizes) - 1
+        zero = self.blocks[-1].index(0)
+        if position > last:  # every reduced axis has size 1
+            states = [k.start(self.lanes) for k in kinds]
+            states = self._take(kinds, feeds, states, Const(0, Ty(PLACE)))
+            return self._into_totals(kinds, totals, states, zero)
+        if position == last:
+            return self._last_axis(position, kinds, feeds, totals)
+        stop = self.dims(self.space.sizes[position])
+        with self._loop(position, zero, stop, 1, "reduce", carries=flat(totals)) as loop:
+            self._poll_in(position)
+            inner = self._reduce_axes(position + 1, kinds, feeds, unflat(loop.carried, totals))
+            loop.next(*flat(inner))
+        return unflat(loop.results, totals)
+
+    def _into_totals(
+        self, kinds: list[Accumulator], totals: States, states: States, start: Value
+    ) -> States:
+        b = self.blocks[-1]
+        return [k.into_total(b, t, s, start) for k, t, s in zip(kinds, totals, states)]
+
+    def _last_axis(
+        self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: States
+    ) -> States:
+        """The innermost reduced axis, in blocks whose results are merged into the totals."""
+        size = self.space.sizes[axis]
+        start, stop = self.blocks[-1].index(0), self.dims(size)
+        if known_le(size, self._chain(axis, kinds)) is True:
+            states = self._span(axis, start, stop, kinds, feeds)
+            return self._into_totals(kinds, totals, states, start)
+        return self._blocks_of(axis, start, stop, kinds, feeds, totals, self._long(size))
+
+    def _chain(self, axis: int, kinds: list[Accumulator]) -> int:
+        """Elements that partial results take before they are merged into the totals."""
+        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
+        return per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
+
+    def _blocks_of(
+        self,
+        axis: int,
+        start: Value,
+        stop: Value,
+        kinds: list[Accumulator],
+        feeds: list[int],
+        totals: States,
+        polls: bool,
+    ) -> States:
+        """[start, stop) of an axis block by block."""
+        length = self._chain(axis, kinds)
+        with self.blocks[-1].loop(
+            start, stop, length, kind="reduce", carries=flat(totals), hint="block"
+        ) as loop:
+            self._push(loop, None, loop.var)
+            end = self._block_end(loop, length, stop)
+            if polls:
+                self._poll(1, loop.let("sub", end, loop.var))
+            states = self._span(axis, loop.var, end, kinds, feeds)
+            merged = self._into_totals(kinds, unflat(loop.carried, totals), states, loop.var)
+            loop.next(*flat(merged))
+            self._pop()
+        return unflat(loop.results, totals)
+
+    def _span(
+        self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]
+    ) -> States:
+        """Partial results over [start, stop) of the last reduced axis."""
+        if axis != self.space.vector:
+            states = [k.start(self.lanes) for k in kinds]
+            with self._loop(axis, start, stop, 1, "reduce", carries=flat(states)) as loop:
+                self._step(loop, start, kinds, feeds, states)
+            return unflat(loop.results, states)
+        lanes, size = self.space.lanes, self.space.sizes[axis]
+        ways = self._ways(size, kinds)
+        small = len(self.entries) <= SMALL and ways > 1 and self._masks(axis)
+        parts = [k.start(lanes) for _ in range(ways) for k in kinds]
+        middle = start
+        if not (isinstance(size, int) and size < lanes):
+            middle = self._whole(start, stop, lanes * ways, size)
+            parts = self._interleaved(axis, start, (start, middle), parts, kinds, feeds)
+        rest = not (isinstance(size, int) and size % (lanes * ways) == 0)
+        if rest and small:
+            parts = self._interleaved(axis, start, (middle, stop), parts, kinds, feeds, True)
+        states = self._together(kinds, parts, ways)
+        if rest and not small:
+            if not self._masks(axis):
+                states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
+            with self._rest(axis, middle, stop, "reduce", carries=flat(states)) as loop:
+                self._step(loop, start, kinds, feeds, states)
+            states = unflat(loop.results, states)
+        return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
+
+    def _ways(self, size: SizeLike, kinds: list[Accumulator]) -> int:
+        """How many accumulators take turns: enough to hide the latency of one."""
+        carried = sum(len(k.start(1)) for k in kinds)
+        slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
+        ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
+        if len(self.entries) >= LARGE:
+            return 1
+        while isinstance(size, int) and ways > 1 and size < self.space.lanes * ways:
+            ways //= 2
+        return ways
+
+    def _step(
+        self, loop: Any, start: Value, kinds: list[Accumulator], feeds: list[int], states: States
+    ) -> None:
+        """One iteration: take a vector (or an element) into the carried states."""
+        place = self._place_in(loop, start, kinds)
+        after = self._take(kinds, feeds, unflat(loop.carried, states), place)
+        loop.next(*flat(after))
+
+    def _place_in(self, loop: Any, start: Value, kinds: list[Accumulator]) -> Value:
+        """How far a loop is from the start of its span, if somebody counts places."""
+        if not any(isinstance(k, Best) for k in kinds):
+            return Const(0, Ty(PLACE))
+        place = loop.cast(loop.let("sub", loop.var, start), PLACE)
+        return loop.splat(place, self.lanes)
+
+    def _interleaved(
+        self,
+        axis: int,
+        start: Value,
+        bounds: tuple[Value, Value],
+        parts: States,
+        kinds: list[Accumulator],
+        feeds: list[int],
+        masked: bool = False,
+    ) -> States:
+        """Vectors of a range of the span that starts at `start`, dealt out to all the parts.
+
+        masked: the range is the rest, and not all of them are full.
+        """
+        lanes, count = self.space.lanes, len(kinds)
+        ways = len(parts) // count
+        with self._loop(axis, *bounds, lanes * ways, "reduce", lanes, carries=flat(parts)) as loop:
+            carried = unflat(loop.carried, parts)
+            place = self._place_in(loop, start, kinds)
+            after: States = []
+            stores = []
+            for way in range(ways):
+                self._forget(axis)
+                shift = loop.index(way * lanes)
+                self.index[axis] = loop.let("add", loop.var, shift) if way else loop.var
+                if masked:
+                    self.mask = self._lanes_before(loop, self.index[axis], bounds[1])
+                mine = carried[way * count : (way + 1) * count]
+                after += self._take(kinds, feeds, mine, place, hold=False)
+                stores += self._hold()
+            for store in stores:
+                loop.store(*store)
+            loop.next(*flat(after))
+        return unflat(loop.results, parts)
+
+    def _together(self, kinds: list[Accumulator], parts: States, ways: int) -> States:
+        """The parts of all ways merged pairwise."""
+        b, count, lanes = self.blocks[-1], len(kinds), self.space.lanes
+        groups = [
+            [k.behind(b, s, way * lanes) for k, s in zip(kinds, parts[way * count :])]
+            for way in range(ways)
+        ]
+        while len(groups) > 1:
+            groups = [
+                [k.merge(b, x, y) for k, x, y in zip(kinds, groups[i], groups[i + 1])]
+                for i in range(0, len(groups), 2)
+            ]
+        return groups[0]
+
+    def _take(
+        self,
+        kinds: list[Accumulator],
+        feeds: list[int],
+        states: States,
+        place: Value,
+        hold: bool = True,
+    ) -> States:
+        """States after the values at the open indices; stores what later passes need of them."""
+        values = self._values(feeds)
+        b = self.blocks[-1]
+        axis = self.space.vector
+        vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
+        mask = self.mask if vector else None
+        if hold:
+            for store in self._hold():
+                b.store(*store)
+        return [k.take(b, s, v, place, mask) for k, s, v in zip(kinds, states, values)]
+
+
+def flat(states: States) -> list[Value]:
+    return [v for state in states for v in state]
+
+
+def unflat(values: Sequence[Any], like: States) -> States:
+    result, at = [], 0
+    for state in like:
+        result.append(list(values[at : at + len(state)]))
+        at += len(state)
+    return result
