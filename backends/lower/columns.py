@@ -27,7 +27,7 @@ from .axes import BLOCK
 from .moments import WIDE, Around, Spread
 from .rows import CHAIN, Rows, States
 
-CHUNK_BYTES = 16 * 1024  # of stack arrays: with a few rows, within the first-level cache
+CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
