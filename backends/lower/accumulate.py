@@ -31,26 +31,32 @@ HORIZONTAL = {
 }
 
 
-class Accumulator(Protocol):
-    """What a reduction carries: partial results per lane, and totals they are merged into.
+class Partial(Protocol):
+    """What a reduction carries along one span of the innermost reduced axis, in each lane.
 
-    A partial result covers one span of the innermost reduced axis. resumes: the span's elements may
-    as well go into the total directly. long_chains_lose: a long sum in one partial result loses
-    digits, so spans are short.
+    long_chains_lose: a long sum in one partial result loses digits, so spans are short.
     """
 
     @property
     def long_chains_lose(self) -> bool: ...
-    @property
-    def resumes(self) -> bool: ...
     def start(self, lanes: int) -> list[Value]: ...
-    def start_total(self, lanes: int) -> list[Value]: ...
     def take(
         self, b: Block, state: list[Value], value: Value, place: Value, mask: Value | None
     ) -> list[Value]: ...
     def behind(self, b: Block, state: list[Value], places: int) -> list[Value]: ...
     def merge(self, b: Block, left: list[Value], right: list[Value]) -> list[Value]: ...
     def across_lanes(self, b: Block, state: list[Value]) -> list[Value]: ...
+
+
+class Accumulator(Partial, Protocol):
+    """Partial results and the totals they are merged into.
+
+    resumes: the elements of a span may as well go into the total directly.
+    """
+
+    @property
+    def resumes(self) -> bool: ...
+    def start_total(self, lanes: int) -> list[Value]: ...
     def into_total(
         self, b: Block, total: list[Value], partial: list[Value], start: Value
     ) -> list[Value]: ...

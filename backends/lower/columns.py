@@ -18,14 +18,16 @@ from functools import partial
 from typing import NamedTuple
 
 from symgraph.dims import known_le, product
+from symgraph.expr import Expr
 
 from ..irtext import BYTES
 from ..loops import Block, Buffer, Const, Ty, Value
-from .accumulate import PLACE, Accumulator, Best, accumulator
+from .accumulate import PLACE, Accumulator, Best, Partial, accumulator
 from .axes import BLOCK
+from .moments import WIDE, Around, Spread
 from .rows import CHAIN, Rows, States
 
-CHUNK_BYTES = 12 * 1024  # of stack arrays: with a few rows, within the first-level cache
+CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
@@ -35,7 +37,7 @@ BODY = 48  # entries of a body over several rows together
 class Sums(NamedTuple):
     """The accumulators of one reduction: stack arrays of totals and of partial results."""
 
-    kind: Accumulator
+    kind: Accumulator | Spread
     totals: tuple[Buffer, ...]
     partials: tuple[Buffer, ...]
 
@@ -50,26 +52,30 @@ class Columns(Rows):
         self.columns: dict[int, Buffer] = {}
         self.sums: dict[int, Sums] = {}
         self.between = [self._frontier(p) for p in self.passes]
-        vector, space = self.space.vector, self.space
         self.chunk_columns = 0
-        if vector is None or space.reduced[vector] or not self.phases or self.nest.cumulative:
-            return
-        rows = product(s for s, r in zip(space.sizes, space.reduced) if r)
-        if known_le(rows, FEW_ROWS) is True:
+        if not self._has_columns():
             return
         columns = CHUNK
         while columns * self._column_bytes() > CHUNK_BYTES:
             columns //= 2
-        self.chunk_columns = columns if columns >= 4 * space.lanes else 0
+        self.chunk_columns = columns if columns >= 4 * self.space.lanes else 0
+
+    def _has_columns(self) -> bool:
+        """Whether the lanes are columns and there are more than a few rows."""
+        vector, space = self.space.vector, self.space
+        if vector is None or space.reduced[vector] or not self.feeds or self.nest.cumulative:
+            return False
+        rows = product(s for s, r in zip(space.sizes, space.reduced) if r)
+        return known_le(rows, FEW_ROWS) is not True
 
     def _column_bytes(self) -> int:
         """Bytes of stack arrays for each column."""
-        kinds = [accumulator(node) for node, _ in self.feeds]
+        kinds = [self._kind(node) for node, _ in self.feeds]
         accumulators = [
             v.type.dtype
             for k in kinds
             for v in k.start_total(1) + ([] if k.resumes else k.start(1))
-        ]
+        ] + [k.working for k in kinds if isinstance(k, Spread)]
         computed = {i for frontier in self.between for i in frontier}
         values = [str(self.entries[i].node.array_type.dtype) for i in computed]
         return sum(BYTES[d] for d in accumulators + values)
@@ -151,8 +157,11 @@ class Columns(Rows):
         if key in self.columns:
             return self._get(b, self.columns[key])
         if key in self.sums:
-            kind, totals, _ = self.sums[key]
-            return kind.finish(b, [self._get(b, t) for t in totals])
+            kind, buffers, _ = self.sums[key]
+            totals = [self._get(b, t) for t in buffers]
+            if isinstance(kind, Spread):
+                return self._finish_spread(self.entries[i].node, kind, totals)
+            return kind.finish(b, totals)
         return None
 
     def _in_chunk(self, b: Block) -> Value:
@@ -171,15 +180,17 @@ class Columns(Rows):
 
     def _stream(self, number: int) -> None:
         """One phase: accumulators of the chunk's columns, all rows into them."""
-        phase, chunk = self.phases[number], self.blocks[-1]
+        plain, apart = self._split(number)
+        chunk, width = self.blocks[-1], self.chunk_columns
         mine: list[Sums] = []
-        for node, _ in phase:
-            k = accumulator(node)
+        for node, _ in plain + apart:
+            k = self._kind(node)
             totals, partials = k.start_total(1), [] if k.resumes else k.start(1)
-            buffers = [chunk.alloc(v.type.dtype, self.chunk_columns) for v in totals + partials]
-            sums = Sums(k, tuple(buffers[: len(totals)]), tuple(buffers[len(totals) :]))
-            mine.append(sums)
-        feeds = [feed for _, feed in phase]
+            if isinstance(k, Spread):
+                partials = [*partials, partials[0]]  # the pivot
+            buffers = [chunk.alloc(v.type.dtype, width) for v in totals + partials]
+            mine.append(Sums(k, tuple(buffers[: len(totals)]), tuple(buffers[len(totals) :])))
+        feeds = [feed for _, feed in plain + apart]
 
         def start() -> None:
             for k, totals, partials in mine:
@@ -187,9 +198,31 @@ class Columns(Rows):
                 self._put_all(partials, k.start(self.lanes))
 
         self._each_column(start)
+        if apart:
+            self._guess_columns(mine[len(plain) :], [x for _, x in apart])
         self._stream_axes(self._first_reduced(), mine, feeds)
-        for (node, _), sums in zip(phase, mine):
+        for (node, _), sums in zip(plain + apart, mine):
             self.sums[id(node)] = sums
+
+    def _guess_columns(self, mine: list[Sums], feeds: list[int]) -> None:
+        """The first row, if there is one, as the means and pivots of spreads."""
+        rows = self.dims(product(s for s, r in zip(self.space.sizes, self.space.reduced) if r))
+        b = self.blocks[-1]
+        stop = b.let("min", rows, b.index(1))
+
+        def guess() -> None:
+            b = self.blocks[-1]
+            for sums, value in zip(mine, self._values(feeds)):
+                self._put(sums.totals[0], b.cast(value, WIDE))
+                self._put(sums.partials[-1], value)
+
+        with self._loop(len(self.space.sizes) - 1, b.index(0), stop, 1):
+            self._each_column(guess)
+
+    def _kind(self, node: Expr) -> Accumulator | Spread:
+        if id(node) in self.distances:
+            return Spread(str(node.array_type.dtype))
+        return accumulator(node)
 
     def _put_all(self, buffers: Iterable[Buffer], values: Iterable[Value]) -> None:
         for buffer, value in zip(buffers, values):
@@ -213,18 +246,25 @@ class Columns(Rows):
                 )
             self._rows(position, block.var, end, mine, feeds)
             if any(s.partials for s in mine):
-                self._each_column(lambda: self._settle(block.var, mine))
+                self._each_column(lambda: self._settle(block.var, end, mine))
             self._pop()
 
-    def _settle(self, start: Value, mine: list[Sums]) -> None:
-        """Partial results go into the totals and begin again."""
+    def _settle(self, start: Value, stop: Value, mine: list[Sums]) -> None:
+        """Partial results of rows [start, stop) go into the totals and begin again."""
         b = self.blocks[-1]
         for k, totals, partials in mine:
-            if partials:
-                before = [self._get(b, t) for t in totals]
-                part = [self._get(b, p) for p in partials]
-                self._put_all(totals, k.into_total(b, before, part, start))
+            before = [self._get(b, t) for t in totals]
+            state = [self._get(b, p) for p in partials]
+            if isinstance(k, Spread):
+                count, done = b.let("sub", stop, start), self._before(start)
+                after = k.into_total(b, before, state[:2], state[2], done, count)
+                self._put_all(partials, [*k.start(self.lanes), b.cast(after[0], k.working)])
+            elif partials:
+                after = k.into_total(b, before, state, start)
                 self._put_all(partials, k.start(self.lanes))
+            else:
+                continue
+            self._put_all(totals, after)
 
     def _rows(
         self, axis: int, start: Value, stop: Value, mine: list[Sums], feeds: list[int]
@@ -246,9 +286,12 @@ class Columns(Rows):
         self, axis: int, start: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
     ) -> None:
         b = self.blocks[-1]
-        places = [s.partials or s.totals for s in mine]
-        kinds = [s.kind for s in mine]
-        states: States = [[self._get(b, buffer) for buffer in place] for place in places]
+        places = [(s.partials or s.totals)[: len(s.kind.start(1))] for s in mine]
+        kinds: list[Partial] = [
+            Around(s.kind, self._get(b, s.partials[-1])) if isinstance(s.kind, Spread) else s.kind
+            for s in mine
+        ]
+        states: States = [[self._get(b, buffer) for buffer in buffers] for buffers in places]
         stores = []
         for row in rows:
             self._forget(axis)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symgraph.dims import product
+from symgraph.dims import known_le, product
 
 from ..loops import INDEX, Alloc, Const, Kernel, Ty, Value
 from ..targets import Target
@@ -21,10 +21,13 @@ from . import scalar
 from .accumulate import COMBINE, Fold
 from .axes import BLOCK
 from .columns import Columns
+from .moments import distances
 from .partial import Parts, in_parts
 from .passes import Keeper
 from .request import Built, Nest
 from .rows import Phase
+
+NEAR = 4096  # elements of a row that surely stays in the first-level cache
 
 
 def build(nest: Nest, target: Target) -> Built:
@@ -41,6 +44,7 @@ class Emitter(Columns):
     # ----------------------------------------------------------------------------- the whole kernel
 
     def run(self) -> Built:
+        self.distances = distances(self.entries, self.feeds, self._moving) if self._far() else {}
         self.phases = self._phases()
         roots = range(len(self.nest.roots))
         self.inner = [k for k in roots if self.nest.reduced and self.nest.roots[k].inner]
@@ -75,6 +79,16 @@ class Emitter(Columns):
             None if parts is None else parts.split,
         )
 
+    def _far(self) -> bool:
+        """Whether a second pass over the reduced axes would go to memory again."""
+        sizes, reduced = self.space.sizes, self.space.reduced
+        if self._has_columns():
+            return True
+        vector = self.space.vector
+        if vector is None or not reduced[vector] or sum(reduced) > 1:
+            return False
+        return known_le(sizes[vector], NEAR) is not True
+
     def _keep(self) -> None:
         """Decide which values one pass stores for the next ones."""
         if len(self.passes) < 2 or self.nest.cumulative:
@@ -103,7 +117,9 @@ class Emitter(Columns):
         depth = [0] * len(self.entries)
         at = 0
         result: list[Phase] = []
-        for node, feed in self.feeds:
+        for node, own_feed in self.feeds:
+            apart = self.distances.get(id(node))
+            feed = own_feed if apart is None else apart.x
             for i in range(at, feed + 1):
                 e = self.entries[i]
                 own = level[id(e.node)] + 1 if e.kind == "reduction" else 0

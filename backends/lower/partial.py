@@ -14,6 +14,7 @@ from symgraph.dims import SizeLike, ceildiv, dim_max, known_le
 from ..loops import INDEX, Block, Buffer, LoopBlock, Ty, Value, Var
 from ..split import Split
 from .accumulate import Accumulator, accumulator
+from .rows import Work
 
 if TYPE_CHECKING:
     from .nest import Emitter
@@ -61,9 +62,9 @@ class Parts:
         if e._long(self.size):
             e._poll(self.length)
         end = part.let("min", part.let("add", part.var, length), stop)
-        feeds = [feed for _, feed in self.phase]
+        work = Work(self.kinds, [feed for _, feed in self.phase], [])
         totals = [kind.start_total(1) for kind in self.kinds]
-        totals = e._blocks_of(0, part.var, end, self.kinds, feeds, totals, False)
+        totals = e._blocks_of(0, part.var, end, work, totals, False)
         place = part.let("div", part.var, length)
         for buffers, values in zip(self.buffers, totals):
             for buffer, value in zip(buffers, values):
@@ -101,6 +102,7 @@ def in_parts(e: Emitter) -> bool:
         not nest.cumulative
         and space.reduced == (True,)
         and len(e.phases) == 1
+        and not e.distances
         and not any(root.check or (nest.reduced and root.inner) for root in nest.roots)
         and known_le(space.sizes[0], PART) is not True
     )

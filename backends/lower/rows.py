@@ -9,14 +9,15 @@ long it is; of n float64 (CHAIN + log2(ways * lanes) + n / block) * eps * sum(|x
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from symgraph.dims import SizeLike, known_le
+from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
 
 from ..loops import Const, Ty, Value
-from .accumulate import PLACE, Accumulator, Best, accumulator
+from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
 from .axes import BLOCK, Axes
+from .moments import WIDE, Around, Distance, Spread
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
 SMALL = 8  # entries of a body that is done under a mask for all accumulators at once
@@ -27,42 +28,67 @@ Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
 States = list[list[Value]]
 
 
+class Work(NamedTuple):
+    """What one phase accumulates: plain kinds with the entries that feed them, then spreads.
+
+    A spread comes with the entry it is taken of.
+    """
+
+    kinds: list[Accumulator]
+    feeds: list[int]
+    spreads: list[tuple[Spread, int]]
+
+
 class Rows(Axes):
     """Loops over the reduced axes that carry accumulators."""
 
     phases: list[Phase]
+    distances: dict[int, Distance]
+
+    def _split(self, number: int) -> tuple[Phase, Phase]:
+        """The plain reductions of a phase, and the sums of squared distances."""
+        phase = self.phases[number]
+        plain = [(node, feed) for node, feed in phase if id(node) not in self.distances]
+        return plain, [(node, feed) for node, feed in phase if id(node) in self.distances]
 
     def _reduce(self, number: int) -> None:
         """All reductions of a phase, finished."""
         self.pass_number = number
-        phase = self.phases[number]
-        kinds = [accumulator(node) for node, _ in phase]
-        feeds = [feed for _, feed in phase]
+        plain, apart = self._split(number)
+        kinds = [accumulator(node) for node, _ in plain]
+        spreads = [(Spread(str(node.array_type.dtype)), x) for node, x in apart]
+        work = Work(kinds, [feed for _, feed in plain], spreads)
         totals = [k.start_total(self.lanes) for k in kinds]
-        totals = self._reduce_axes(self._first_reduced(), kinds, feeds, totals)
+        totals += [spread.start_total(self.lanes) for spread, _ in spreads]
+        totals = self._reduce_axes(self._first_reduced(), work, totals)
         b = self.blocks[-1]
-        for (node, _), kind, total in zip(phase, kinds, totals):
+        for (node, _), kind, total in zip(plain, kinds, totals):
             self.scopes[-1][id(node)] = kind.finish(b, total)
+        for (node, _), (spread, _), total in zip(apart, spreads, totals[len(plain) :]):
+            self.scopes[-1][id(node)] = self._finish_spread(node, spread, total)
+
+    def _finish_spread(self, node: Expr, spread: Spread, total: list[Value]) -> Value:
+        about = self._values([self.distances[id(node)].about])[0]
+        reduced = (s for s, r in zip(self.space.sizes, self.space.reduced) if r)
+        return spread.finish(self.blocks[-1], total, about, self.dims(product(reduced)))
 
     def _first_reduced(self) -> int:
         reduced = self.space.reduced
         return reduced.index(True) if True in reduced else len(reduced)
 
-    def _reduce_axes(
-        self, position: int, kinds: list[Accumulator], feeds: list[int], totals: States
-    ) -> States:
+    def _reduce_axes(self, position: int, work: Work, totals: States) -> States:
         last = len(self.space.sizes) - 1
         zero = self.blocks[-1].index(0)
         if position > last:  # every reduced axis has size 1
-            states = [k.start(self.lanes) for k in kinds]
-            states = self._take(kinds, feeds, states, Const(0, Ty(PLACE)))
-            return self._into_totals(kinds, totals, states, zero)
+            states = [k.start(self.lanes) for k in work.kinds]
+            states = self._take(work.kinds, work.feeds, states, Const(0, Ty(PLACE)))
+            return self._into_totals(work.kinds, totals, states, zero)
         if position == last:
-            return self._last_axis(position, kinds, feeds, totals)
+            return self._last_axis(position, work, totals)
         stop = self.dims(self.space.sizes[position])
         with self._loop(position, zero, stop, 1, "reduce", carries=flat(totals)) as loop:
             self._poll_in(position)
-            inner = self._reduce_axes(position + 1, kinds, feeds, unflat(loop.carried, totals))
+            inner = self._reduce_axes(position + 1, work, unflat(loop.carried, totals))
             loop.next(*flat(inner))
         return unflat(loop.results, totals)
 
@@ -72,34 +98,29 @@ class Rows(Axes):
         b = self.blocks[-1]
         return [k.into_total(b, t, s, start) for k, t, s in zip(kinds, totals, states)]
 
-    def _last_axis(
-        self, axis: int, kinds: list[Accumulator], feeds: list[int], totals: States
-    ) -> States:
+    def _last_axis(self, axis: int, work: Work, totals: States) -> States:
         """The innermost reduced axis, in blocks whose results are merged into the totals."""
         size = self.space.sizes[axis]
         start, stop = self.blocks[-1].index(0), self.dims(size)
-        if known_le(size, self._chain(axis, kinds)) is True:
-            states = self._span(axis, start, stop, kinds, feeds)
-            return self._into_totals(kinds, totals, states, start)
-        return self._blocks_of(axis, start, stop, kinds, feeds, totals, self._long(size))
+        length = self._chain(axis, work)
+        if work.spreads:
+            totals = self._guess(axis, length, work, totals)
+        if known_le(size, length) is True:
+            return self._block(axis, start, stop, work, totals)
+        return self._blocks_of(axis, start, stop, work, totals, self._long(size))
 
-    def _chain(self, axis: int, kinds: list[Accumulator]) -> int:
+    def _chain(self, axis: int, work: Work) -> int:
         """Elements that partial results take before they are merged into the totals."""
-        per_lane = CHAIN if any(k.long_chains_lose for k in kinds) else BLOCK
-        return per_lane * (self.space.lanes * UNROLL if axis == self.space.vector else 1)
+        short = work.spreads or any(k.long_chains_lose for k in work.kinds)
+        per_lane = CHAIN if short else BLOCK
+        ways = self._ways(self.space.sizes[axis], work.kinds)
+        return per_lane * (self.space.lanes * ways if axis == self.space.vector else 1)
 
     def _blocks_of(
-        self,
-        axis: int,
-        start: Value,
-        stop: Value,
-        kinds: list[Accumulator],
-        feeds: list[int],
-        totals: States,
-        polls: bool,
+        self, axis: int, start: Value, stop: Value, work: Work, totals: States, polls: bool
     ) -> States:
         """[start, stop) of an axis block by block."""
-        length = self._chain(axis, kinds)
+        length = self._chain(axis, work)
         with self.blocks[-1].loop(
             start, stop, length, kind="reduce", carries=flat(totals), hint="block"
         ) as loop:
@@ -107,14 +128,53 @@ class Rows(Axes):
             end = self._block_end(loop, length, stop)
             if polls:
                 self._poll(1, loop.let("sub", end, loop.var))
-            states = self._span(axis, loop.var, end, kinds, feeds)
-            merged = self._into_totals(kinds, unflat(loop.carried, totals), states, loop.var)
-            loop.next(*flat(merged))
+            after = self._block(axis, loop.var, end, work, unflat(loop.carried, totals))
+            loop.next(*flat(after))
             self._pop()
         return unflat(loop.results, totals)
 
+    def _guess(self, axis: int, length: int, work: Work, totals: States) -> States:
+        """Totals in which the means of spreads are those of the first elements."""
+        b = self.blocks[-1]
+        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(length))
+        sums = [Fold("sum", spread.working) for spread, _ in work.spreads]
+        states = self._span(axis, b.index(0), stop, sums, [x for _, x in work.spreads])
+        count = b.let("max", stop, b.index(1))
+        guesses = []
+        for (spread, _), (total,) in zip(work.spreads, states):
+            number = b.splat(b.cast(count, spread.working), total.type.lanes)
+            guess = b.cast(b.let("div", total, number), WIDE)
+            guesses.append([guess, *spread.start_total(guess.type.lanes)[1:]])
+        return totals[: len(work.kinds)] + guesses
+
+    def _block(self, axis: int, start: Value, stop: Value, work: Work, totals: States) -> States:
+        """The totals after [start, stop) of the last reduced axis."""
+        b, plain = self.blocks[-1], len(work.kinds)
+        around = [
+            Around(spread, b.cast(mean, spread.working))
+            for (spread, _), (mean, _) in zip(work.spreads, totals[plain:])
+        ]
+        feeds = work.feeds + [x for _, x in work.spreads]
+        states = self._span(axis, start, stop, [*work.kinds, *around], feeds)
+        after = self._into_totals(work.kinds, totals, states, start)
+        b = self.blocks[-1]
+        count = b.let("max", b.let("sub", stop, start), b.index(1)) if around else start
+        return after + [
+            k.spread.into_total(b, total, state, k.pivot, start, count)
+            for k, total, state in zip(around, totals[plain:], states[plain:])
+        ]
+
+    def _before(self, start: Value) -> Value:
+        """How many elements come before place `start` of the last reduced axis."""
+        b, sizes = self.blocks[-1], self.space.sizes
+        for axis in self.open_axes:
+            if axis is not None and self.space.reduced[axis] and axis != len(sizes) - 1:
+                each = self.dims(product(sizes[axis + 1 :]))
+                start = b.let("add", start, b.let("mul", self.index[axis], each))
+        return start
+
     def _span(
-        self, axis: int, start: Value, stop: Value, kinds: list[Accumulator], feeds: list[int]
+        self, axis: int, start: Value, stop: Value, kinds: Sequence[Partial], feeds: list[int]
     ) -> States:
         """Partial results over [start, stop) of the last reduced axis."""
         if axis != self.space.vector:
@@ -142,7 +202,7 @@ class Rows(Axes):
             states = unflat(loop.results, states)
         return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
 
-    def _ways(self, size: SizeLike, kinds: list[Accumulator]) -> int:
+    def _ways(self, size: SizeLike, kinds: Sequence[Partial]) -> int:
         """How many accumulators take turns: enough to hide the latency of one."""
         carried = sum(len(k.start(1)) for k in kinds)
         slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
@@ -154,14 +214,14 @@ class Rows(Axes):
         return ways
 
     def _step(
-        self, loop: Any, start: Value, kinds: list[Accumulator], feeds: list[int], states: States
+        self, loop: Any, start: Value, kinds: Sequence[Partial], feeds: list[int], states: States
     ) -> None:
         """One iteration: take a vector (or an element) into the carried states."""
         place = self._place_in(loop, start, kinds)
         after = self._take(kinds, feeds, unflat(loop.carried, states), place)
         loop.next(*flat(after))
 
-    def _place_in(self, loop: Any, start: Value, kinds: list[Accumulator]) -> Value:
+    def _place_in(self, loop: Any, start: Value, kinds: Sequence[Partial]) -> Value:
         """How far a loop is from the start of its span, if somebody counts places."""
         if not any(isinstance(k, Best) for k in kinds):
             return Const(0, Ty(PLACE))
@@ -174,7 +234,7 @@ class Rows(Axes):
         start: Value,
         bounds: tuple[Value, Value],
         parts: States,
-        kinds: list[Accumulator],
+        kinds: Sequence[Partial],
         feeds: list[int],
         masked: bool = False,
     ) -> States:
@@ -203,7 +263,7 @@ class Rows(Axes):
             loop.next(*flat(after))
         return unflat(loop.results, parts)
 
-    def _together(self, kinds: list[Accumulator], parts: States, ways: int) -> States:
+    def _together(self, kinds: Sequence[Partial], parts: States, ways: int) -> States:
         """The parts of all ways merged pairwise."""
         b, count, lanes = self.blocks[-1], len(kinds), self.space.lanes
         groups = [
@@ -219,7 +279,7 @@ class Rows(Axes):
 
     def _take(
         self,
-        kinds: list[Accumulator],
+        kinds: Sequence[Partial],
         feeds: list[int],
         states: States,
         place: Value,
