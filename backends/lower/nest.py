@@ -24,6 +24,7 @@ from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
 from .partial import Parts, in_parts
 from .request import Built, Nest
+from .streaming import Streaming, may_stream
 from .values import Values
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
@@ -48,6 +49,7 @@ class Emitter(Values):
     def run(self) -> Built:
         self.phases = self._phases()
         self.ops = max(1, round(sum(e.cost for e in self.entries)))
+        self.streaming = Streaming(self, self.target) if may_stream(self, self.target) else None
         parts = Parts(self) if in_parts(self) else None
         if parts is not None:
             parts.write()
@@ -120,7 +122,10 @@ class Emitter(Values):
                 self._push(chunk, None, chunk.var)
                 self._poll(product(self.space.sizes[position + 1 :]) * BLOCK)
                 end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
-                self._lanes_loop(position, chunk.var, end, body)
+                if self.streaming is not None:
+                    self.streaming.loops(chunk.var, end, body)
+                else:
+                    self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
         else:
             self._lanes_loop(position, start, stop, body)
@@ -245,6 +250,7 @@ class Emitter(Values):
                 offset,
                 scalar.align(b, value, lanes),
                 self.mask if lanes > 1 else None,
+                self.streams,
             )
 
     def _check(self, value: Value) -> None:
