@@ -24,7 +24,7 @@ from symgraph.ops.tuple import Get
 from . import program
 from .affine import Axis, Map, Strided, identity, project, resolve, row_strides, strided, unit
 from .classify import host_reason, is_leaf, whole_base
-from .contraction import ContractionSpec, contraction, workspace_elements
+from .contraction import ContractionSpec, contraction, product_split, workspace_elements
 from .expand import expand
 from .fusion import partition
 from .loops import Kernel
@@ -131,7 +131,9 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
-        built = build(nest, self.p.target)
+        fresh = self.p.fresh_outputs
+        new = fresh and any(self.p.slots[self.home(n).slot].kind == "output" for n in homes)
+        built = build(nest._replace(streams=not new), self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
         if built.split is None:
@@ -328,7 +330,8 @@ class Body:
             c.strides[-2],
         )
         work = product(shape) * k
-        step: Step = Launch(kernel, tuple(args), sizes, work, node)
+        split = product_split(spec, self.p.target, sizes) if may_pay(work) else None
+        step: Step = Launch(kernel, tuple(args), sizes, work, node, (), split)
         for axis in reversed(outer):
             step = Repeat(shape[axis], (step,), False, node)
         self.steps.append(step)

@@ -18,22 +18,38 @@ from typing import NamedTuple
 
 from symgraph.dims import SizeLike
 
-from .loops import INDEX, Alloc, Const, For, Kernel, Let, Load, Stmt, Ty, Value, Var
+from .loops import INDEX, Alloc, Const, For, If, Kernel, Let, Load, Stmt, Ty, Value, Var
 
 LINE = 64  # elements: whole cache lines, whatever the dtype
 FLOOR = 1 << 16  # element-operations below which nobody asks for threads
 
 
+class Slice(NamedTuple):
+    """How a kernel without a range does a part of its work: as the whole of moved buffers.
+
+    size: the dim that says how much there is; moves: elements from one unit to the next in each
+    buffer; scratch: the buffer that each thread has to itself, and its bytes (-1, 0: there is
+    none).
+    """
+
+    size: int
+    moves: tuple[SizeLike, ...]
+    scratch: int = -1
+    bytes: int = 0
+
+
 class Split(NamedTuple):
     """How a launch may be cut: into ranges of [0, extent) that begin at multiples of `grain`.
 
-    The kernel's last two dims are the range. merges: once all ranges are done, the one from
-    `extent` to `extent` + 1 puts their partial results together, `parts` at most.
+    The kernel's last two dims are the range, unless there is a `slice`. merges: once all ranges are
+    done, the one from `extent` to `extent` + 1 puts their partial results together, `parts` at
+    most.
     """
 
     extent: SizeLike
     grain: SizeLike
     parts: int = 0
+    slice: Slice | None = None
 
     @property
     def merges(self) -> bool:
@@ -109,7 +125,8 @@ def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
 
     for i in ..n step B: e = min(i + B, n); loops over i..e      (the grain is theirs then, not B)
     """
-    body, ends = list(loop.body), set()
+    body = list(loop.body)
+    ends: set[Value] = set()
     sums: set[Value] = set()
     for k, stmt in enumerate(body):
         if isinstance(stmt, Let) and stmt.op == "add" and stmt.args == (loop.var, loop.step):
@@ -118,11 +135,16 @@ def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
             if stmt.args[0] in sums:
                 body[k] = stmt._replace(args=(stmt.args[0], stop))
                 ends.add(stmt.var)
-    inner = [s for s in body if isinstance(s, For)]
-    steps = [s.step.value for s in inner if isinstance(s.step, Const)]
-    if not ends or len(steps) != len(inner) or inner[0].start is not loop.var:
+    arms = [body, *(arm for s in body if isinstance(s, If) for arm in (s.body, s.orelse))]
+    chains = [[s for s in arm if isinstance(s, For)] for arm in arms]
+    chains = [chain for chain in chains if chain]
+    if not chains or not all(_goes_over(chain, loop.var, ends) for chain in chains):
         return None
-    follows = all(x.stop == y.start for x, y in zip(inner, inner[1:]))
-    if not follows or inner[-1].stop not in ends:
-        return None
-    return tuple(body), lcm(*steps)
+    return tuple(body), lcm(*(inner.step.value for inner in sum(chains, [])))  # type: ignore[union-attr]
+
+
+def _goes_over(loops: list[For], start: Var, ends: set[Value]) -> bool:
+    """Whether the loops follow each other from a block's start to its end."""
+    follow = all(x.stop == y.start for x, y in zip(loops, loops[1:]))
+    known = all(isinstance(x.step, Const) for x in loops)
+    return follow and known and loops[0].start is start and loops[-1].stop in ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from symgraph.dims import SizeLike, known_le, product
 
@@ -11,6 +11,9 @@ from ..loops import INDEX, Block, Const, LoopBlock, Ty, Value
 from . import scalar
 from .indirect import combined, scatter_steps
 from .values import Values
+
+if TYPE_CHECKING:
+    from .streaming import Streaming
 
 BLOCK = 1 << 14  # elements between polls in a single long loop
 POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
@@ -20,6 +23,7 @@ class Axes(Values):
     """Opens loops around the values of a nest and stores its roots inside them."""
 
     ops = 1  # about how many operations an element costs
+    streaming: Streaming | None = None
 
     def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
         """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
@@ -33,7 +37,10 @@ class Axes(Values):
                 self._poll(
                     product(self.space.sizes[position + 1 :]), chunk.let("sub", end, chunk.var)
                 )
-                self._lanes_loop(position, chunk.var, end, body)
+                if self.streaming is not None:
+                    self.streaming.loops(chunk.var, end, body)
+                else:
+                    self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
         else:
             self._lanes_loop(position, start, stop, body)
@@ -147,7 +154,7 @@ class Axes(Values):
         value = scalar.align(b, value, lanes)
         if root.combine != "set":
             value = combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
-        b.store(buffer, offset, value, mask)
+        b.store(buffer, offset, value, mask, self.streams)
 
     def _check(self, value: Value) -> None:
         b = self.blocks[-1]

@@ -26,6 +26,7 @@ from .partial import Parts, in_parts
 from .passes import Keeper
 from .request import Built, Nest
 from .rows import Phase
+from .streaming import Streaming, may_stream
 
 NEAR = 4096  # elements of a row that surely stays in the first-level cache
 
@@ -55,6 +56,7 @@ class Emitter(Columns):
         self.ops = max(1, round(sum(e.cost for e in self.entries)))
         self._keep()
         self._plan_columns()
+        self.streaming = Streaming(self, self.target) if may_stream(self, self.target) else None
         parts = Parts(self) if in_parts(self) else None
         if parts is not None:
             parts.write()
