@@ -16,6 +16,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Ty,
@@ -157,5 +158,6 @@ _SIMPLE = {
     Store: lambda s: f"{s.buffer}[{_atom(s.offset)}] = {_atom(s.value)}{_masked(s.mask)}",
     Alloc: lambda s: f"alloc {s.buffer}: {s.buffer.dtype}[{s.elements}]",
     Fault: lambda s: f"fault {s.fault} if {_atom(s.cond)} ({', '.join(map(_atom, s.payload))})",
+    Prefetch: lambda s: f"prefetch {s.buffer}[{_atom(s.offset)}]",
     Poll: lambda s: f"poll {_atom(s.cost)}",
 }

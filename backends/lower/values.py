@@ -16,6 +16,7 @@ from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
 from . import indirect, scalar
+from .ahead import rows_ahead
 from .request import Bound, Dims, Nest
 from .space import make_space
 from .trace import Entry, Tracer, depends
@@ -129,6 +130,8 @@ class Values:
         for i in sorted(needed):
             level = self._level(self.bits[i])
             self.scopes[level][i] = self._emit(self.entries[i], self.blocks[level], level)
+            if self.entries[i].kind == "index":
+                rows_ahead(self, i, level)
         return [self._must(i) for i in wanted]
 
     def _known(self, i: int) -> Value | None:

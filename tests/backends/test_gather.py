@@ -155,6 +155,16 @@ def test_a_gradient_fills_and_adds() -> None:
     assert kernels([x, i, y], [slope]) == ["map", "scatter"]
 
 
+def test_rows_of_large_tables_are_asked_for_before_their_turn() -> None:
+    i = sg.array("i", ("k",), "int32")
+    for shape, some in (((50_000, 64), True), (("n", "m"), True), ((100, 64), False)):
+        x = sg.array("x", shape)
+        for y in (x[i] + 1, x.at[i].add(1.0)):
+            assert ("prefetch" in sg.function([x, i], y).source("loops")) == some
+    x = sg.array("x", ("n",))
+    assert "prefetch" not in sg.function([x, i], x[i]).source("loops")  # lanes, not rows
+
+
 # --- faults ---
 
 
