@@ -22,7 +22,6 @@ from ..loops import INDEX, Const, Kernel, Ty, Value
 from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Accumulator, Fold, accumulator
-from .indirect import combined, scatter_steps
 from .request import Built, Nest
 from .values import Values
 
@@ -50,7 +49,7 @@ class _Emitter(Values):
         self.ops = max(1, sum(e.kind in ("elementwise", "load", "gather") for e in self.entries))
         if not self._is_empty():
             self._kept(0)
-        writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
+        writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if r.stores]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = [f"check of {r.node.label}" for r in self.nest.roots if r.check]
         faults += [f"index {b.number} of {b.node.label}" for b in self.bounds]
@@ -255,20 +254,10 @@ class _Emitter(Values):
             if self.nest.roots[k].check:
                 self._check(value)
                 continue
+            if self.nest.roots[k].bounds:
+                self._values(list(self.root_indices[k]))
+                continue
             self._write(k, value)
-
-    def _write(self, k: int, value: Value) -> None:
-        """Store a root's value, or combine it with what lies at its place."""
-        b, root, buffer = self.blocks[-1], self.nest.roots[k], self.write_buffers[k]
-        offset, lanes = self._address(root.target)
-        if root.scatter is not None:
-            indices = self._values(list(self.root_indices[k]))
-            offset, lanes = self._indirect(root.target, indices, scatter_steps(root.scatter))
-        mask = self.mask if lanes > 1 else None
-        value = scalar.align(b, value, lanes)
-        if root.combine != "set":
-            value = combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
-        b.store(buffer, offset, value, mask)
 
     def _check(self, value: Value) -> None:
         b = self.blocks[-1]

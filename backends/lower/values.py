@@ -186,13 +186,15 @@ class Values:
     def _inside(self, entry: Entry, raw: Value, b: Block) -> Value:
         """An index counted from the start; a fault where it is outside of its axis."""
         assert entry.bound is not None and isinstance(entry.bound.node.op, Indexed)
+        mask = self.mask if raw.type.lanes > 1 else None
+        from_end, size = entry.bound.node.op.from_end, self.dims(entry.steps[0])
+        if self.nest.trusted:
+            return indirect.inside(b, raw, size, from_end, mask, None)
         known = next((i for i, b in enumerate(self.bounds) if b is entry.bound), len(self.bounds))
         if known == len(self.bounds):
             self.bounds.append(entry.bound)
         fault = sum(r.check for r in self.nest.roots) + known
-        mask = self.mask if raw.type.lanes > 1 else None
-        from_end = entry.bound.node.op.from_end
-        return indirect.inside(b, raw, self.dims(entry.steps[0]), from_end, mask, fault)
+        return indirect.inside(b, raw, size, from_end, mask, fault)
 
     def _indirect(
         self,
@@ -205,6 +207,21 @@ class Values:
         offset, lanes = self._address(address, level)
         b = self.blocks[len(self.open_axes) if level is None else level]
         return indirect.moved(b, offset, lanes, indices, [self.dims(s) for s in steps])
+
+    def _write(self, k: int, value: Value) -> None:
+        """Store a root's value, or combine it with what lies at its place."""
+        b, root, buffer = self.blocks[-1], self.nest.roots[k], self.write_buffers[k]
+        offset, lanes = self._address(root.target)
+        if root.scatter is not None:
+            indices = self._values(list(self.root_indices[k]))
+            offset, lanes = self._indirect(
+                root.target, indices, indirect.scatter_steps(root.scatter)
+            )
+        mask = self.mask if lanes > 1 else None
+        value = scalar.align(b, value, lanes)
+        if root.combine != "set":
+            value = indirect.combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
+        b.store(buffer, offset, value, mask)
 
     def _splat(self, x: Value, lanes: int, i: int) -> Value:
         """A uniform operand as a vector, made once at the level where the operand lives."""
