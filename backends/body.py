@@ -10,7 +10,7 @@ from symgraph.dims import SizeLike, known_equal, product
 from symgraph.dtypes import dtype
 from symgraph.errors import AssertionFault, IndexFault, InternalError
 from symgraph.expr import Expr, apply, toposort
-from symgraph.leaves import Param, constant
+from symgraph.leaves import Param, Shared, constant
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.effects import Assert
@@ -55,6 +55,8 @@ class Body:
         self.place: dict[int, Ref] = {}
         self.steps: list[Step] = []
         self.part = Partition((), frozenset())
+        self.final: set[int] = set()
+        self.checked = 0  # steps at the start that check what is given
 
     def run(
         self, results: Sequence[Expr], targets: Sequence[Ref], last: Iterable[Expr] = ()
@@ -62,7 +64,7 @@ class Body:
         """Steps after which result i (already expanded) lies at target i."""
         self.part = partition(results, last)
         self.gets = self._gets(results)
-        final = {id(x) for x in last}
+        final = self.final = {id(x) for x in last}
         for r, t in zip(results, targets):
             if not is_leaf(r):
                 self.place.setdefault(id(r), t)
@@ -247,7 +249,7 @@ class Body:
         assert isinstance(op, Overwrite)
         x, y = node.inputs
         strides = row_strides(node.array_type.shape)
-        self.write(x, Strided(0, strides), node)
+        self._start_from(node, x)
         offset: SizeLike = 0
         for start, stride in zip(op.starts, strides):
             offset = offset + start * stride
@@ -258,9 +260,46 @@ class Body:
         op = node.op
         assert isinstance(op, Scatter)
         x, y, *_ = node.inputs
-        self.write(x, Strided(0, row_strides(node.array_type.shape)), node)
         target, ordered = scattered_address(node)
-        self.write(y, target, node, combine=op.kind, scatter=node, ordered=ordered, name="scatter")
+        checked = self._updates(node, x)
+        if checked:
+            self._check_indices(node)
+        self._start_from(node, x)
+        self.write(
+            y,
+            target,
+            node,
+            combine=op.kind,
+            scatter=node,
+            ordered=ordered,
+            trusted=checked,
+            pollable=not checked,
+            name="scatter",
+        )
+
+    def _updates(self, node: Expr, x: Expr) -> bool:
+        """Whether a node is the new value of the shared variable whose elements it changes.
+
+        Then nothing may stop it half-way: its elements may be those of the variable itself.
+        """
+        return self.depth == 0 and isinstance(x, Shared) and id(node) in self.final
+
+    def _start_from(self, node: Expr, x: Expr) -> None:
+        """The elements of x at node's place, where some of them will change."""
+        if self._updates(node, x):
+            self.copy(self.home(node), self.where(x), x.array_type)
+        else:
+            self.write(x, Strided(0, row_strides(x.array_type.shape)), node)
+
+    def _check_indices(self, node: Expr) -> None:
+        """Check the indices of a scatter beforehand; before all else, if they are given."""
+        shape = node.inputs[-1].array_type.shape
+        map = identity(len(shape))
+        root = Root(node.inputs[-1], map, Strided(0, (0,) * len(shape)), scatter=node, bounds=True)
+        built = self.nest(Nest(shape, (), (), (root,), self.stored, name="check"), [], node)
+        if all(is_leaf(n) for n in built.reads):
+            self.steps.insert(self.checked, self.steps.pop())
+            self.checked += 1
 
     def _cumulative(self, node: Expr) -> None:
         op = node.op

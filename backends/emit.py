@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .emit_memory import hoist, load, store
+from .emit_memory import hoist, load, prefetch, store
 from .emit_ops import let
 from .irtext import BYTES, KIND, Spelling, Text, unsupported
 from .loops import (
@@ -34,6 +34,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Value,
@@ -341,6 +342,7 @@ _EMIT: dict[type, Callable[[Emitter, Any], None]] = {
     Let: let,
     Load: load,
     Store: store,
+    Prefetch: prefetch,
     For: Emitter.for_,
     If: Emitter.if_,
     While: Emitter.while_,

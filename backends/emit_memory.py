@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .irtext import BYTES, lanes_of, mangled
-from .loops import INDEX, Buffer, Let, Load, Stmt, Store, Ty, Value, Var
+from .loops import INDEX, Buffer, Let, Load, Prefetch, Stmt, Store, Ty, Value, Var
 
 if TYPE_CHECKING:
     from .emit import Emitter
 
 
 NONTEMPORAL = ", !nontemporal !1"
+_ADDRESSED = (Load, Store, Prefetch)
 
 
 def load(e: Emitter, stmt: Load) -> None:
@@ -68,6 +69,13 @@ def store(e: Emitter, stmt: Store) -> None:
         e.text.do(f"store {memory} {name}, ptr {address}, align {align}{note}")
 
 
+def prefetch(e: Emitter, stmt: Prefetch) -> None:
+    """Emit a Prefetch, for what is read or written alike."""
+    address = _place(e, stmt.buffer, stmt.offset)
+    words = (("i32", "0"), ("i32", "3"), ("i32", "1"))  # to read, keep, data
+    e.text.call("void", "llvm.prefetch.p0", ("ptr", address), *words)
+
+
 def hoist(e: Emitter, body: Sequence[Stmt]) -> None:
     """In front of a loop: the fixed part of its addresses, where an offset is fixed + moving.
 
@@ -80,7 +88,11 @@ def hoist(e: Emitter, body: Sequence[Stmt]) -> None:
         if type(stmt) is Let:
             if stmt.op == "add" and stmt.var.type == Ty(INDEX):
                 sums[stmt.var] = stmt.args
-        elif isinstance(stmt, (Load, Store)) and stmt.offset in sums and stmt.buffer in e.buffers:
+        elif (
+            isinstance(stmt, (Load, Store, Prefetch))
+            and stmt.offset in sums
+            and stmt.buffer in e.buffers
+        ):
             buffer, offset = stmt.buffer, stmt.offset
             fixed, moving = sorted(sums[offset], key=lambda x: x not in e.names)
             if fixed in e.names and moving not in e.names and type(moving) is Var:

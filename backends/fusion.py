@@ -458,7 +458,7 @@ class _Partitioner:
         for n in self.nodes:
             if self.kinds[id(n)] in ("opaque", "pull"):
                 owner[id(n)] = len(units)
-                keys.append((False, position[id(n)]))
+                keys.append((id(n) in self.last, position[id(n)]))
                 units.append(Opaque(n))
         return Partition(tuple(units[i] for i in schedule(units, keys, owner)), frozenset(stored))
 

@@ -30,6 +30,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Ty,
@@ -250,6 +251,9 @@ class _Run:
                 self.context.payload[i] = signed(self.integer(value), 64)
             raise _Stop(1 + stmt.fault)
 
+    def prefetch(self, stmt: Prefetch) -> None:
+        self.integer(stmt.offset)
+
     def poll(self, stmt: Poll) -> None:
         context = self.context
         context.budget -= self.integer(stmt.cost)
@@ -451,5 +455,6 @@ _RUN: dict[type, Callable[[_Run, Any], None]] = {
     While: _Run.while_,
     Alloc: _Run.alloc,
     Fault: _Run.fault,
+    Prefetch: _Run.prefetch,
     Poll: _Run.poll,
 }

@@ -16,6 +16,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Value,
@@ -113,6 +114,9 @@ class _Legalizer:
     def fault(self, stmt: Fault) -> Fault:
         return Fault(self.atom(stmt.cond), stmt.fault, self.atoms(stmt.payload))
 
+    def prefetch(self, stmt: Prefetch) -> Prefetch:
+        return Prefetch(stmt.buffer, self.atom(stmt.offset))
+
     def poll(self, stmt: Poll) -> Poll:
         return Poll(self.atom(stmt.cost))
 
@@ -124,5 +128,6 @@ _REBUILD: dict[type, Callable[[_Legalizer, Any], Stmt]] = {
     While: _Legalizer.while_,
     If: _Legalizer.if_,
     Fault: _Legalizer.fault,
+    Prefetch: _Legalizer.prefetch,
     Poll: _Legalizer.poll,
 }

@@ -8,7 +8,7 @@ scalar, more is a vector; dtypes are the language's own names (signedness is par
 
     kernel   = Kernel(name, buffers, dims, body, faults)
                -> i32: 0, or 1 + the index of the fault that stopped it
-    stmt     = Let | Load | Store | For | If | While | Alloc | Fault | Poll
+    stmt     = Let | Load | Store | Prefetch | For | If | While | Alloc | Fault | Poll
     value    = Var | Const
 """
 
@@ -116,6 +116,16 @@ class Store(NamedTuple):
     stream: bool = False
 
 
+class Prefetch(NamedTuple):
+    """A hint that the cache line of buffer[offset] is wanted soon.
+
+    Any offset is harmless.
+    """
+
+    buffer: Buffer
+    offset: Value
+
+
 class Carry(NamedTuple):
     """A value carried around a loop.
 
@@ -199,7 +209,7 @@ class Poll(NamedTuple):
     cost: Value
 
 
-Stmt = Let | Load | Store | For | If | While | Alloc | Fault | Poll
+Stmt = Let | Load | Store | Prefetch | For | If | While | Alloc | Fault | Poll
 
 INTERRUPTED = -1  # returned by a kernel whose Poll was refused
 
@@ -313,6 +323,9 @@ class Block:
         stream: bool = False,
     ) -> None:
         self.stmts.append(Store(buffer, offset, value, mask, stream))
+
+    def prefetch(self, buffer: Buffer, offset: Value) -> None:
+        self.stmts.append(Prefetch(buffer, offset))
 
     def alloc(self, dtype: str, count: int) -> Buffer:
         self._names[0] += 1

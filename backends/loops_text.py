@@ -16,6 +16,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Ty,
@@ -160,5 +161,6 @@ _SIMPLE = {
     ),
     Alloc: lambda s: f"alloc {s.buffer}: {s.buffer.dtype}[{s.elements}]",
     Fault: lambda s: f"fault {s.fault} if {_atom(s.cond)} ({', '.join(map(_atom, s.payload))})",
+    Prefetch: lambda s: f"prefetch {s.buffer}[{_atom(s.offset)}]",
     Poll: lambda s: f"poll {_atom(s.cost)}",
 }

@@ -181,16 +181,38 @@ def may_write_in_place(steps: Sequence[Step], update: int, own: int, updates: se
     return True
 
 
+def changes_in_place(steps: Sequence[Step], update: int, own: int) -> int | None:
+    """The step that copies a variable for a scatter into the copy, if the copy is not needed.
+
+    The slots are as above. The scatter does not read the variable, nothing reads it later, nothing
+    else reads the update, and from the scatter on no step can fail or be interrupted.
+    """
+    touching = [(i, s) for i, s in enumerate(steps) if update in {slot for slot, _ in slots_of(s)}]
+    if len(touching) != 2:
+        return None
+    (first, copy), (at, change) = touching
+    if not (isinstance(copy, Copy) and copy.source.slot == own and copy.target.slot == update):
+        return None
+    if not isinstance(change, Launch) or change.kernel.name not in CHANGES:
+        return None
+    if any(slot == own for s in steps[at:] for slot, _ in slots_of(s)):
+        return None
+    return first if all(map(_cannot_stop, steps[at:])) else None
+
+
 def _cannot_stop(step: Step) -> bool:
+    if isinstance(step, Copy):
+        return True
     return (
         isinstance(step, Launch)
         and not step.faults
-        and step.kernel.name in NESTS
+        and step.kernel.name in (*NESTS, *CHANGES)
         and not has_poll(step)
     )
 
 
 NESTS = ("map", "reduce", "fill")
+CHANGES = ("scatter", "overwrite")  # they write some elements and leave the rest
 
 
 def has_poll(step: Launch) -> bool:

@@ -158,11 +158,13 @@ class Planner:
         """
         modes: list[Update] = []
         rename: dict[int, int] = {}
+        steps, changed = self._drop_copies(steps, updates, moved, places)
         for (s, _), changes, place in zip(updates, moved, places):
             own = self.leaf(s).slot
             index = self.slots[own].position
-            if not changes and memory.may_write_in_place(
-                steps, place.slot, own, {p.slot for p in places}
+            if place.slot in changed or (
+                not changes
+                and memory.may_write_in_place(steps, place.slot, own, {p.slot for p in places})
             ):
                 rename[place.slot] = own
                 modes.append(Update(index, "inplace", own))
@@ -175,6 +177,26 @@ class Planner:
         ]
         slots = [s._replace(kind="unused") if i in rename else s for i, s in enumerate(slots)]
         return steps, slots, modes
+
+    def _drop_copies(
+        self,
+        steps: tuple[Step, ...],
+        updates: Sequence[tuple[Shared, Expr]],
+        moved: list[bool],
+        places: list[Ref],
+    ) -> tuple[tuple[Step, ...], set[int]]:
+        """The steps without copies of variables that some elements are changed of in place.
+
+        And the slots of those updates.
+        """
+        changed: set[int] = set()
+        for (s, _), changes, place in zip(updates, moved, places):
+            if not changes:
+                copy = memory.changes_in_place(steps, place.slot, self.leaf(s).slot)
+                if copy is not None:
+                    steps = (*steps[:copy], *steps[copy + 1 :])
+                    changed.add(place.slot)
+        return steps, changed
 
     # ---------------------------------------------------------------------------------- named sizes
 

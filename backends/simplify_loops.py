@@ -24,6 +24,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Value,
@@ -157,6 +158,9 @@ class _Forward:
         if not (isinstance(cond, Const) and not cond.value):
             self.emit(Fault(cond, stmt.fault, tuple(map(self.atom, stmt.payload))))
 
+    def prefetch(self, stmt: Prefetch) -> None:
+        self.emit(Prefetch(stmt.buffer, self.atom(stmt.offset)))
+
     def poll(self, stmt: Poll) -> None:
         self.emit(Poll(self.atom(stmt.cost)))
 
@@ -214,6 +218,7 @@ _FORWARD: dict[type, Callable[[_Forward, Any], None]] = {
     Store: _Forward.store,
     Alloc: _Forward.alloc,
     Fault: _Forward.fault,
+    Prefetch: _Forward.prefetch,
     Poll: _Forward.poll,
     For: _Forward.for_,
     While: _Forward.while_,
@@ -358,6 +363,10 @@ class _Backward:
         self.use(stmt.cond, *stmt.payload)
         return stmt
 
+    def prefetch(self, stmt: Prefetch) -> Stmt:
+        self.use(stmt.offset)
+        return stmt
+
     def poll(self, stmt: Poll) -> Stmt:
         self.use(stmt.cost)
         return stmt
@@ -411,6 +420,7 @@ _BACKWARD: dict[type, Callable[[_Backward, Any], Stmt | None]] = {
     Store: _Backward.store,
     Alloc: _Backward.alloc,
     Fault: _Backward.fault,
+    Prefetch: _Backward.prefetch,
     Poll: _Backward.poll,
     For: _Backward.for_,
     While: _Backward.while_,

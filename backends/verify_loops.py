@@ -27,6 +27,7 @@ from .loops import (
     Let,
     Load,
     Poll,
+    Prefetch,
     Stmt,
     Store,
     Ty,
@@ -241,6 +242,9 @@ class _Checker:
             if ty.lanes != 1 or KIND[ty.dtype] not in "iu":
                 raise _Fail(f"payload {value!r} is {ty}, expected an integer")
 
+    def prefetch(self, stmt: Prefetch) -> None:
+        self.address(stmt.buffer, stmt.offset, None, Ty(stmt.buffer.dtype))
+
     def poll(self, stmt: Poll) -> None:
         self.use(stmt.cost, _INDEX)
 
@@ -386,5 +390,6 @@ _CHECKS: dict[type, Callable[[_Checker, Any], None]] = {
     If: _Checker.if_,
     Alloc: _Checker.alloc,
     Fault: _Checker.fault,
+    Prefetch: _Checker.prefetch,
     Poll: _Checker.poll,
 }

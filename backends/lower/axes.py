@@ -141,6 +141,9 @@ class Axes(Values):
             if self.nest.roots[k].check:
                 self._check(value)
                 continue
+            if self.nest.roots[k].bounds:
+                self._values(list(self.root_indices[k]))
+                continue
             self._write(k, value)
 
     def _write(self, k: int, value: Value) -> None:

@@ -75,11 +75,11 @@ def _times(k: SizeLike, x: SizeLike) -> SizeLike:
 
 
 def inside(
-    b: Block, raw: Value, size: Value, from_end: bool, mask: Value | None, fault: int
+    b: Block, raw: Value, size: Value, from_end: bool, mask: Value | None, fault: int | None
 ) -> Value:
     """An index as an offset from the start of its axis.
 
-    Fault `fault` with the index and the size if it is outside.
+    Fault `fault` with the index and the size if it is outside (None: it cannot be).
     """
     lanes = raw.type.lanes
     wide = Ty("uint64" if raw.type.dtype == "uint64" else "int64", lanes)
@@ -92,6 +92,8 @@ def inside(
         wrong = b.let("or", b.let("lt", index, Const(0, wide)), b.let("ge", index, limit))
     else:
         wrong = b.let("ge", index, limit)
+    if fault is None:
+        return b.cast(index, INDEX)
     if mask is not None:
         wrong = b.let("and", wrong, mask)
     any_wrong = b.let("hor", wrong, type=Ty("bool")) if lanes > 1 else wrong

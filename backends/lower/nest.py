@@ -62,7 +62,7 @@ class Emitter(Columns):
             parts.write()
         elif not self._is_empty():
             self._kept(0)
-        writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if not r.check]
+        writes = [b for b, r in zip(self.write_buffers, self.nest.roots) if r.stores]
         buffers = tuple(self.read_buffers[id(n)] for n in self.read_nodes) + tuple(writes)
         faults = [f"check of {r.node.label}" for r in self.nest.roots if r.check]
         faults += [f"index {b.number} of {b.node.label}" for b in self.bounds]

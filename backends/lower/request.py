@@ -28,6 +28,12 @@ class Root(NamedTuple):
     check: bool = False  # do not store: fault 0 if the (bool) value is false anywhere
     combine: str = "set"  # or "add", "max", "min": with what lies at the target
     scatter: Expr | None = None  # the node whose indices say where along the indexed axes
+    bounds: bool = False  # do not store: check the indices of `scatter`, no more
+
+    @property
+    def stores(self) -> bool:
+        """Whether it has a place of its own."""
+        return not (self.check or self.bounds)
 
 
 class Nest(NamedTuple):
@@ -48,6 +54,7 @@ class Nest(NamedTuple):
         ""  # "sum" or "prod": the one root is a running fold over the one reduced axis
     )
     ordered: tuple[int, ...] = ()  # kept axes to go through one by one
+    trusted: bool = False  # every index is known to be inside
 
 
 class Bound(NamedTuple):

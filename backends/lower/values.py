@@ -16,6 +16,7 @@ from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
 from . import indirect, scalar
+from .ahead import rows_ahead
 from .passes import Held
 from .request import Bound, Dims, Nest
 from .space import make_space
@@ -135,6 +136,8 @@ class Values:
         for i in sorted(needed):
             level = self._level(self.bits[i])
             self.scopes[level][self._key(i)] = self._emit(i, self.blocks[level], level)
+            if self.entries[i].kind == "index":
+                rows_ahead(self, i, level)
         return [self._must(i) for i in wanted]
 
     def _is_read(self, i: int) -> bool:
@@ -243,13 +246,15 @@ class Values:
     def _inside(self, entry: Entry, raw: Value, b: Block) -> Value:
         """An index counted from the start; a fault where it is outside of its axis."""
         assert entry.bound is not None and isinstance(entry.bound.node.op, Indexed)
+        mask = self.mask if raw.type.lanes > 1 else None
+        from_end, size = entry.bound.node.op.from_end, self.dims(entry.steps[0])
+        if self.nest.trusted:
+            return indirect.inside(b, raw, size, from_end, mask, None)
         known = next((i for i, b in enumerate(self.bounds) if b is entry.bound), len(self.bounds))
         if known == len(self.bounds):
             self.bounds.append(entry.bound)
         fault = sum(r.check for r in self.nest.roots) + known
-        mask = self.mask if raw.type.lanes > 1 else None
-        from_end = entry.bound.node.op.from_end
-        return indirect.inside(b, raw, self.dims(entry.steps[0]), from_end, mask, fault)
+        return indirect.inside(b, raw, size, from_end, mask, fault)
 
     def _indirect(
         self,

@@ -90,6 +90,15 @@ def bounded_take() -> Kernel:
     return Kernel("take", (x, where, y), (n, size), tuple(b.stmts), faults)
 
 
+def prefetching() -> Kernel:
+    """y[i] = i, with hints far outside of y."""
+    b, y = Block(), Buffer("y", "int64", "w")
+    with b.loop(0, n) as body:
+        body.prefetch(y, body.let("mul", body.var, body.index(1 << 40)))
+        body.store(y, body.var, body.cast(body.var, "int64"))
+    return Kernel("prefetching", (y,), (n,), tuple(b.stmts))
+
+
 def polling() -> Kernel:
     b, y = Block(), Buffer("y", "int64", "rw")
     with b.loop(0, n) as body:

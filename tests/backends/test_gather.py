@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -155,6 +155,16 @@ def test_a_gradient_fills_and_adds() -> None:
     assert kernels([x, i, y], [slope]) == ["map", "scatter"]
 
 
+def test_rows_of_large_tables_are_asked_for_before_their_turn() -> None:
+    i = sg.array("i", ("k",), "int32")
+    for shape, some in (((50_000, 64), True), (("n", "m"), True), ((100, 64), False)):
+        x = sg.array("x", shape)
+        for y in (x[i] + 1, x.at[i].add(1.0)):
+            assert ("prefetch" in sg.function([x, i], y).source("loops")) == some
+    x = sg.array("x", ("n",))
+    assert "prefetch" not in sg.function([x, i], x[i]).source("loops")  # lanes, not rows
+
+
 # --- faults ---
 
 
@@ -223,3 +233,64 @@ def test_inside_loops_and_branches() -> None:
     got = native([x, i], outputs)(v, ids)
     for have, want in zip(got, sg.evaluate(outputs, {x: v, i: ids})):
         assert_close(have, want, 1e-12)
+
+
+# --- updates in place ---
+
+
+def stepped(
+    inputs: Sequence[Expr],
+    build: Callable[[sg.Shared, sg.Shared], dict[sg.Shared, Expr]],
+    *arrays: np.ndarray,
+) -> sg.Function:
+    """A function with the updates; two calls leave what the reference computes."""
+    functions = []
+    for mode in ("native", "reference", "debug"):
+        w = sg.shared(values((6, 5), "float32", 0), "w")
+        b = sg.shared(values((4,), "float32", 1), "b")
+        f = sg.function(inputs, w.sum(), updates=build(w, b), mode=mode, on_unused_input="ignore")
+        got = [f(*arrays) for _ in range(2)]
+        functions.append((f, got, w.get_value(), b.get_value()))
+    for _, got, w_now, b_now in functions[1:]:
+        assert_close(np.array(functions[0][1]), np.array(got), 1e-6)
+        assert_close(functions[0][2], w_now, 1e-6)
+        assert_close(functions[0][3], b_now, 1e-6)
+    return functions[0][0]
+
+
+IDS = np.array([1, -1, 1, 0], np.int32)
+STEP = values((4, 5), "float32", 2)
+
+
+@pytest.mark.parametrize(
+    "in_place, build",
+    [
+        (1, lambda i, y, w, b: {w: sg.inc_subtensor(w[i], -0.1 * y)}),
+        (1, lambda i, y, w, b: {w: w.at[i % 6].set(y)}),
+        (1, lambda i, y, w, b: {w: sg.set_subtensor(w[1:5], y)}),
+        (2, lambda i, y, w, b: {w: w.at[i].add(y), b: b.at[i].add(y[:, 0])}),
+        (2, lambda i, y, w, b: {w: w.at[i].add(y), b: b * 2}),
+        (0, lambda i, y, w, b: {w: w.at[i].set(w[i + 1] + y)}),  # reads what it changes
+        (1, lambda i, y, w, b: {w: w.at[i].add(y) * 2}),  # in a place of its own, then back
+        (1, lambda i, y, w, b: {w: w.at[i].add(y), b: b + w[0, :4]}),  # b first
+    ],
+)
+def test_parts_of_shared_variables_change_in_place(
+    in_place: int, build: Callable[..., dict[sg.Shared, Expr]]
+) -> None:
+    i, y = sg.array("i", (4,), "int32"), sg.array("y", (4, 5))
+    f = stepped([i, y], lambda w, b: build(i, y, w, b), IDS, STEP)
+    assert f.source("plan").count("inplace") >= in_place, f.source("plan")
+    if not in_place:
+        assert "update w: swap" in f.source("plan")
+
+
+def test_a_wrong_index_stops_all_updates() -> None:
+    i, j = sg.array("i", (None,), "int32"), sg.array("j", (None,), "int32")
+    w, b = sg.shared(np.zeros((4, 3), np.float32), "w"), sg.shared(np.zeros(2, np.float32), "b")
+    f = sg.function([i, j], [], updates={w: w.at[i].add(1.0), b: b.at[j].add(1.0)})
+    assert f.source("plan").count("inplace") == 2
+    for ids, text in (([0, 4], "4 .* size 4"), ([0, 3], "3 .* size 2"), ([-3, 0], "-3 .* size 2")):
+        with pytest.raises(IndexFault, match=text):
+            f(np.array(ids, np.int32), np.array(ids, np.int32))
+    assert not w.get_value().any() and not b.get_value().any()

@@ -36,6 +36,7 @@ from tests.backends.loop_kernels import (
     masked_copy,
     n,
     polling,
+    prefetching,
     scale,
 )
 
@@ -299,6 +300,12 @@ def test_fault() -> None:
     assert interpret(kernel, [x, bad, y.copy()], [4, 4], context) == 2
     assert compiled(kernel)([x, bad, y], [4, 4], native_context) == 2
     assert context.payload == native_context[2:].tolist() == [-5, 2]
+
+
+def test_a_prefetch_of_anything_is_harmless() -> None:
+    for run in (lambda *a: compiled(prefetching())(*a), lambda *a: interpret(prefetching(), *a)):
+        y = np.zeros(9, np.int64)
+        assert run([y], [9]) == 0 and y.tolist() == list(range(9))
 
 
 def test_poll_without_a_host_goes_on() -> None:

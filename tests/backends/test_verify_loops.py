@@ -34,6 +34,7 @@ def test_every_statement_prints() -> None:
     b, y = Block(), Buffer("y", "float64", "rw")
     scratch = b.alloc("float64", 4)
     b.poll(b.index(3))
+    b.prefetch(y, n)
     with b.loop_while([b.index(0)]) as body:
         after = body.let("add", body.carried[0], body.index(1))
         body.next(after)
@@ -49,6 +50,7 @@ def test_every_statement_prints() -> None:
     assert text.splitlines()[1:] == [
         "  alloc @stack1: float64[4]",
         "  poll 3",
+        "  prefetch @y[n]",
         "  do with c3 = 0:",
         "    t4 = c3 + 1",
         "    t5: bool = t4 < n",
