@@ -7,9 +7,12 @@ compiled here.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from symgraph import dims
 from symgraph.arraytype import Array
@@ -52,7 +55,8 @@ class In:
     ):
         self.variable = variable
         self.name = name if name is not None else getattr(variable, "name", None)
-        self.value = value
+        # what a caller does to the array later does not change the default
+        self.value = copy.deepcopy(value) if isinstance(value, (np.ndarray, list)) else value
         self.strict = strict
         self.allow_downcast = allow_downcast
 

@@ -57,7 +57,7 @@ class Signature:
 
     def __str__(self) -> str:
         parts = [
-            n if a.value is None else f"{n}={a.value!r}"
+            n if a.value is None else f"{n}={_shown(a.value)}"
             for n, a in zip(self.names, self._arguments)
         ]
         return f"{self.label}({', '.join(parts)})"
@@ -112,6 +112,12 @@ class Signature:
             )
         found = as_argument(value, type, what, allow_downcast=self._downcast[i], option=DOWNCAST)
         return found if found.dtype is type.dtype.np else found.view(type.dtype.np)
+
+
+def _shown(value: Any) -> str:
+    """A default in a line of text."""
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else "..."
 
 
 def is_exact(value: Any, type: Array) -> bool:

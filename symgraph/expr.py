@@ -29,13 +29,13 @@ class Expr:
     name: a label. Operators and NumPy-like methods are installed by symgraph.variable.
     """
 
-    __slots__ = ("op", "inputs", "type", "site", "name", "__weakref__")
+    __slots__ = ("op", "inputs", "type", "site", "_name", "__weakref__")
 
     op: Op
     inputs: tuple[Expr, ...]
     type: Type
     site: Site | None
-    name: str | None
+    _name: str | None
     __array_ufunc__ = None  # a NumPy array on the left defers to our reflected operators
     __array_priority__ = 1000
 
@@ -51,9 +51,18 @@ class Expr:
         self.inputs = inputs
         self.type = type
         self.site = site
-        self.name = name
+        self._name = name
 
     __hash__ = object.__hash__
+
+    @property
+    def name(self) -> str | None:
+        """What the user calls it: a label in messages and listings."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name = checked_name(name)
 
     @property
     def dtype(self) -> Any:
@@ -149,6 +158,13 @@ class Expr:
 
 
 # ---------------------------------------------------------------------------------------- interning
+
+
+def checked_name(name: Any, what: str = "name") -> str | None:
+    """The name, which must be a string or None.   Raises: GraphError."""
+    if name is not None and not isinstance(name, str):
+        raise GraphError(f"{what} must be a string, got {name!r}", site=user_site())
+    return name
 
 
 class _Entry(weakref.ref["Expr"]):

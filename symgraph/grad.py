@@ -253,7 +253,7 @@ def _seed(cost: Expr, cotangent: Any) -> tuple[Expr, Expr]:
             operands=[cost],
             hint="abs(x)**2 or real(x) make a complex value real"
             if type.dtype.kind == "c"
-            else f"an {type.dtype} has no derivative; cast what it is made of, not the result",
+            else f"{type.dtype} has no derivative; cast what it is made of, not the result",
         )
     return cost, constant(1, type.dtype)
 

@@ -16,7 +16,7 @@ from .checks import as_argument, brief, is_masked, kind_of, no_array
 from .dims import Dim, SizeLike
 from .dtypes import DType, default_float, dtype, int64, scalar_dtype
 from .errors import AxisError, DTypeError, GraphError, ShapeError
-from .expr import Expr, apply, user_site
+from .expr import Expr, apply, checked_name, user_site
 from .op import Op
 
 INTERN_LIMIT = 64  # elements; larger constants are private
@@ -163,6 +163,7 @@ def shared(
     value: array or scalar (Python floats take the default float); copied unless borrow. shape:
     sizes fixed as those of the value unless given, e.g. ("n", 3) lets axis 0 change with set_value.
     """
+    checked_name(name)
     array = _to_numpy(value, dtype)
     d = _dtype_of(array)
     array = np.array(array, order="C", copy=None if borrow else True)
@@ -186,8 +187,7 @@ def array(name: str | None = None, shape: Sequence[Any] = (), dtype: Any = None)
     shape entries: int, a name (equal names are equal sizes), None (any size), a Dim or x.shape[i].
     dtype: default float unless given.
     """
-    if name is not None and not isinstance(name, str):
-        raise GraphError(f"input name must be a string, got {name!r}", site=user_site())
+    checked_name(name, "input name")
     sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
     node = apply(Input(Array(_dtype(dtype), _shape(sizes, name or "input")), dims.next_uid()))
     node.name = name

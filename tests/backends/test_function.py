@@ -100,6 +100,23 @@ def test_arguments_by_position_name_and_default() -> None:
     )
 
 
+def test_a_default_is_what_it_was_when_the_function_was_made() -> None:
+    x = sg.vector("x")
+    array, items = np.ones(3, np.float32), [1, 1]
+    f, g = sg.function([In(x, value=array)], x * 2), sg.function([In(x, value=items)], x * 2)
+    array[0], items[0] = 5, 5
+    assert f().tolist() == [2, 2, 2] and g().tolist() == [2, 2]
+    assert f.copy(name="again")().tolist() == [2, 2, 2]
+
+
+def test_a_long_default_is_not_spelled_out() -> None:
+    w = sg.matrix("w")
+    f = sg.function([In(w, value=np.zeros((9, 9), np.float32))], w)
+    with pytest.raises(sg.ArgumentError) as error:
+        f(1, 2)
+    assert str(error.value) == "function(w=...): expected at most 1 argument, got 2"
+
+
 @pytest.mark.parametrize(
     "value",
     [
