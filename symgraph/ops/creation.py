@@ -24,7 +24,7 @@ from .movement import (
     slice_axis,
     transpose_by,
 )
-from .shaping import sizes
+from .shaping import flatten, sizes
 
 
 def _dtype(d: Any) -> DType:
@@ -67,6 +67,16 @@ def zeros_like(x: Any, dtype: Any = None) -> Expr:
 def ones_like(x: Any, dtype: Any = None) -> Expr:
     """An array of ones with the shape and dtype of x."""
     return full_like(x, 1, dtype)
+
+
+def empty(shape: Any = (), dtype: Any = None) -> Expr:
+    """An array of zeros: a value that is never read costs nothing here.   dtype as zeros."""
+    return zeros(shape, dtype)
+
+
+def empty_like(x: Any, dtype: Any = None) -> Expr:
+    """An array of zeros with the shape and dtype of x."""
+    return zeros_like(x, dtype)
 
 
 def alloc(value: Any, *shape: Any) -> Expr:
@@ -253,6 +263,11 @@ def diag(x: Any, k: int = 0) -> Expr:
     )
 
 
+def diagflat(x: Any, k: int = 0) -> Expr:
+    """All elements, in C order, as the k-th diagonal of a matrix of zeros."""
+    return diag(flatten(x), k)
+
+
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Expr:
     """Sum of a diagonal over two axes; dtypes as sum."""
     return diagonal(x, offset, axis1, axis2).sum(axis=-1, dtype=dtype)
@@ -277,4 +292,7 @@ __all__ = [
     "diagonal",
     "diag",
     "trace",
+    "empty",
+    "empty_like",
+    "diagflat",
 ]

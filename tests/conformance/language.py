@@ -18,6 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
+from . import numpy_rows
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -449,7 +450,11 @@ FAMILIES: dict[str, list[Row]] = {
     "creation": CREATION,
     "random": RANDOM,
     "control": CONTROL,
-    "host": HOST,
+    "host": HOST + numpy_rows.GAMMA_PRODUCTS,
+    "without NaN": numpy_rows.NAN_REDUCTIONS,
+    "cuts": numpy_rows.CUTS,
+    "vectors": numpy_rows.VECTORS,
+    "values": numpy_rows.VALUES,
 }
 
 #: public functions that no row has to call: they make leaves, transform graphs, or name a part
@@ -462,8 +467,8 @@ OUTSIDE = frozenset(
 
 def uncovered() -> list[str]:
     """Public functions that neither the registry of elementwise ops nor a row covers."""
-    tree = ast.parse(Path(__file__).read_text())
-    named = [n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    trees = [ast.parse(Path(f).read_text()) for f in (__file__, numpy_rows.__file__)]
+    named = [n.attr for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
     known = {id(getattr(sg, n)) for n in (*named, *REGISTRY, *OUTSIDE) if hasattr(sg, n)}
     public = {n: getattr(sg, n) for n in sg.__all__ if not LEAF_MAKER.fullmatch(n)}
     made = {n: f for n, f in public.items() if callable(f) and not isinstance(f, type)}

@@ -37,7 +37,7 @@ from .arithmetic import (
     true_div,
 )
 from .bessel import i0, i0e, i1, i1e
-from .boxcox import boxcox, boxcox1p, inv_boxcox, inv_boxcox1p
+from .box_cox import boxcox, boxcox1p, inv_boxcox, inv_boxcox1p
 from .compare import eq, ge, gt, isfinite, isinf, isnan, isneginf, isposinf, le, lt, neq
 from .divisor import gcd, lcm
 from .entropy import entr, kl_div, rel_entr
@@ -54,7 +54,6 @@ from .floating import (
     signbit,
     spacing,
 )
-from .huber import huber, pseudo_huber
 from .logic import (
     bitwise_and,
     bitwise_count,
@@ -119,6 +118,7 @@ from .names import (
     xor,
 )
 from .parts import abs, angle, complex, conj, fabs, imag, real, sign
+from .robust import huber, pseudo_huber
 from .root import cbrt, float_power, hypot, pow, powm1, rsqrt, sqrt
 from .rounding import ceil, floor, rint, round, trunc
 from .select import clip, fmax, fmin, maximum, minimum, where
