@@ -62,7 +62,7 @@ def rgamma(x: Any) -> Expr:
     return _in_float64("rgamma", _rgamma, x)
 
 
-def _rgamma(x: Expr) -> Expr:
+def _rgamma(x: Any) -> Expr:
     pole = logical_and(lt(x, 0), eq(floor(x), x))
     moderate = logical_or(pole, le(abs(x), LARGEST))
     # gamma is infinite sooner than its reciprocal is 0, and 0 sooner than that is infinite
@@ -81,23 +81,22 @@ def beta(a: Any, b: Any) -> Expr:
 
 
 def _beta(a: Expr, b: Expr) -> Expr:
+    high, low = maximum(a, b), minimum(a, b)
+    positive = logical_and(gt(low, 0), ge(high, STIRLING))
+    series = _stirling_beta(where(positive, high, STIRLING), where(positive, low, 1))
+    return where(positive, series, _beta_by_gamma(where(positive, 1, a), where(positive, 1, b)))
+
+
+def _beta_by_gamma(a: Expr, b: Expr) -> Expr:
+    """From gamma itself, from its logarithm where an argument is beyond its range."""
     total = a + b
     moderate = le(maximum(maximum(abs(a), abs(b)), abs(total)), LARGEST)
-    high, low = maximum(a, b), minimum(a, b)
-    usual = _rgamma(where(moderate, total, 2)) * gamma(where(moderate, high, 1))
-    usual = usual * gamma(where(moderate, low, 1))
-    return where(
-        moderate, usual, _far_beta(where(moderate, LARGEST, high), where(moderate, 1, low))
-    )
-
-
-def _far_beta(high: Expr, low: Expr) -> Expr:
-    positive = logical_and(gt(low, 0), ge(high, STIRLING))
-    total = high + low
-    signs = gammasgn(high) * gammasgn(low) * gammasgn(total)
-    logarithms = signs * exp(lgamma(high) + lgamma(low) - lgamma(total))
-    q, p = where(positive, high, LARGEST), where(positive, low, 1)
-    return where(positive, _stirling_beta(q, p), logarithms)
+    usual = _rgamma(where(moderate, total, 2)) * gamma(where(moderate, a, 1))
+    usual = usual * gamma(where(moderate, b, 1))
+    x, y = where(moderate, 1, a), where(moderate, 1, b)
+    signs = gammasgn(x) * gammasgn(y) * gammasgn(x + y)
+    far = signs * exp(lgamma(x) + lgamma(y) - lgamma(x + y))
+    return where(moderate, usual, far)
 
 
 def _stirling_beta(q: Expr, p: Expr) -> Expr:
@@ -143,7 +142,7 @@ def _binom(n: Expr, k: Expr) -> Expr:
     top = gamma(where(logical_and(moderate, ge(n, 0) | ~whole_n), n, 1) + 1)
     usual = top * _rgamma(where(moderate, k, 1) + 1) * _rgamma(where(moderate, rest, 1) + 1)
     far = 1 / ((n + 1) * _beta(where(moderate, 200, rest + 1), where(moderate, 1, k + 1)))
-    value = where(moderate, usual, far)
+    value: Expr = where(moderate, usual, far)
     near = logical_and(whole, lt(abs(value), EXACT))
     value = value + stop_gradient(where(near, rint(value) - value, 0))
     return where(undefined, math.nan, value)
