@@ -7,7 +7,7 @@ from typing import Any
 from .. import dims
 from ..dtypes import bool_
 from ..expr import Expr
-from ..leaves import constant, lift, size_value
+from ..leaves import as_flag, constant, lift, size_value
 from .creation import full
 from .elementwise import eq, imag, isclose, isnan, logical_and, logical_or, neq
 from .reduce import all
@@ -49,7 +49,7 @@ def array_equal(a: Any, b: Any, equal_nan: bool = False) -> Expr:
     if x.ndim != y.ndim or any_known_apart(pairs):
         return constant(False)
     same = eq(x, y)
-    if equal_nan and x.dtype.is_inexact and y.dtype.is_inexact:
+    if as_flag(equal_nan, "array_equal: equal_nan") and x.dtype.is_inexact and y.dtype.is_inexact:
         same = logical_or(same, logical_and(isnan(x), isnan(y)))
     result = all(same)
     for s, t in pairs:

@@ -10,7 +10,16 @@ from ..dtypes import DType, bool_, default_float, float64, int64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, GraphError, ShapeError
 from ..expr import Expr, apply, user_site
-from ..leaves import as_dim, as_dim_any, as_integer, constant, lift, normalize_axis, size_value
+from ..leaves import (
+    as_dim,
+    as_dim_any,
+    as_flag,
+    as_integer,
+    constant,
+    lift,
+    normalize_axis,
+    size_value,
+)
 from .define import cast
 from .elementwise import eq, ge, where
 from .movement import (
@@ -146,7 +155,7 @@ def linspace(
             "linspace: start and stop must be 0-d", site=user_site(), operands=(first, last)
         )
     index = iota(count)
-    gaps = dim_max(count - bool(endpoint), 1)
+    gaps = dim_max(count - as_flag(endpoint, "linspace: endpoint"), 1)
     values = cast(index, float64) * ((last - first) / cast(lift(size_value(gaps)), float64)) + first
     if endpoint:
         values = where(ge(index, lift(size_value(dim_max(count - 1, 1)))), last, values)

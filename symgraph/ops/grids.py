@@ -9,7 +9,7 @@ from ..dtypes import default_float, float64, int64
 from ..dtypes import dtype as as_dtype
 from ..errors import GraphError, ShapeError
 from ..expr import Expr, user_site
-from ..leaves import as_dim, lift, size_value
+from ..leaves import as_dim, as_flag, lift, size_value
 from .creation import iota, linspace
 from .define import cast
 from .elementwise import abs as absolute
@@ -51,7 +51,7 @@ def _open_grid(vectors: list[Expr], places: list[int], sparse: bool) -> list[Exp
     for node, place in zip(vectors, places):
         shape = tuple(s if axis == place else 1 for axis, s in enumerate(full))
         grids.append(reshape_to(node, shape))
-    return grids if sparse else [broadcast_by(g, tuple(full)) for g in grids]
+    return grids if as_flag(sparse, "sparse") else [broadcast_by(g, tuple(full)) for g in grids]
 
 
 def indices(dimensions: Any, dtype: Any = int64, sparse: bool = False) -> Any:
@@ -91,7 +91,7 @@ def geomspace(
     values = where(eq(sign(first), sign(last)), sign(first), float("nan")) * pow(10.0, exponents)
     count = as_dim(num, "geomspace: num")
     index = iota(count)
-    if endpoint:
+    if as_flag(endpoint, "geomspace: endpoint"):
         values = where(eq(index, lift(size_value(dim_max(count - 1, 0)))), last, values)
     values = where(eq(index, 0), first, values)
     return cast(values, default_float() if dtype is None else as_dtype(dtype))
@@ -111,7 +111,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Expr:  # noqa: N8
     columns = rows if N is None else as_dim(N, "vander: N")
     base = cast(node, widened(node.dtype))
     powers = iota(columns)
-    if not increasing:
+    if not as_flag(increasing, "vander: increasing"):
         powers = powers[::-1]
     return pow(reshape_to(base, (rows, 1)), cast(powers, base.dtype))
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import default_float
 from ..errors import AxisError
 from ..expr import Expr, user_site
-from ..leaves import lift, normalize_axis
+from ..leaves import as_flag, lift, normalize_axis
 from .creation import full
 from .define import cast
 from .joining import concatenate
@@ -16,7 +16,7 @@ from .names import diff
 from .reduce import cumprod, cumsum, sum
 
 
-def _cumulative(what: str, x: Any, axis: int | None, dtype: Any, start: int | None) -> Expr:
+def _cumulative(what: str, x: Any, axis: int | None, dtype: Any, include_initial: Any) -> Expr:
     node = lift(x)
     if axis is None and node.ndim != 1:
         raise AxisError(
@@ -24,9 +24,10 @@ def _cumulative(what: str, x: Any, axis: int | None, dtype: Any, start: int | No
         )
     index = normalize_axis(0 if axis is None else axis, node.ndim, what)
     running = (cumprod if what == "cumulative_prod" else cumsum)(node, index, dtype)
-    if start is None:
+    if not as_flag(include_initial, f"{what}: include_initial"):
         return running
     shape = running.array_type.shape
+    start = 1 if what == "cumulative_prod" else 0
     first = full((*shape[:index], 1, *shape[index + 1 :]), start, running.dtype)
     return concatenate([first, running], index)
 
@@ -38,7 +39,7 @@ def cumulative_sum(
 
     include_initial: with a 0 before them.
     """
-    return _cumulative("cumulative_sum", x, axis, dtype, 0 if include_initial else None)
+    return _cumulative("cumulative_sum", x, axis, dtype, include_initial)
 
 
 def cumulative_prod(
@@ -48,7 +49,7 @@ def cumulative_prod(
 
     include_initial: with a 1 before them.
     """
-    return _cumulative("cumulative_prod", x, axis, dtype, 1 if include_initial else None)
+    return _cumulative("cumulative_prod", x, axis, dtype, include_initial)
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Expr:

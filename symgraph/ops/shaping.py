@@ -232,7 +232,10 @@ def fliplr(x: Any) -> Expr:
 def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Expr:
     """Turned k times by 90 degrees, from the first towards the second axis."""
     node = lift(x)
-    first, second = axes_of(axes, node.ndim, "rot90")
+    plane = axes_of(axes, node.ndim, "rot90")
+    if len(plane) != 2:
+        raise AxisError(f"rot90: expected two axes, got {axes}", site=user_site())
+    first, second = plane
     turns = as_integer(k, "rot90: k") % 4
     if turns == 2:
         return flip_axes(node, [first, second])

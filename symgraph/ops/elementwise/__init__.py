@@ -44,11 +44,9 @@ from .entropy import entr, kl_div, rel_entr
 from .exponential import exp, exp2, exp10, expm1, exprel, log, log1p, log2, log10, xlog1py, xlogy
 from .floating import (
     copysign,
-    frexp,
     heaviside,
     isclose,
     ldexp,
-    modf,
     nan_to_num,
     nextafter,
     signbit,
@@ -215,7 +213,6 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
-    "frexp",
     "gamma",
     "gammaln",
     "gammasgn",
@@ -278,7 +275,6 @@ __all__ = [
     "minimum",
     "mish",
     "mod",
-    "modf",
     "mul",
     "multiply",
     "nan_to_num",
