@@ -75,11 +75,14 @@ from .leaves import (
     tensor4,
     vector,
 )
+from .ops.agreement import *
+from .ops.binary_floats import *
 from .ops.contract import *
 from .ops.creation import *
 from .ops.define import cast
 from .ops.einsum import einsum
 from .ops.elementwise import *
+from .ops.gamma_products import *
 from .ops.gradient import (
     consider_constant,
     disconnected_grad,
@@ -89,10 +92,13 @@ from .ops.gradient import (
     surrogate_gradient,
     zero_grad,
 )
+from .ops.grids import *
 from .ops.joining import *
 from .ops.names import *
+from .ops.nan_statistics import *
 from .ops.nnet import *
 from .ops.reduce import *
+from .ops.running import *
 from .ops.shaping import *
 from .ops.statistics import *
 from .ops.subtensor import inc_subtensor, set_subtensor

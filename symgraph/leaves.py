@@ -15,7 +15,7 @@ from .arraytype import Array
 from .checks import as_argument, brief, is_masked, kind_of, no_array
 from .dims import Dim, SizeLike
 from .dtypes import DType, default_float, dtype, int64, scalar_dtype
-from .errors import AxisError, DTypeError, GraphError, ShapeError
+from .errors import ArgumentError, AxisError, DTypeError, GraphError, ShapeError
 from .expr import Expr, apply, checked_name, user_site
 from .op import Op
 
@@ -276,6 +276,13 @@ def as_dim_any(value: Any, what: str = "index") -> SizeLike:
     if isinstance(value, Expr):
         return _dim_of_expr(value, what)
     return as_integer(value, what)
+
+
+def as_flag(value: Any, what: str) -> bool:
+    """A yes or no.  Raises ArgumentError for what has no truth value of its own."""
+    if isinstance(value, (bool, int, np.bool_)):
+        return bool(value)
+    raise ArgumentError(f"{what}: expected True or False, got {brief(value)}", site=user_site())
 
 
 def as_integer(value: Any, what: str) -> int:

@@ -18,7 +18,7 @@ from ..op import Op
 from ..relations import require_equal
 from .define import broadcast_shapes, cast, promote_operands
 from .elementwise import conj, neq
-from .movement import broadcast_by, reshape_to, show, transpose_by
+from .movement import Concatenate, broadcast_by, reshape_to, show, transpose_by
 
 
 class MatMul(Op):
@@ -221,6 +221,80 @@ def vdot(a: Any, b: Any) -> Expr:
     return dot(reshape_to(left, (x.array_type.size,)), reshape_to(y, (y.array_type.size,)))
 
 
+def vecdot(a: Any, b: Any, axis: int = -1) -> Expr:
+    """Sum of conj(a) * b along an axis; the others broadcast.   [..., k], [..., k] -> [...]"""
+    x, y = operands("vecdot", a, b)
+    places = [normalize_axis(axis, node.ndim, "vecdot") for node in (x, y)]
+    require_inner("vecdot", x, y, *places)
+    if axis >= 0 and x.ndim != y.ndim:
+        raise AxisError(
+            "vecdot: operands of different ranks need an axis from the end, as -1",
+            site=user_site(),
+            operands=(x, y),
+        )
+    last = axis if axis < 0 else axis - x.ndim
+    if x.dtype is bool_:
+        return (x & y).any(axis=last)
+    return (_conjugate(x) * y).sum(axis=last, dtype=x.dtype)
+
+
+def _conjugate(x: Expr) -> Expr:
+    return conj(x) if x.dtype.kind == "c" else x
+
+
+def matvec(a: Any, b: Any) -> Expr:
+    """Matrices times vectors; leading axes broadcast.   [..., m, k], [..., k] -> [..., m]"""
+    x, y = operands("matvec", a, b)
+    _require_ranks("matvec", (x, 2), (y, 1))
+    require_inner("matvec", x, y, -1, -1)
+    shape = y.array_type.shape
+    product_ = _batched(x, reshape_to(y, (*shape, 1)))
+    return reshape_to(product_, product_.array_type.shape[:-1])
+
+
+def vecmat(a: Any, b: Any) -> Expr:
+    """Conjugated vectors times matrices; leading axes broadcast.
+
+    [..., k], [..., k, n] -> [..., n]
+    """
+    x, y = operands("vecmat", a, b)
+    _require_ranks("vecmat", (x, 1), (y, 2))
+    require_inner("vecmat", x, y, -1, -2)
+    shape = x.array_type.shape
+    rows = reshape_to(_conjugate(x), (*shape[:-1], 1, shape[-1]))
+    product_ = _batched(rows, y)
+    whole = product_.array_type.shape
+    return reshape_to(product_, (*whole[:-2], whole[-1]))
+
+
+def _require_ranks(what: str, *wanted: tuple[Expr, int]) -> None:
+    for node, rank in wanted:
+        if node.ndim < rank:
+            raise ShapeError(
+                f"{what}: expected rank >= {rank}, got {node.ndim}",
+                site=user_site(),
+                operands=(node,),
+            )
+
+
+def cross(a: Any, b: Any, axis: int = -1) -> Expr:
+    """Cross products of vectors of 3 along an axis of both; the others broadcast."""
+    x, y = operands("cross", a, b)
+    parts = []
+    for node in (x, y):
+        index = normalize_axis(axis, node.ndim, "cross")
+        size = node.array_type.shape[index]
+        if dims.known_equal(size, 3) is not True:
+            raise ShapeError(
+                f"cross: axis {axis} has size {size}, not 3", site=user_site(), operands=(node,)
+            )
+        before = (slice(None),) * index
+        parts.append([node[(*before, slice(i, i + 1))] for i in range(3)])
+    (x0, x1, x2), (y0, y1, y2) = parts
+    found = [x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0]
+    return apply(Concatenate(normalize_axis(axis, found[0].ndim, "cross")), *found)
+
+
 def batched_dot(a: Any, b: Any) -> Expr:
     """dot of each a[i] with b[i].   [b, ..., k], [b, k, ...] -> [b, ..., ...]"""
     return batched_tensordot(
@@ -274,4 +348,8 @@ __all__ = [
     "vdot",
     "batched_dot",
     "batched_tensordot",
+    "vecdot",
+    "matvec",
+    "vecmat",
+    "cross",
 ]

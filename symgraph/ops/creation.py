@@ -10,7 +10,16 @@ from ..dtypes import DType, bool_, default_float, float64, int64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, GraphError, ShapeError
 from ..expr import Expr, apply, user_site
-from ..leaves import as_dim, as_dim_any, as_integer, constant, lift, normalize_axis, size_value
+from ..leaves import (
+    as_dim,
+    as_dim_any,
+    as_flag,
+    as_integer,
+    constant,
+    lift,
+    normalize_axis,
+    size_value,
+)
 from .define import cast
 from .elementwise import eq, ge, where
 from .movement import (
@@ -24,7 +33,7 @@ from .movement import (
     slice_axis,
     transpose_by,
 )
-from .shaping import sizes
+from .shaping import flatten, sizes
 
 
 def _dtype(d: Any) -> DType:
@@ -67,6 +76,16 @@ def zeros_like(x: Any, dtype: Any = None) -> Expr:
 def ones_like(x: Any, dtype: Any = None) -> Expr:
     """An array of ones with the shape and dtype of x."""
     return full_like(x, 1, dtype)
+
+
+def empty(shape: Any = (), dtype: Any = None) -> Expr:
+    """An array of zeros: a value that is never read costs nothing here.   dtype as zeros."""
+    return zeros(shape, dtype)
+
+
+def empty_like(x: Any, dtype: Any = None) -> Expr:
+    """An array of zeros with the shape and dtype of x."""
+    return zeros_like(x, dtype)
 
 
 def alloc(value: Any, *shape: Any) -> Expr:
@@ -136,7 +155,7 @@ def linspace(
             "linspace: start and stop must be 0-d", site=user_site(), operands=(first, last)
         )
     index = iota(count)
-    gaps = dim_max(count - bool(endpoint), 1)
+    gaps = dim_max(count - as_flag(endpoint, "linspace: endpoint"), 1)
     values = cast(index, float64) * ((last - first) / cast(lift(size_value(gaps)), float64)) + first
     if endpoint:
         values = where(ge(index, lift(size_value(dim_max(count - 1, 1)))), last, values)
@@ -253,6 +272,11 @@ def diag(x: Any, k: int = 0) -> Expr:
     )
 
 
+def diagflat(x: Any, k: int = 0) -> Expr:
+    """All elements, in C order, as the k-th diagonal of a matrix of zeros."""
+    return diag(flatten(x), k)
+
+
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Expr:
     """Sum of a diagonal over two axes; dtypes as sum."""
     return diagonal(x, offset, axis1, axis2).sum(axis=-1, dtype=dtype)
@@ -277,4 +301,7 @@ __all__ = [
     "diagonal",
     "diag",
     "trace",
+    "empty",
+    "empty_like",
+    "diagflat",
 ]

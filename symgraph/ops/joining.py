@@ -20,7 +20,7 @@ from .movement import (
     reshape_to,
     slice_axis,
 )
-from .shaping import atleast_1d, atleast_2d, expand_dims, flatten
+from .shaping import atleast_1d, atleast_2d, atleast_3d, expand_dims, flatten
 
 
 def concatenate(arrays: Any, axis: int | None = 0) -> Expr:
@@ -67,6 +67,17 @@ def hstack(arrays: Any) -> Expr:
     return concatenate(nodes, 0 if nodes and nodes[0].ndim == 1 else 1)
 
 
+def dstack(arrays: Any) -> Expr:
+    """Arrays one behind another, along axis 2 (vectors and matrices get one)."""
+    return concatenate([atleast_3d(a) for a in _operands("dstack", arrays)], 2)
+
+
+def column_stack(arrays: Any) -> Expr:
+    """Vectors as the columns of a matrix, matrices side by side."""
+    nodes = [atleast_1d(a) for a in _operands("column_stack", arrays)]
+    return concatenate([expand_dims(a, 1) if a.ndim == 1 else a for a in nodes], 1)
+
+
 # ------------------------------------------------------------------------------------------ cutting
 
 
@@ -110,6 +121,45 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Expr]:
     part, longer = divmod(size, count)
     ends = [(i + 1) * part + min(i + 1, longer) for i in range(count - 1)]
     return _cut_at(node, ends, index)
+
+
+def _split_along(what: str, x: Any, parts: Any, axis: int) -> list[Expr]:
+    node = lift(x)
+    if node.ndim <= axis:
+        raise AxisError(
+            f"{what}: expected rank >= {axis + 1}, got {node.ndim}",
+            site=user_site(),
+            operands=(node,),
+        )
+    return split(node, parts, axis)
+
+
+def hsplit(x: Any, indices_or_sections: Any) -> list[Expr]:
+    """split by columns; of a vector along its only axis."""
+    return _split_along("hsplit", x, indices_or_sections, min(1, max(lift(x).ndim - 1, 0)))
+
+
+def vsplit(x: Any, indices_or_sections: Any) -> list[Expr]:
+    """split by rows, of rank 2 and more."""
+    _split_along("vsplit", x, [], 1)
+    return split(x, indices_or_sections, 0)
+
+
+def dsplit(x: Any, indices_or_sections: Any) -> list[Expr]:
+    """split along axis 2, of rank 3 and more."""
+    return _split_along("dsplit", x, indices_or_sections, 2)
+
+
+def unstack(x: Any, axis: int = 0) -> list[Expr]:
+    """The slices along an axis of known size."""
+    node = lift(x)
+    index = normalize_axis(axis, node.ndim, "unstack")
+    size = node.array_type.shape[index]
+    if not isinstance(size, int):
+        raise ShapeError(
+            f"unstack: the size of axis {axis} must be known", site=user_site(), operands=(node,)
+        )
+    return [node[(*(slice(None),) * index, i)] for i in range(size)]
 
 
 def _sections(what: str, count: Any) -> int:
@@ -312,4 +362,10 @@ __all__ = [
     "tile",
     "roll",
     "pad",
+    "dstack",
+    "column_stack",
+    "hsplit",
+    "vsplit",
+    "dsplit",
+    "unstack",
 ]

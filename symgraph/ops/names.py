@@ -7,22 +7,23 @@ from typing import Any
 from ..dtypes import every
 from ..errors import AxisError, ShapeError
 from ..expr import Expr, user_site
-from ..leaves import integer, lift, normalize_axis
-from . import reduce
+from ..leaves import integer, lift, normalize_axis, size_value
+from . import define, reduce
 from .creation import eye, full
 from .define import promote_operands
+from .elementwise import where
 from .joining import concatenate, hstack, stack, vstack
 from .movement import broadcast_by
 from .nnet import categorical_crossentropy, log_softmax, one_hot
 from .reduce import kept_shape
-from .shaping import axes_of, expand_dims, mT, shape_padleft, transpose
+from .shaping import axes_of, expand_dims, mT, shape_padleft, sizes, transpose
 
 # NumPy and the array API
 amax, amin = reduce.max, reduce.min
 concat, permute_dims, matrix_transpose = concatenate, transpose, mT
 
 # Theano
-horizontal_stack, vertical_stack = hstack, vstack
+horizontal_stack, vertical_stack, row_stack = hstack, vstack, vstack
 shape_padaxis = expand_dims
 as_tensor_variable = as_tensor = lift
 logsoftmax, to_one_hot = log_softmax, one_hot
@@ -87,6 +88,45 @@ def shape(x: Any) -> tuple[Any, ...]:
     return lift(x).shape
 
 
+def ndim(x: Any) -> int:
+    """The number of axes."""
+    return lift(x).ndim
+
+
+def size(x: Any, axis: int | None = None) -> Any:
+    """The number of elements, or the size of an axis; an int64 0-d expression if symbolic."""
+    node = lift(x)
+    if axis is None:
+        return _size(node.array_type.size)
+    return node.shape[normalize_axis(axis, node.ndim, "size")]
+
+
+def _size(s: Any) -> Any:
+    return s if isinstance(s, int) else size_value(s)
+
+
+def broadcast_shapes(*shapes: Any) -> tuple[Any, ...]:
+    """The shape that arrays of these shapes broadcast to; sizes as shape gives them."""
+    given = [sizes(s, "broadcast_shapes") for s in shapes]
+    try:
+        return tuple(map(_size, define.broadcast_shapes("broadcast_shapes", *given)))
+    except ShapeError as error:
+        raise error.at(user_site()) from None
+
+
+def select(conditions: Any, choices: Any, default: Any = 0) -> Expr:
+    """Each element from the choice whose condition is the first that is true, else the default."""
+    if len(conditions) != len(choices) or not len(conditions):
+        raise ShapeError(
+            f"select: {len(conditions)} conditions and {len(choices)} choices do not pair",
+            site=user_site(),
+        )
+    *values, result = promote_operands("select", [*choices, default], frozenset(every))
+    for condition, value in zip(reversed(conditions), reversed(values)):
+        result = where(condition, value, result)
+    return result
+
+
 def diff(x: Any, n: int = 1, axis: int = -1) -> Expr:
     """Differences of neighbours along an axis, n times; bool by xor."""
     node = lift(x)
@@ -137,4 +177,9 @@ __all__ = [
     "shape",
     "diff",
     "kron",
+    "row_stack",
+    "ndim",
+    "size",
+    "broadcast_shapes",
+    "select",
 ]

@@ -19,7 +19,7 @@ from ..dtypes import DType, bool_, every, float32, int64, uint64
 from ..dtypes import dtype as as_dtype
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
-from ..leaves import lift, normalize_axis
+from ..leaves import as_flag, lift, normalize_axis
 from ..op import Op
 from ..relations import require_le
 from .define import cast, kinds_of
@@ -301,7 +301,9 @@ def reduce_by(kind: str, x: Expr, axis: Any, keepdims: bool) -> Expr:
     """A Reduce over user-given axes, with the reduced axes kept as 1 if asked."""
     axes = normalize_axes(axis, x.ndim, kind)
     result = apply(Reduce(kind, axes), x) if axes else x
-    return reshape_to(result, kept_shape(x.array_type.shape, axes)) if keepdims else result
+    if not as_flag(keepdims, f"{kind}: keepdims"):
+        return result
+    return reshape_to(result, kept_shape(x.array_type.shape, axes))
 
 
 def widened(d: DType) -> DType:
@@ -375,13 +377,13 @@ def _truth(x: Expr) -> Expr:
 
 def _position(kind: str, x: Any, axis: Any, keepdims: bool) -> Expr:
     node = lift(x)
-    shape = node.array_type.shape
+    shape, keep = node.array_type.shape, as_flag(keepdims, f"{kind}: keepdims")
     if axis is None:
         result = apply(ArgReduce(kind, 0), reshape_to(node, (product(shape),)))
-        return reshape_to(result, (1,) * node.ndim) if keepdims else result
+        return reshape_to(result, (1,) * node.ndim) if keep else result
     index = normalize_axis(axis, node.ndim, kind)
     result = apply(ArgReduce(kind, index), node)
-    return reshape_to(result, kept_shape(shape, [index])) if keepdims else result
+    return reshape_to(result, kept_shape(shape, [index])) if keep else result
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Expr:

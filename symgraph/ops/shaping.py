@@ -132,6 +132,16 @@ def atleast_2d(x: Any) -> Expr:
     return shape_padleft(x, max(0, 2 - lift(x).ndim))
 
 
+def atleast_3d(x: Any) -> Expr:
+    """x with axes of size 1 up to rank 3: [1, n, 1] of a vector, [n, m, 1] of a matrix."""
+    node = lift(x)
+    if node.ndim > 2:
+        return node
+    before = (1,) * (node.ndim < 2)
+    after = (1,) * (3 - node.ndim - len(before))
+    return reshape_to(node, before + node.array_type.shape + after)
+
+
 def shape_padleft(x: Any, n_ones: int = 1) -> Expr:
     """x with n_ones leading axes of size 1."""
     node = lift(x)
@@ -219,6 +229,24 @@ def fliplr(x: Any) -> Expr:
     return flip(x, 1)
 
 
+def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Expr:
+    """Turned k times by 90 degrees, from the first towards the second axis."""
+    node = lift(x)
+    plane = axes_of(axes, node.ndim, "rot90")
+    if len(plane) != 2:
+        raise AxisError(f"rot90: expected two axes, got {axes}", site=user_site())
+    first, second = plane
+    turns = as_integer(k, "rot90: k") % 4
+    if turns == 2:
+        return flip_axes(node, [first, second])
+    if turns == 1:
+        node = flip_axes(node, [second])
+    order = list(range(node.ndim))
+    order[first], order[second] = second, first
+    turned = transpose_by(node, order) if turns else node
+    return flip_axes(turned, [second]) if turns == 3 else turned
+
+
 # ---------------------------------------------------------------------------------------- broadcast
 
 
@@ -285,4 +313,6 @@ __all__ = [
     "broadcast_arrays",
     "sum_to",
     "mT",
+    "atleast_3d",
+    "rot90",
 ]

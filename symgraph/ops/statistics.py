@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dims import SizeLike, dim_max, product
-from ..dtypes import DType, bool_, default_float, float32, float64, int64
+from ..dtypes import DType, bool_, default_float, float32, float64, inexact, int64
 from ..dtypes import dtype as as_dtype
 from ..errors import GraphError
 from ..expr import Expr, user_site
 from ..leaves import as_integer, constant, lift, size_value
-from .define import cast
+from .define import cast, promote_operands
 from .elementwise import abs as absolute
 from .elementwise import neq, pow, sqrt
+from .movement import reshape_to
 from .reduce import computed_in, max, min, normalize_axes, sum
-from .shaping import squeeze
+from .shaping import broadcast_arrays, squeeze
 
 
-def _mean_dtype(x: Expr, dtype: Any) -> DType:
+def mean_dtype(x: Expr, dtype: Any) -> DType:
+    """The dtype of a mean: the given one, else that of x or the default float."""
     if dtype is not None:
         return as_dtype(dtype)
     return x.dtype if x.dtype.is_inexact else default_float()
@@ -38,7 +40,7 @@ def mean(
     Integers and bool in the default float, halves through float32; of nothing: NaN.
     """
     node = lift(x)
-    result = _mean_dtype(node, dtype)
+    result = mean_dtype(node, dtype)
     inner = computed_in(result) if acc_dtype is None else as_dtype(acc_dtype)
     axes = normalize_axes(axis, node.ndim, "mean")
     total = sum(cast(node, inner), axes, keepdims=keepdims)
@@ -55,7 +57,7 @@ def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bo
     dtypes as mean, real for complex x.
     """
     node = lift(x)
-    result = _mean_dtype(node, dtype)
+    result = mean_dtype(node, dtype)
     inner = computed_in(result)
     values = cast(node, inner)
     axes = normalize_axes(axis, node.ndim, "var")
@@ -69,9 +71,30 @@ def var(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bo
 def std(x: Any, axis: Any = None, ddof: int = 0, dtype: Any = None, keepdims: bool = False) -> Expr:
     """Standard deviation: the square root of var."""
     node = lift(x)
-    result = _mean_dtype(node, dtype)
+    result = mean_dtype(node, dtype)
     spread = sqrt(var(node, axis, ddof, computed_in(result), keepdims))
     return cast(spread, result) if result.is_float else spread
+
+
+def average(x: Any, axis: Any = None, weights: Any = None, keepdims: bool = False) -> Expr:
+    """Mean over axes, each element as often as its weight says.
+
+    weights: of the shape of x, or a vector along one axis; integers in the default float.
+    """
+    node = lift(x)
+    if weights is None:
+        return mean(node, axis, keepdims=keepdims)
+    values, factors = promote_operands("average", [node, weights], frozenset(inexact))
+    if factors.ndim == 1 and node.ndim > 1:
+        if axis is None or isinstance(axis, (tuple, list)):
+            raise GraphError("average: a vector of weights needs one axis", site=user_site())
+        place = normalize_axes(axis, node.ndim, "average")[0]
+        length = factors.array_type.shape[0]
+        factors = reshape_to(factors, tuple(length if a == place else 1 for a in range(node.ndim)))
+    result, inner = values.dtype, computed_in(values.dtype)
+    values, factors = broadcast_arrays(cast(values, inner), cast(factors, inner))
+    total = sum(values * factors, axis, keepdims=keepdims)
+    return cast(total / sum(factors, axis, keepdims=keepdims), result)
 
 
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Expr:
@@ -137,4 +160,5 @@ __all__ = [
     "ptp",
     "count_nonzero",
     "norm",
+    "average",
 ]

@@ -18,7 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
-from . import indexing
+from . import indexing, numpy_rows
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -451,7 +451,11 @@ FAMILIES: dict[str, list[Row]] = {
     "creation": CREATION,
     "random": RANDOM,
     "control": CONTROL,
-    "host": HOST,
+    "host": HOST + numpy_rows.GAMMA_PRODUCTS,
+    "without NaN": numpy_rows.NAN_REDUCTIONS,
+    "cuts": numpy_rows.CUTS,
+    "vectors": numpy_rows.VECTORS,
+    "values": numpy_rows.VALUES,
 }
 
 #: public functions that no row has to call: they make leaves, transform graphs, or name a part
@@ -465,7 +469,8 @@ OUTSIDE = frozenset(
 
 def uncovered() -> list[str]:
     """Public functions that neither the registry of elementwise ops nor a row covers."""
-    trees = [ast.parse(Path(file).read_text()) for file in (__file__, indexing.__file__)]
+    files = (__file__, indexing.__file__, numpy_rows.__file__)
+    trees = [ast.parse(Path(file).read_text()) for file in files]
     named = [n.attr for t in trees for n in ast.walk(t) if isinstance(n, ast.Attribute)]
     known = {id(getattr(sg, n)) for n in (*named, *REGISTRY, *OUTSIDE) if hasattr(sg, n)}
     public = {n: getattr(sg, n) for n in sg.__all__ if not LEAF_MAKER.fullmatch(n)}

@@ -30,7 +30,7 @@ OPS = {n: op for n, op in REGISTRY.items() if op.spec.module.startswith(ew.__nam
 SAME_NAME = """add square reciprocal floor_divide fmod maximum minimum fmax fmin copysign nextafter
 ldexp signbit heaviside isnan isinf isfinite logical_and logical_or logical_xor logical_not
 bitwise_and bitwise_or bitwise_xor invert left_shift right_shift bitwise_count floor ceil trunc sign
-where sqrt real imag""".split()
+where sqrt real imag fabs gcd lcm spacing""".split()
 NUMPY_NAME = {
     "sub": "subtract",
     "mul": "multiply",
@@ -69,6 +69,7 @@ APPROXIMATE = {
     "relu": lambda x: np.where(x > 0, x, 0),
     "rsqrt": lambda x: x**-0.5,
     "complex": lambda re, im: re + 1j * im,
+    "kl_div": lambda x, y: x * np.log(x.astype(np.longdouble) / y) - x + y,  # SciPy's cancels
 }
 APPROXIMATE |= {
     name: getattr(np, name)
@@ -77,7 +78,9 @@ APPROXIMATE |= {
 }
 APPROXIMATE |= {
     name: getattr(scipy.special, name)
-    for name in "xlogy xlog1py logit erf erfc ndtr erfinv gamma polygamma".split()
+    for name in """xlogy xlog1py logit erf erfc ndtr erfinv gamma polygamma gammasgn exp10 exprel
+    cosm1 powm1 entr rel_entr huber pseudo_huber boxcox boxcox1p inv_boxcox inv_boxcox1p
+    erfcx log_ndtr ndtri i0 i0e i1 i1e""".split()
 }
 
 

@@ -37,24 +37,21 @@ from .arithmetic import (
     true_div,
 )
 from .bessel import i0, i0e, i1, i1e
-from .boxcox import boxcox, boxcox1p, inv_boxcox, inv_boxcox1p
+from .box_cox import boxcox, boxcox1p, inv_boxcox, inv_boxcox1p
 from .compare import eq, ge, gt, isfinite, isinf, isnan, isneginf, isposinf, le, lt, neq
 from .divisor import gcd, lcm
 from .entropy import entr, kl_div, rel_entr
 from .exponential import exp, exp2, exp10, expm1, exprel, log, log1p, log2, log10, xlog1py, xlogy
 from .floating import (
     copysign,
-    frexp,
     heaviside,
     isclose,
     ldexp,
-    modf,
     nan_to_num,
     nextafter,
     signbit,
     spacing,
 )
-from .huber import huber, pseudo_huber
 from .logic import (
     bitwise_and,
     bitwise_count,
@@ -119,6 +116,7 @@ from .names import (
     xor,
 )
 from .parts import abs, angle, complex, conj, fabs, imag, real, sign
+from .robust import huber, pseudo_huber
 from .root import cbrt, float_power, hypot, pow, powm1, rsqrt, sqrt
 from .rounding import ceil, floor, rint, round, trunc
 from .select import clip, fmax, fmin, maximum, minimum, where
@@ -215,7 +213,6 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
-    "frexp",
     "gamma",
     "gammaln",
     "gammasgn",
@@ -278,7 +275,6 @@ __all__ = [
     "minimum",
     "mish",
     "mod",
-    "modf",
     "mul",
     "multiply",
     "nan_to_num",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from symgraph.dtypes import bfloat16, bool_, default_float, float16, float32, float64, floats, int32
+from symgraph.dtypes import bfloat16, bool_, float16, float32, float64, floats, int32
 from symgraph.expr import Expr
 from symgraph.leaves import lift
 
@@ -15,7 +15,6 @@ from .arithmetic import add, mul, sub
 from .compare import eq, isfinite, isnan, isneginf, isposinf, le
 from .logic import logical_and, logical_or
 from .parts import abs
-from .rounding import trunc
 from .select import clip, where
 
 
@@ -69,7 +68,8 @@ class Layout(NamedTuple):
     bias: int
 
 
-_LAYOUT = {"float32": Layout("int32", 23, 127), "float64": Layout("int64", 52, 1023)}
+#: by name of the dtype
+LAYOUT = {"float32": Layout("int32", 23, 127), "float64": Layout("int64", 52, 1023)}
 
 
 _TOO_SHORT = "cast to float32 first"
@@ -87,7 +87,7 @@ class nextafter(Formula):
     vjp = None
 
     def lower(b, x, y):
-        dtype, word = b.dtype(x), _LAYOUT[b.dtype(x)].integer
+        dtype, word = b.dtype(x), LAYOUT[b.dtype(x)].integer
         zero, bits = b.const(0.0, x), b.bitcast(x, word)
         outward = b.op("eq", b.op("lt", x, y), b.op("gt", x, zero))
         step = b.select(outward, b.const(1, bits), b.const(-1, bits))
@@ -116,103 +116,11 @@ class spacing(Formula):
     def lower(b, x):
         dtype = b.dtype(x)
         size = b.op("abs", x)
-        bits = b.bitcast(size, _LAYOUT[dtype].integer)
+        bits = b.bitcast(size, LAYOUT[dtype].integer)
         following = b.bitcast(b.op("add", bits, b.const(1, bits)), dtype)
         gap = b.op("sub", following, size)
         signed = b.op("copysign", gap, x)
         return b.select(b.op("eq", size, b.const(0.0, x)), gap, signed)
-
-
-class _Parts(NamedTuple):
-    """A float's mantissa in [1/2, 1) with its sign, and its exponent of 2."""
-
-    mantissa: Any
-    exponent: Any
-
-
-def _frexp(b, x):
-    """Zeros, infinities and NaN are their own mantissa, with exponent 0."""
-    layout = _LAYOUT[b.dtype(x)]
-    field = 2 * layout.bias + 1
-    size = b.op("abs", x)
-    subnormal = b.op("lt", size, b.const(2.0 ** (1 - layout.bias), x))
-    up = b.const(2.0 ** (layout.fraction + 1), x)
-    bits = b.bitcast(b.select(subnormal, b.op("mul", x, up), x), layout.integer)
-    shift, mask = b.const(layout.fraction, bits), b.const(field, bits)
-    biased = b.op("and", b.op("shr", bits, shift), mask)
-    rest = b.op("and", bits, b.const(~(field << layout.fraction), bits))
-    half = b.op("or", rest, b.const((layout.bias - 1) << layout.fraction, bits))
-    zero, scaled = b.const(0, bits), b.const(layout.bias + layout.fraction, bits)
-    offset = b.select(subnormal, scaled, b.const(layout.bias - 1, bits))
-    plain = b.op("lt", size, b.const(float("inf"), x))
-    plain = b.op("and", plain, b.op("gt", size, b.const(0.0, x)))
-    mantissa = b.select(plain, b.bitcast(half, b.dtype(x)), x)
-    return _Parts(mantissa, b.select(plain, b.op("sub", biased, offset), zero))
-
-
-@elementwise("frexp", accepts=floats)
-class _mantissa(Formula):
-    """The first part of frexp."""
-
-    evaluate = lambda x: np.frexp(x)[0]
-    kinks = (-2.0, -1.0, -0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
-
-    def vjp(x, out, dy):
-        return (ldexp(dy, -_exponent(x)),)
-
-    def lower(b, x):
-        return _frexp(b, x).mantissa
-
-
-@elementwise("frexp_exponent", accepts=floats, result=int32)
-class _exponent(Formula):
-    """The second part of frexp."""
-
-    evaluate = lambda x: np.where(np.isfinite(x), np.frexp(x)[1], 0)
-    vjp = None
-
-    def lower(b, x):
-        return b.cast(_frexp(b, x).exponent, "int32")
-
-
-def frexp(x: Any) -> tuple[Expr, Expr]:
-    """(mantissa, exponent) with x = mantissa * 2**exponent and 1/2 <= |mantissa| < 1.
-
-    Zeros, infinities and NaN are their own mantissa, with exponent 0. x: floats -> the dtype of x,
-    int32.
-    """
-    node = _as_float(x)
-    return _mantissa(node), _exponent(node)
-
-
-@elementwise("modf", accepts=floats)
-class _fraction(Formula):
-    """The first part of modf."""
-
-    evaluate = lambda x: np.modf(x)[0]
-    kinks = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-
-    def vjp(x, out, dy):
-        return (dy,)
-
-    def lower(b, x):
-        infinite = b.op("eq", b.op("abs", x), b.const(float("inf"), x))
-        rest = b.op("sub", x, b.op("trunc", x))
-        return b.op("copysign", b.select(infinite, b.const(0.0, x), rest), x)
-
-
-def modf(x: Any) -> tuple[Expr, Expr]:
-    """(fraction, whole part) of floats, both with the sign of x; the fraction of inf is 0.
-
-    The fraction has the derivative of x, the whole part none.
-    """
-    node = _as_float(x)
-    return _fraction(node), trunc(node)
-
-
-def _as_float(x: Any) -> Expr:
-    node = lift(x)
-    return node if node.dtype.is_inexact else cast(node, default_float())
 
 
 def _pre_scale(b, x, n, limit, factor, step):
@@ -235,7 +143,7 @@ class _ldexp(Formula):
         return ldexp(dy, n), None
 
     def lower(b, x, n):
-        layout = _LAYOUT[b.dtype(x)]
+        layout = LAYOUT[b.dtype(x)]
         top, bottom = layout.bias, 1 - layout.bias
         # Room for the fraction, so that nothing is rounded before the last product.
         up = bottom + layout.fraction + 1

@@ -82,7 +82,7 @@ def round(x: Any, decimals: int = 0) -> Expr:
         raise DTypeError(f"round: dtype {node.dtype} is not accepted", site=user_site())
     if not decimals or (not node.dtype.is_float and decimals > 0):
         return rint(node)
-    scale = 10.0 ** abs(decimals)
+    scale = 10.0 ** min(abs(decimals), 308)
     wide = node if node.dtype.is_float else cast(node, "float64")
     rounded = rint(wide * scale) / scale if decimals > 0 else rint(wide / scale) * scale
     return cast(rounded, node.dtype)
