@@ -1,10 +1,12 @@
-"""erf and erfc."""
+"""erf, erfc and gelu."""
 
 from __future__ import annotations
 
+import math
+
 from . import tables
 from .double import product_error, two_product
-from .exponential import exp_between, exp_times
+from .exponential import exp_between, exp_times, times_power
 from .number import Num, at_most, copysign, fma, horner, polynomial, where
 from .registry import function
 
@@ -50,3 +52,26 @@ def erfc(x: Num) -> Num:
     e = exp_times(-square, -product_error(a, a, square), quotient, rest * inverse)
     large = where(x < 0.0, 2.0 - e, e)
     return where(a > 0.5, large, 1.0 - erf_small(x))
+
+
+GELU_UNDERFLOW = 14.45  # from here on the float32 tail of the normal distribution times a is 0
+
+
+@function("gelu", float32=(5.5, 6.5), float64=(6.0, 6.0))
+def gelu(x: Num) -> Num:
+    """x times the normal distribution's share below x: max(x, 0) - |x| Q(|x|), Q the tail.
+
+    float32 takes log2(Q) from a quotient of polynomials. Its bound is in units of the result's last
+    place times max(1, x*x) where x is negative: a unit in x moves the tail by about x*x units.
+    """
+    if x.format.dtype == "float64":
+        return x * (erfc(x * -math.sqrt(0.5)) * 0.5)
+    a = at_most(abs(x), GELU_UNDERFLOW)
+    above = horner(a, tables.LOG2_TAIL_ABOVE["float32"])
+    exponent = above / horner(a, tables.LOG2_TAIL_BELOW["float32"])
+    magic = x.format.magic + 64  # Q times 2**64, so that a * Q rounds once into the subnormals
+    shifted = exponent + magic
+    r = exponent - (shifted - magic)
+    tail = times_power(horner(r, tables.EXP2_BRIEF["float32"]), shifted.bits())
+    positive = where(x < 0.0, x * 0.0, x)
+    return fma(a * tail, -(2.0**-64), positive)

@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     saturation: float  # tanh of this is 1
 
 
-LIMITS = {"float32": Limits(89.0, -104.5, 9.5), "float64": Limits(710.0, -746.0, 20.0)}
+LIMITS = {"float32": Limits(89.0, -104.5, 9.02), "float64": Limits(710.0, -746.0, 20.0)}
 
 
 class Reduced(NamedTuple):
@@ -60,12 +60,24 @@ def scale(x: Num, code: Num) -> Num:
     return x * power_of_two(half, x) * power_of_two(code - half, x)
 
 
+def times_power(x: Num, code: Num) -> Num:
+    """x * 2**n, n the integer in the low bits of the code, if x and the product are normal.
+
+    One addition to the exponent; a NaN may become a number.
+    """
+    return (x.bits() + (code << x.format.mant)).float()
+
+
+def exp_significand(reduced: Reduced) -> Num:
+    """exp(r)."""
+    r = reduced.r
+    return fma(r * r, polynomial(r, tables.EXPM1[r.format.dtype]), r) + 1.0
+
+
 def exp_between(x: Num, shift: int = 0) -> Num:
     """2**shift * exp(x) for x within the limits, to 1.1 ulp."""
     reduced = reduce(x, 2 * x.format.bias + shift)
-    r = reduced.r
-    core = fma(r * r, polynomial(r, tables.EXPM1[r.format.dtype]), r)
-    return scale(core + 1.0, reduced.code)
+    return scale(exp_significand(reduced), reduced.code)
 
 
 def expm1_tail(reduced: Reduced) -> Num:
@@ -171,12 +183,10 @@ def exprel(x: Num) -> Num:
 
 @function("sigmoid", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def sigmoid(x: Num) -> Num:
-    """1 / (1 + exp(-x)), from exp(-|x|): the small side keeps its digits down to the subnormals."""
-    away = at_least(-abs(x), LIMITS[x.format.dtype].underflow)
+    """1 / (1 + exp(-x)); float64 from exp(-|x|), which loses no digits that can be put back."""
     if x.format.dtype == "float32":
-        e = exp_between(away)
-        return where(x < 0.0, e, e.const(1.0)) / (e + 1.0)
-    e = exp_careful(away)
+        return _sigmoid_single(x)
+    e = exp_careful(at_least(-abs(x), LIMITS["float64"].underflow))
     d = e + 1.0
     s = where(x < 0.0, e, e.const(1.0)) / d
     lost = e - (
@@ -185,18 +195,33 @@ def sigmoid(x: Num) -> Num:
     return fma(s * lost, s - 1.0, s)
 
 
+def _sigmoid_single(x: Num) -> Num:
+    """Above and below times 2**-40, so that exp(105) is in range and the subnormals are reached."""
+    one = 2.0**-40
+    reduced = reduce(at_least(at_most(-x, 105.0), -58.0), x.format.bias - 40)
+    return one / fma(exp_significand(reduced), power_of_two(reduced.code, x), one)
+
+
 @function("tanh", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def tanh(x: Num) -> Num:
     """e / (e + 2) with e = expm1(2|x|): division dampens the error of e where it is largest."""
     a = at_most(abs(x), LIMITS[x.format.dtype].saturation)
-    reduced = reduce(a + a, x.format.bias)
-    power = power_of_two(reduced.code, x)
     if x.format.dtype == "float32":
-        r = reduced.r
-        core = fma(r * r, polynomial(r, tables.EXPM1["float32"]), r)
-        e = fma(core, power, power - 1.0)
-        return copysign(e / (e + 2.0), x)
-    return copysign(_tanh_careful(reduced, power), x)
+        return copysign(_tanh_single(a), x)
+    reduced = reduce(a + a, x.format.bias)
+    return copysign(_tanh_careful(reduced, power_of_two(reduced.code, x)), x)
+
+
+def _tanh_single(a: Num) -> Num:
+    """The same; n is so small that one part of ln(2) is enough."""
+    twice = a + a
+    magic = a.format.magic + a.format.bias
+    shifted = fma(twice, tables.LOG2_E["float32"][0], magic)
+    r = fma(shifted - magic, -math.log(2.0), twice)
+    power = power_of_two(shifted.bits(), a)
+    core = fma(r * r, polynomial(r, tables.EXPM1["float32"]), r)
+    e = fma(core, power, power - 1.0)
+    return e / (e + 2.0)
 
 
 def _tanh_careful(reduced: Reduced, power: Num) -> Num:

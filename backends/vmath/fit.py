@@ -1,11 +1,11 @@
-"""Writes `tables` and `bessel_tables`: fits their polynomials and splits constants with mpmath.
+"""Writes `tables` and `bessel_tables`: fits polynomials, quotients; splits constants; by mpmath.
 
     python backends/vmath/fit.py > tables.py
     python backends/vmath/fit.py bessel_tables > bessel_tables.py
 
 Each polynomial is the Chebyshev interpolant of a smooth remainder on its interval (its error is
-close to the least possible), so the leading terms of every function stay exact. Nothing imports
-this at run time.
+close to the least possible), so the leading terms of every function stay exact. Each quotient of
+polynomials is the minimax one that is exact at 0. Nothing imports this at run time.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ def squares(high: Any, high64: Any = None) -> tuple[Interval, Interval]:
     return within(0, high**2 * wider, None if high64 is None else high64**2 * wider)
 
 
+def log2_tail(a: Any) -> Any:
+    """log2 of the normal distribution's tail beyond a."""
+    return mp.log(mp.erfc(a / ROOT2) / 2, 2)
+
+
 HALF_LN2 = LN2 / 2 * mp.mpf("1.01")
 S_MAX = 3 - mp.sqrt(8)  # f / (2 + f) at 1 + f = sqrt(2)
 
@@ -112,6 +117,13 @@ FITS = [
         remainder(mp.log1p, 3),
         within(1 / ROOT2 - 1, ROOT2 - 1),
         (9, None),
+    ),
+    Fit(
+        "LOG1P_UNIT",
+        "(log(1 + e) - e) / e**2, 0 <= e <= 1",
+        remainder(mp.log1p, 2),
+        within(0, mp.mpf("1.0001")),
+        (10, None),
     ),
     Fit(
         "ATANH",
@@ -264,6 +276,41 @@ BESSEL_FITS = [
 ]
 
 
+class Quotient(NamedTuple):
+    """A quotient of two polynomials for float32 that is exact at 0; the lower one starts with 1.
+
+    counts: coefficients above and below; with one below it is a polynomial. allowed: the error to
+    balance, by argument and value.
+    """
+
+    name: str
+    meaning: str
+    function: Callable[[Any], Any]
+    interval: Interval
+    counts: tuple[int, int]
+    allowed: Callable[[Any, Any], Any]
+
+
+QUOTIENTS = [
+    Quotient(
+        "LOG2_TAIL",
+        "log2(erfc(a/sqrt(2)) / 2), 0 <= a <= 14.45",
+        log2_tail,
+        (mp.mpf(0), mp.mpf("14.45")),
+        (6, 5),
+        lambda a, value: 1 + a * a,
+    ),
+    Quotient(
+        "EXP2_BRIEF",
+        "2**r, |r| <= 1/2, for gelu",
+        lambda r: mp.mpf(2) ** r,
+        (mp.mpf("-0.503"), mp.mpf("0.503")),
+        (6, 1),
+        lambda r, value: value,
+    ),
+]
+
+
 class Split(NamedTuple):
     """A constant as a sum of floats: how many significant bits each may have."""
 
@@ -305,10 +352,55 @@ def coefficients(fit: Fit, index: int) -> tuple[list[float], Any]:
     highest_first, error = mp.chebyfit(fit.function, interval, fit.counts[index], error=True)
     values = [float(c) for c in reversed(highest_first)]
     if DTYPES[index] == "float32":
-        values = [struct.unpack("<f", struct.pack("<f", v))[0] for v in values]
+        values = [single(v) for v in values]
     if fit.split:
         values.insert(0, float(highest_first[-1] - mp.mpf(values[0])))
     return values, error
+
+
+ROUNDS = 30  # of reweighting
+
+
+def minimax(quotient: Quotient) -> tuple[list[float], list[float], Any]:
+    """Coefficients above and below, and the largest error in units of what is allowed.
+
+    Weighted least squares, linear in the coefficients with the last round's denominator, whose
+    weights grow where the error is large (Lawson).
+    """
+    function, (start, end), (above, below) = quotient.function, quotient.interval, quotient.counts
+    count = 8 * (above + below)
+    points = [start + (end - start) * (1 - mp.cos(PI * i / (count - 1))) / 2 for i in range(count)]
+    values = [function(x) for x in points]
+    at_zero = function(mp.mpf(0))
+    allowed = [quotient.allowed(x, v) for x, v in zip(points, values)]
+    weights, denominators = [mp.mpf(1)] * count, [mp.mpf(1)] * count
+    found: list[tuple[Any, list, list]] = []
+    for _ in range(ROUNDS):
+        rows, sides = [], []
+        for x, v, w, a, d in zip(points, values, weights, allowed, denominators):
+            scale = mp.sqrt(w) / (a * d)
+            rows.append([scale * x**k for k in range(1, above)])
+            rows[-1] += [-scale * v * x**k for k in range(1, below)]
+            sides.append(scale * (v - at_zero))
+        matrix = mp.matrix(rows)
+        solution = list(mp.lu_solve(matrix.T * matrix, matrix.T * mp.matrix(sides)))
+        top = [at_zero, *solution[: above - 1]]
+        bottom = [mp.mpf(1), *solution[above - 1 :]]
+        denominators = [mp.polyval(bottom[::-1], x) for x in points]
+        errors = [
+            abs(mp.polyval(top[::-1], x) / d - v) / a
+            for x, v, a, d in zip(points, values, allowed, denominators)
+        ]
+        found.append((max(errors), top, bottom))
+        mean = mp.fsum(w * e for w, e in zip(weights, errors)) / count
+        weights = [w * e / mean for w, e in zip(weights, errors)]
+    error, top, bottom = min(found, key=lambda f: f[0])
+    return [single(c) for c in top], [single(c) for c in bottom], error
+
+
+def single(value: Any) -> float:
+    """The nearest float32."""
+    return struct.unpack("<f", struct.pack("<f", float(value)))[0]
 
 
 def parts(value: Any, widths: list[int]) -> list[float]:
@@ -361,6 +453,14 @@ def fitted(fits: list[Fit]) -> list[str]:
 def tables() -> list[str]:
     """The lines of tables.py."""
     lines = [*heading("Coefficients, lowest first, and constants"), *fitted(FITS)]
+    for quotient in QUOTIENTS:
+        above, below, error = minimax(quotient)
+        note = f"  # |error| < {mp.nstr(error, 2)} of what is allowed"
+        parts_of = [("_ABOVE", quotient.meaning, above), ("_BELOW", "its denominator", below)]
+        if len(below) == 1:
+            parts_of = [("", quotient.meaning, above)]
+        for ending, meaning, values in parts_of:
+            lines += table(quotient.name + ending, meaning, {"float32": (values, note)})
     for split in SPLITS:
         rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
         lines += table(split.name, split.meaning, rows)

@@ -11,8 +11,8 @@ import math
 from typing import NamedTuple
 
 from . import tables
-from .exponential import LIMITS, exp_between, exp_careful
-from .number import Num, at_least, bits_of, copysign, fma, polynomial, sqrt, where
+from .exponential import LIMITS, exp_between, exp_careful, exp_significand, reduce, times_power
+from .number import Num, at_least, bits_of, copysign, fma, horner, polynomial, sqrt, where
 from .registry import function
 
 INF = math.inf
@@ -120,8 +120,17 @@ def log1p_of_exp(x: Num) -> Num:
 
 @function("softplus", float32=(2.5, 2.5), float64=(2.0, 2.0))
 def softplus(x: Num) -> Num:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
-    return at_least(x, 0.0) + log1p_of_exp(-abs(x))
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); float32 has one polynomial for log1p."""
+    base = at_least(x, 0.0)
+    if x.format.dtype == "float64":
+        return base + log1p_of_exp(-abs(x))
+    # e times 2**64 first, whose exponent stays a normal number's; a NaN comes through the base
+    reduced = reduce(at_least(-abs(x), LIMITS["float32"].underflow), 64)
+    e = times_power(exp_significand(reduced), reduced.code) * 2.0**-64
+    bend = horner(e, tables.LOG1P_UNIT["float32"])
+    if x.at.has_fma:
+        return fma(e, fma(e, bend, 1.0), base)
+    return base + (e + e * e * bend)
 
 
 @function("log_sigmoid", float32=(2.5, 2.5), float64=(2.0, 2.0))
