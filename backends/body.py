@@ -27,6 +27,7 @@ from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import partition
+from .lower import transpose
 from .lower.indirect import scattered_address
 from .loops import Kernel
 from .lower.nest import Built, build
@@ -131,7 +132,8 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
-        built = build(nest, self.p.target)
+        target = self.p.target
+        built = transpose.build(nest, target) or build(nest, target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
         if built.split is None:

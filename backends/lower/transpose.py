@@ -1,0 +1,462 @@
+"""Lower a map that reads along one axis and writes along another: square tiles turned in registers.
+
+A nest has one vector axis, so an array that is contiguous along another one is read (or written) an
+element at a time, each from a cache line of its own. Here both axes go by in steps of `side`. A
+tile's vectors are loaded along the axis they lie on, turned by log2(side) rounds of interleaving,
+and everything is computed along one axis; a result that lies the other way is turned back. Blocks
+of tiles are small enough that the lines and pages of both arrays stay at hand.
+
+Tiles at the far edges go by masked vectors, or element by element where masks are slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from symgraph.dims import Shape, SizeLike, known_equal, product
+from symgraph.leaves import Constant, DimValue
+from symgraph.ops.define import Cast, Elementwise
+
+from ..affine import Strided
+from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value
+from ..packing import transposed
+from ..targets import Target
+from . import scalar
+from .request import Built, Dims, Nest
+from .trace import Entry, Tracer
+
+SIDE = 8  # of a tile at most: a register for each of its lines; more takes LLVM long to shuffle
+LINE = 16  # bytes of a line at least: less wastes the registers
+BLOCK = 256  # elements of a block along the axis of computation
+LIGHT = 3  # operations up to which the lines of a tile are computed one after the other, unrolled
+#: what the lanes of a dtype are moved as, where shuffling it costs more
+BITS = {"bool": "uint8", "float16": "uint16", "bfloat16": "uint16"}
+
+
+class Tiling(NamedTuple):
+    """How a nest goes by in tiles.
+
+    entries, roots: its values in order, and the ones to store; sizes: of the merged axes; reads,
+    writes: strides and offset of each access over them, reads by entry; along: the axis of
+    computation; across: the other axis of the tiles; turned: whether an access lies across.
+    """
+
+    entries: Sequence[Entry]
+    roots: Sequence[int]
+    sizes: Shape
+    reads: dict[int, Strided]
+    writes: Sequence[Strided]
+    along: int
+    across: int
+    side: int
+
+    def turned(self, access: Strided) -> bool:
+        return access.strides[self.along] not in (0, 1) and access.strides[self.across] == 1
+
+
+def build(nest: Nest, target: Target) -> Built | None:
+    """The kernel of a nest in tiles; None if it is none that gains by them."""
+    tiling = tiled(nest, target)
+    return None if tiling is None else _Tiles(nest, tiling, target).run()
+
+
+# --- whether, and how
+
+
+def tiled(nest: Nest, target: Target) -> Tiling | None:
+    """The tiling of a nest; None where all agree on one axis, or tiles would be slivers."""
+    if nest.reductions or nest.cumulative or any(r.check for r in nest.roots):
+        return None
+    tracer = Tracer(len(nest.space), nest.stored)
+    roots = [tracer.want(root.node, root.map) for root in nest.roots]
+    entries = tracer.entries
+    widest = _widest(entries)
+    side = min(max(SIDE, LINE // widest), target.vector_bytes // widest)
+    if side < 2 or not all(_movable(e) for e in entries):
+        return None
+    reads = {i: e.address for i, e in enumerate(entries) if e.address is not None}
+    sizes, merged = _merged(nest.space, [*reads.values(), *(r.target for r in nest.roots)])
+    reads = dict(zip(reads, merged))
+    writes = merged[len(reads) :]
+    axes = _axes(sizes, [reads[i] for i in reads if entries[i].kind == "load"], writes)
+    if axes is None or any(_sliver(sizes[a], side, target, entries) for a in axes):
+        return None
+    ways = [Tiling(entries, roots, sizes, reads, writes, *way, side) for way in (axes, axes[::-1])]
+    return min(ways, key=_turns)
+
+
+def _turns(tiling: Tiling) -> int:
+    """How many accesses have to be turned."""
+    loads = [i for i in tiling.reads if tiling.entries[i].kind == "load"]
+    return sum(map(tiling.turned, [*(tiling.reads[i] for i in loads), *tiling.writes]))
+
+
+def _axes(
+    sizes: Shape, loads: Sequence[Strided], writes: Sequence[Strided]
+) -> tuple[int, int] | None:
+    """The axis that everything is written along, and the one that something is read along instead.
+
+    None if there are no two such, or more.
+    """
+    common = [a for a in range(len(sizes)) if all(w.strides[a] == 1 for w in writes)]
+    if len(common) != 1:
+        return None
+    along = common[0]
+    others = {
+        axis
+        for load in loads
+        for axis, stride in enumerate(load.strides)
+        if stride == 1 and load.strides[along] not in (0, 1)
+    }
+    return (along, others.pop()) if len(others) == 1 else None
+
+
+def _sliver(size: SizeLike, side: int, target: Target, entries: Sequence[Entry]) -> bool:
+    """Whether tiles would be mostly empty along an axis."""
+    if not isinstance(size, int):
+        return False
+    return size < (side // 2 if _masks(target, entries) else side)
+
+
+def _masks(target: Target, entries: Sequence[Entry]) -> bool:
+    """Whether masked vectors and gathers are instructions for every array there is."""
+    narrowest = min(e.node.array_type.dtype.bytes for e in entries)
+    return target.masked_memory(narrowest) and target.gather(narrowest)
+
+
+def _widest(entries: Sequence[Entry]) -> int:
+    """Bytes of the widest lane; half floats are computed in float32."""
+    types = [e.node.array_type.dtype for e in entries if e.kind not in ("const", "size")]
+    return max([1, *(4 if str(t) in scalar.HALF else t.bytes for t in types)])
+
+
+def _movable(entry: Entry) -> bool:
+    return entry.kind != "reduction" and entry.node.array_type.dtype.bytes <= 8
+
+
+def _merged(shape: Shape, accesses: Sequence[Strided]) -> tuple[Shape, list[Strided]]:
+    """Neighbouring axes that every access steps through as one become one; those of size 1 none."""
+    sizes: list[SizeLike] = []
+    source: list[int] = []
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        if source and all(
+            known_equal(a.strides[source[-1]], a.strides[axis] * size) is True for a in accesses
+        ):
+            sizes[-1], source[-1] = sizes[-1] * size, axis
+        else:
+            sizes.append(size)
+            source.append(axis)
+    return tuple(sizes), [
+        Strided(a.offset, tuple(a.strides[axis] for axis in source)) for a in accesses
+    ]
+
+
+# --- the kernel
+
+
+class _At(NamedTuple):
+    """Where a vector of values is computed: indices by axis, lanes, and which of them count."""
+
+    index: dict[int, Value]
+    lanes: int
+    mask: Value | None = None
+
+
+class _Tiles:
+    """Emits the loops over tiles and what is done in one."""
+
+    def __init__(self, nest: Nest, tiling: Tiling, target: Target):
+        self.nest, self.t = nest, tiling
+        self.side = tiling.side
+        self.masked = _masks(target, tiling.entries)
+        self.dims = Dims()
+        self.block = Block()
+        nodes = {id(e.node): e.node for e in tiling.entries if e.kind == "load"}
+        self.nodes = list(nodes.values())
+        self.sources = {
+            id(n): Buffer(f"x{i}", str(n.array_type.dtype), "r") for i, n in enumerate(self.nodes)
+        }
+        self.results = [
+            Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
+        ]
+        self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in tiling.entries))
+        work = sum(e.kind in ("elementwise", "cast") for e in tiling.entries)
+        self.light = work <= LIGHT
+        self.turned_reads = [
+            i
+            for i, e in enumerate(tiling.entries)
+            if e.kind == "load" and tiling.turned(tiling.reads[i])
+        ]
+        self.turned_roots = [k for k, w in enumerate(tiling.writes) if tiling.turned(w)]
+        self.scratch: dict[tuple[str, int], Buffer] = {}
+
+    def run(self) -> Built:
+        if all(size != 0 for size in self.t.sizes):
+            self._allocate()
+            self._outer(self.block, [], {})
+        buffers = (*self.sources.values(), *self.results)
+        kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.block.stmts))
+        work = product(self.t.sizes) * self.ops
+        return Built(kernel, tuple(self.nodes), tuple(self.dims.sizes), work)
+
+    def _allocate(self) -> None:
+        """Tiles on the stack: lines that a loop reads or writes one by one."""
+        for i in self.turned_reads:
+            self.scratch["read", i] = self._tile(str(self.t.entries[i].node.array_type.dtype))
+        for k in self.turned_roots:
+            self.scratch["write", k] = self._tile(self.results[k].dtype)
+
+    def _tile(self, dtype: str) -> Buffer:
+        return self.block.alloc(BITS.get(dtype, dtype), self.side * self.side)
+
+    # --- loops
+
+    def _outer(self, b: Block, done: list[int], index: dict[int, Value]) -> None:
+        """Loops over the axes that are not of the tiles, then the tiles."""
+        rest = [
+            a
+            for a in range(len(self.t.sizes))
+            if a not in (self.t.along, self.t.across) and a not in done
+        ]
+        if not rest:
+            self._whole(b, index)
+            self._edges(b, index)
+            return
+        axis = rest[0]
+        with b.loop(0, self.dims(self.t.sizes[axis]), kind="parallel") as body:
+            self._outer(body, [*done, axis], {**index, axis: body.var})
+
+    def _stop(self, axis: int) -> tuple[Value, Value]:
+        """The size of an axis, and where its last whole tile ends."""
+        size = self.dims(self.t.sizes[axis])
+        if isinstance(size, Const):
+            return size, Const(size.value // self.side * self.side, Ty(INDEX))
+        return size, self.block.let("and", size, self.block.index(-self.side))
+
+    def _poll(self, b: Block, elements: int) -> None:
+        if self.nest.pollable:
+            b.poll(b.index(elements * self.ops))
+
+    def _whole(self, b: Block, index: dict[int, Value]) -> None:
+        along, across, side = self.t.along, self.t.across, self.side
+        _, stop = self._stop(along)
+        _, bottom = self._stop(across)
+        with b.loop(0, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
+            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
+            with chunk.loop(0, bottom, side, kind="parallel") as line:
+                self._poll(line, BLOCK * side)
+                with line.loop(chunk.var, end, side, kind="parallel") as tile:
+                    at = {**index, along: tile.var, across: line.var}
+                    (self._unrolled if self.light else self._looped)(tile, at)
+
+    def _edges(self, b: Block, index: dict[int, Value]) -> None:
+        """The tiles that whole ones leave over: the last column of tiles, the last of each."""
+        along, across, side = self.t.along, self.t.across, self.side
+        size, stop = self._stop(along)
+        height, bottom = self._stop(across)
+        if self._divides(along) and self._divides(across):
+            return
+        with b.loop(0, size, side, kind="parallel") as column:
+            last = column.let("eq", column.var, stop)
+            first = column.let("select", last, column.index(0), bottom)
+            with column.loop(first, height, side, kind="parallel") as tile:
+                self._poll(tile, side * side)
+                at = {**index, along: column.var, across: tile.var}
+                (self._by_line if self.masked else self._by_element)(tile, at, (size, height))
+
+    def _divides(self, axis: int) -> bool:
+        size = self.t.sizes[axis]
+        return isinstance(size, int) and size % self.side == 0
+
+    # --- one tile
+
+    def _unrolled(self, b: Block, at: dict[int, Value]) -> None:
+        """Everything in registers."""
+        across, side = self.t.across, self.side
+        lines = {i: self._turn(b, self._lines(b, i, at)) for i in self.turned_reads}
+        turned: dict[int, list[Value]] = {k: [] for k in self.turned_roots}
+        for s in range(side):
+            here = _At({**at, across: b.let("add", at[across], b.index(s))}, side)
+            values = self._values(b, here, {i: rows[s] for i, rows in lines.items()})
+            for k, value in self._store(b, here, values).items():
+                turned[k].append(value)
+        for k, rows in turned.items():
+            for s, row in enumerate(self._turn(b, rows)):
+                self._store_line(b, k, at, s, row)
+
+    def _looped(self, b: Block, at: dict[int, Value]) -> None:
+        """Through the stack, line by line: the code of one line is long."""
+        across, side = self.t.across, self.side
+        for i in self.turned_reads:
+            self._spill(b, ("read", i), self._turn(b, self._lines(b, i, at)))
+        with b.loop(0, b.index(side)) as line:
+            here = _At({**at, across: line.let("add", at[across], line.var)}, side)
+            given = {i: self._line(line, ("read", i), line.var) for i in self.turned_reads}
+            for k, value in self._store(line, here, self._values(line, here, given)).items():
+                self._keep(line, ("write", k), line.var, value)
+        for k in self.turned_roots:
+            kept = [self._line(b, ("write", k), b.index(s)) for s in range(side)]
+            for s, row in enumerate(self._turn(b, kept)):
+                self._store_line(b, k, at, s, row)
+
+    def _by_line(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
+        """Masked vectors that gather and scatter what lies across."""
+        along, across = self.t.along, self.t.across
+        columns, rows = (b.let("sub", n, at[a]) for n, a in zip(sizes, (along, across)))
+        iota = b.let("iota", type=Ty(INDEX, self.side))
+        mask = b.let("lt", iota, b.splat(columns, self.side))
+        with b.loop(0, b.let("min", rows, b.index(self.side))) as line:
+            index = {**at, across: line.let("add", at[across], line.var)}
+            self._plain(line, _At(index, self.side, mask))
+
+    def _by_element(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
+        """One element after the other."""
+        along, across = self.t.along, self.t.across
+        right, bottom = (
+            b.let("min", b.let("add", at[a], b.index(self.side)), n)
+            for n, a in zip(sizes, (along, across))
+        )
+        with b.loop(at[across], bottom) as line, line.loop(at[along], right) as column:
+            self._plain(column, _At({**at, across: line.var, along: column.var}, 1))
+
+    def _plain(self, b: Block, at: _At) -> None:
+        """Values there from memory to memory, nothing turned."""
+        values = self._values(b, at, {})
+        for k, i in enumerate(self.t.roots):
+            offset = self._places(b, self.t.writes[k], at)
+            b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes), at.mask)
+
+    # --- turning
+
+    def _lines(self, b: Block, entry: int, at: dict[int, Value]) -> list[Value]:
+        """A tile as it lies, vectors across."""
+        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
+        offset = self._offset(b, access, at)
+        lines: list[Value] = [b.load(buffer, offset, self.side)]
+        for _ in range(self.side - 1):
+            offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
+            lines.append(b.load(buffer, offset, self.side))
+        return lines
+
+    def _turn(self, b: Block, lines: Sequence[Value]) -> list[Value]:
+        dtype = lines[0].type.dtype
+        turned = transposed(b, [_as_bits(b, line) for line in lines])
+        return [_from_bits(b, line, dtype) for line in turned]
+
+    def _spill(self, b: Block, tile: tuple[str, int], lines: Sequence[Value]) -> None:
+        for s, line in enumerate(lines):
+            self._keep(b, tile, b.index(s), line)
+
+    def _keep(self, b: Block, tile: tuple[str, int], number: Value, line: Value) -> None:
+        offset = b.let("mul", number, b.index(self.side))
+        b.store(self.scratch[tile], offset, _as_bits(b, line))
+
+    def _line(self, b: Block, tile: tuple[str, int], number: Value) -> Value:
+        kind, i = tile
+        offset = b.let("mul", number, b.index(self.side))
+        line = b.load(self.scratch[tile], offset, self.side)
+        dtype = self.results[i].dtype if kind == "write" else ""
+        return _from_bits(b, line, dtype or str(self.t.entries[i].node.array_type.dtype))
+
+    # --- values
+
+    def _offset(self, b: Block, access: Strided, index: dict[int, Value]) -> Value:
+        offset: Value = self.dims(access.offset)
+        for axis in sorted(index, key=lambda a: a in (self.t.along, self.t.across)):
+            stride = access.strides[axis]
+            if stride != 0:
+                step = index[axis]
+                step = step if stride == 1 else b.let("mul", step, self.dims(stride))
+                zero = isinstance(offset, Const) and offset.value == 0
+                offset = step if zero else b.let("add", offset, step)
+        return offset
+
+    def _values(self, b: Block, at: _At, given: dict[int, Value]) -> list[Value]:
+        """Every entry there; `given` are those that have been read already."""
+        values: list[Value] = []
+        for i, entry in enumerate(self.t.entries):
+            args = [values[a] for a in entry.args]
+            values.append(given[i] if i in given else self._value(b, i, entry, args, at))
+        return values
+
+    def _value(self, b: Block, i: int, entry: Entry, args: list[Value], at: _At) -> Value:
+        node, op = entry.node, entry.node.op
+        dtype = str(node.array_type.dtype)
+        if isinstance(op, Constant) and entry.kind == "const":
+            value = op.value.reshape(())
+            return Const(float(value) if dtype == "bfloat16" else value.item(), Ty(dtype))
+        if isinstance(op, DimValue) and entry.kind == "size":
+            return b.cast(self.dims(op.dim), "int64")
+        if entry.kind == "load":
+            return self._read(b, i, at)
+        if entry.kind == "iota":
+            return b.cast(self._count(b, self.t.reads[i], at), dtype)
+        if isinstance(op, Cast):
+            return scalar.cast(b, op, args[0])
+        assert isinstance(op, Elementwise), entry.kind
+        lanes = max(a.type.lanes for a in args)
+        return scalar.elementwise(b, op, [b.splat(a, lanes) for a in args], dtype)
+
+    def _read(self, b: Block, entry: int, at: _At) -> Value:
+        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
+        offset = self._places(b, access, at)
+        if access.strides[self.t.along] == 0:
+            return b.load(buffer, offset)
+        return b.load(buffer, offset, at.lanes, at.mask)
+
+    def _places(self, b: Block, access: Strided, at: _At) -> Value:
+        """The offset of the first lane where they are neighbours or the same, or of every lane."""
+        offset = self._offset(b, access, at.index)
+        step = access.strides[self.t.along]
+        if at.lanes == 1 or step in (0, 1):
+            return offset
+        iota = b.let("iota", type=Ty(INDEX, at.lanes))
+        steps = b.let("mul", iota, b.splat(self.dims(step), at.lanes))
+        return b.let("add", b.splat(offset, at.lanes), steps)
+
+    def _count(self, b: Block, access: Strided, at: _At) -> Value:
+        """The value of a counter in every lane."""
+        first = self._places(b, access, at)
+        if access.strides[self.t.along] != 1 or at.lanes == 1:
+            return first
+        return b.let("add", b.splat(first, at.lanes), b.let("iota", type=Ty(INDEX, at.lanes)))
+
+    def _store(self, b: Block, at: _At, values: Sequence[Value]) -> dict[int, Value]:
+        """Store the roots that lie along; gives those that have to be turned."""
+        turned: dict[int, Value] = {}
+        for k, i in enumerate(self.t.roots):
+            value = scalar.align(b, values[i], at.lanes)
+            if k in self.turned_roots:
+                turned[k] = value
+            else:
+                b.store(self.results[k], self._offset(b, self.t.writes[k], at.index), value)
+        return turned
+
+    def _store_line(
+        self, b: Block, root: int, at: dict[int, Value], number: int, line: Value
+    ) -> None:
+        """One line of a turned root, a vector across."""
+        along = self.t.along
+        index = {**at, along: b.let("add", at[along], b.index(number))}
+        b.store(self.results[root], self._offset(b, self.t.writes[root], index), line)
+
+
+def _as_bits(b: Block, x: Value) -> Value:
+    """A value as it is shuffled and kept on the stack."""
+    dtype = x.type.dtype
+    if dtype not in BITS:
+        return x
+    if dtype == "bool":
+        return b.cast(x, "uint8")
+    return b.let("bitcast", x, type=Ty(BITS[dtype], x.type.lanes))
+
+
+def _from_bits(b: Block, x: Value, dtype: str) -> Value:
+    if x.type.dtype == dtype:
+        return x
+    if dtype == "bool":
+        return b.cast(x, "bool")
+    return b.let("bitcast", x, type=Ty(dtype, x.type.lanes))
