@@ -158,9 +158,9 @@ def _merged(shape: Shape, accesses: Sequence[Strided]) -> tuple[Shape, list[Stri
 
 
 class _At(NamedTuple):
-    """Where a vector of values is computed: indices by axis, lanes, and which of them count."""
+    """Where a vector of values is computed: index by axis, lanes, and which of them count."""
 
-    index: dict[int, Value]
+    place: dict[int, Value]
     lanes: int
     mask: Value | None = None
 
@@ -409,7 +409,7 @@ class _Tiles:
 
     def _places(self, b: Block, access: Strided, at: _At) -> Value:
         """The offset of the first lane where they are neighbours or the same, or of every lane."""
-        offset = self._offset(b, access, at.index)
+        offset = self._offset(b, access, at.place)
         step = access.strides[self.t.along]
         if at.lanes == 1 or step in (0, 1):
             return offset
@@ -432,7 +432,7 @@ class _Tiles:
             if k in self.turned_roots:
                 turned[k] = value
             else:
-                b.store(self.results[k], self._offset(b, self.t.writes[k], at.index), value)
+                b.store(self.results[k], self._offset(b, self.t.writes[k], at.place), value)
         return turned
 
     def _store_line(
