@@ -27,9 +27,9 @@ from .classify import host_reason, is_leaf, whole_base
 from .contraction import ContractionSpec, contraction, workspace_elements
 from .expand import expand
 from .fusion import partition
+from .loops import Kernel
 from .lower import transpose
 from .lower.indirect import scattered_address
-from .loops import Kernel
 from .lower.nest import Built, build
 from .lower.request import Bound, Nest, Root
 from .lower.special import SPECIAL

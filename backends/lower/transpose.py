@@ -19,17 +19,18 @@ from symgraph.leaves import Constant, DimValue
 from symgraph.ops.define import Cast, Elementwise
 
 from ..affine import Strided
-from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value
+from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Ty, Value
 from ..packing import transposed
 from ..targets import Target
 from . import scalar
-from .request import Built, Dims, Nest
+from .request import Built, Dims, Nest, Root
 from .trace import Entry, Tracer
 
 SIDE = 8  # of a tile at most: a register for each of its lines; more takes LLVM long to shuffle
 LINE = 16  # bytes of a line at least: less wastes the registers
 BLOCK = 256  # elements of a block along the axis of computation
 LIGHT = 3  # operations up to which the lines of a tile are computed one after the other, unrolled
+KINDS = frozenset("load const iota size cast elementwise".split())  # of entries that may take part
 #: what the lanes of a dtype are moved as, where shuffling it costs more
 BITS = {"bool": "uint8", "float16": "uint16", "bfloat16": "uint16"}
 
@@ -66,7 +67,7 @@ def build(nest: Nest, target: Target) -> Built | None:
 
 def tiled(nest: Nest, target: Target) -> Tiling | None:
     """The tiling of a nest; None where all agree on one axis, or tiles would be slivers."""
-    if nest.reductions or nest.cumulative or any(r.check for r in nest.roots):
+    if nest.reductions or nest.cumulative or nest.ordered or not all(map(_plain, nest.roots)):
         return None
     tracer = Tracer(len(nest.space), nest.stored)
     roots = [tracer.want(root.node, root.map) for root in nest.roots]
@@ -131,8 +132,12 @@ def _widest(entries: Sequence[Entry]) -> int:
     return max([1, *(4 if str(t) in scalar.HALF else t.bytes for t in types)])
 
 
+def _plain(root: Root) -> bool:
+    return not root.check and root.combine == "set" and root.scatter is None
+
+
 def _movable(entry: Entry) -> bool:
-    return entry.kind != "reduction" and entry.node.array_type.dtype.bytes <= 8
+    return entry.kind in KINDS and entry.node.array_type.dtype.bytes <= 8
 
 
 def _merged(shape: Shape, accesses: Sequence[Strided]) -> tuple[Shape, list[Strided]]:
@@ -222,8 +227,7 @@ class _Tiles:
             if a not in (self.t.along, self.t.across) and a not in done
         ]
         if not rest:
-            self._whole(b, index)
-            self._edges(b, index)
+            self._blocks(b, index)
             return
         axis = rest[0]
         with b.loop(0, self.dims(self.t.sizes[axis]), kind="parallel") as body:
@@ -240,27 +244,31 @@ class _Tiles:
         if self.nest.pollable:
             b.poll(b.index(elements * self.ops))
 
-    def _whole(self, b: Block, index: dict[int, Value]) -> None:
-        along, across, side = self.t.along, self.t.across, self.side
-        _, stop = self._stop(along)
-        _, bottom = self._stop(across)
-        with b.loop(0, stop, BLOCK, kind="parallel", hint="chunk") as chunk:
-            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(BLOCK)), stop)
-            with chunk.loop(0, bottom, side, kind="parallel") as line:
-                self._poll(line, BLOCK * side)
-                with line.loop(chunk.var, end, side, kind="parallel") as tile:
-                    at = {**index, along: tile.var, across: line.var}
-                    (self._unrolled if self.light else self._looped)(tile, at)
+    def _blocks(self, b: Block, index: dict[int, Value]) -> None:
+        """Blocks along the axis of computation: whole tiles, then those at the edges."""
+        size, whole = self._stop(self.t.along)
+        with b.loop(0, size, BLOCK, kind="parallel", hint="chunk") as chunk:
+            stop = chunk.let("add", chunk.var, chunk.index(BLOCK))
+            self._whole(chunk, index, chunk.let("min", stop, whole))
+            if not (self._divides(self.t.along) and self._divides(self.t.across)):
+                self._edges(chunk, index, chunk.let("min", stop, size))
 
-    def _edges(self, b: Block, index: dict[int, Value]) -> None:
-        """The tiles that whole ones leave over: the last column of tiles, the last of each."""
+    def _whole(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         along, across, side = self.t.along, self.t.across, self.side
-        size, stop = self._stop(along)
+        _, bottom = self._stop(across)
+        with chunk.loop(0, bottom, side, kind="parallel") as line:
+            self._poll(line, BLOCK * side)
+            with line.loop(chunk.var, stop, side, kind="parallel") as tile:
+                at = {**index, along: tile.var, across: line.var}
+                (self._unrolled if self.light else self._looped)(tile, at)
+
+    def _edges(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
+        """The last tile of each column of tiles, and all of the last column."""
+        along, across, side = self.t.along, self.t.across, self.side
+        size, whole = self._stop(along)
         height, bottom = self._stop(across)
-        if self._divides(along) and self._divides(across):
-            return
-        with b.loop(0, size, side, kind="parallel") as column:
-            last = column.let("eq", column.var, stop)
+        with chunk.loop(chunk.var, stop, side, kind="parallel") as column:
+            last = column.let("eq", column.var, whole)
             first = column.let("select", last, column.index(0), bottom)
             with column.loop(first, height, side, kind="parallel") as tile:
                 self._poll(tile, side * side)

@@ -53,8 +53,19 @@ def interpreted(inputs: list[Expr], result: Expr, arrays: list[np.ndarray], name
     out = np.zeros(int(np.prod(shape)), result.array_type.dtype.np)
     slots = [program.slots[ref.slot] for ref in launch.args]
     given = [out if s.kind == "output" else arrays[s.position].reshape(-1).copy() for s in slots]
-    assert interpret(kernel, given, [evaluate_dim(d, sizes) for d in launch.dims]) == 0
+    dims = [evaluate_dim(d, sizes) for d in launch.dims]
+    for part in parts(launch, sizes):
+        assert interpret(kernel, given, [*dims, *part]) == 0
     return out.reshape(shape)
+
+
+def parts(launch: Launch, sizes: dict[Any, int]) -> list[tuple[int, ...]]:
+    """The ranges that threads would run, one after the other."""
+    if launch.split is None:
+        return [()]
+    extent = evaluate_dim(launch.split.extent, sizes)
+    grain = evaluate_dim(launch.split.grain, sizes)
+    return [(start, min(start + grain, extent)) for start in range(0, extent, grain)]
 
 
 def tiles(inputs: list[Expr], result: Expr, name: str = "host") -> bool:
@@ -84,7 +95,7 @@ def test_every_dtype_and_edge(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_other_targets_by_interpreter(dtype: str, name: str) -> None:
     x = sg.array("x", ("n", "m"), dtype)
-    for n, m in ((17, 19), (16, 32), (1, 40), (5, 3)):
+    for n, m in ((17, 19), (16, 32), (1, 40), (5, 3), (261, 9), (9, 261)):
         a = values((n, m), dtype)
         same(interpreted([x], x.T, [a], name), a.T)
 
