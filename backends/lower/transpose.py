@@ -1,20 +1,25 @@
 """Lower a map that reads along one axis and writes along another: square tiles turned in registers.
 
 A nest has one vector axis, so an array that is contiguous along another one is read (or written) an
-element at a time, each from a cache line of its own. Here both axes go by in steps of `side`. A
-tile's vectors are loaded along the axis they lie on, turned by log2(side) rounds of interleaving,
-and everything is computed along one axis; a result that lies the other way is turned back. Blocks
-of tiles are small enough that the lines and pages of both arrays stay at hand.
+element at a time, each from a cache line of its own. Here both axes go by in squares. A square's
+vectors are loaded along the axis they lie on and turned by rounds of interleaving, everything is
+computed along one axis, and a result that lies the other way is turned back.
 
-Tiles at the far edges go by masked vectors, or element by element where masks are slow.
+What takes no more than a few operations is computed in registers, on squares of full vectors: the
+longer their lines, the more of them are on their way from memory at once. What takes more goes
+through a tile on the stack, from which it is computed in full vectors. It is turned in squares of
+16 bytes a line, which every machine interleaves in one instruction; LLVM is slow at longer ones.
+What is left over at the far edges goes by masked vectors that gather, or element by element where
+there are none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from symgraph.dims import Shape, SizeLike, known_equal, product
+from symgraph.dims import product
 from symgraph.leaves import Constant, DimValue
 from symgraph.ops.define import Cast, Elementwise
 
@@ -23,143 +28,19 @@ from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Ty, Value
 from ..packing import transposed
 from ..targets import Target
 from . import scalar
-from .request import Built, Dims, Nest, Root
-from .trace import Entry, Tracer
+from .request import Built, Dims, Nest
+from .tiling import Tiling, has_masks, tiled
+from .trace import Entry
 
-SIDE = 8  # of a tile at most: a register for each of its lines; more takes LLVM long to shuffle
-LINE = 16  # bytes of a line at least: less wastes the registers
 BLOCK = 256  # elements of a block along the axis of computation
-LIGHT = 3  # operations up to which the lines of a tile are computed one after the other, unrolled
-KINDS = frozenset("load const iota size cast elementwise".split())  # of entries that may take part
 #: what the lanes of a dtype are moved as, where shuffling it costs more
 BITS = {"bool": "uint8", "float16": "uint16", "bfloat16": "uint16"}
-
-
-class Tiling(NamedTuple):
-    """How a nest goes by in tiles.
-
-    entries, roots: its values in order, and the ones to store; sizes: of the merged axes; reads,
-    writes: strides and offset of each access over them, reads by entry; along: the axis of
-    computation; across: the other axis of the tiles; turned: whether an access lies across.
-    """
-
-    entries: Sequence[Entry]
-    roots: Sequence[int]
-    sizes: Shape
-    reads: dict[int, Strided]
-    writes: Sequence[Strided]
-    along: int
-    across: int
-    side: int
-
-    def turned(self, access: Strided) -> bool:
-        return access.strides[self.along] not in (0, 1) and access.strides[self.across] == 1
 
 
 def build(nest: Nest, target: Target) -> Built | None:
     """The kernel of a nest in tiles; None if it is none that gains by them."""
     tiling = tiled(nest, target)
     return None if tiling is None else _Tiles(nest, tiling, target).run()
-
-
-# --- whether, and how
-
-
-def tiled(nest: Nest, target: Target) -> Tiling | None:
-    """The tiling of a nest; None where all agree on one axis, or tiles would be slivers."""
-    if nest.reductions or nest.cumulative or nest.ordered or not all(map(_plain, nest.roots)):
-        return None
-    tracer = Tracer(len(nest.space), nest.stored)
-    roots = [tracer.want(root.node, root.map) for root in nest.roots]
-    entries = tracer.entries
-    widest = _widest(entries)
-    side = min(max(SIDE, LINE // widest), target.vector_bytes // widest)
-    if side < 2 or not all(_movable(e) for e in entries):
-        return None
-    reads = {i: e.address for i, e in enumerate(entries) if e.address is not None}
-    sizes, merged = _merged(nest.space, [*reads.values(), *(r.target for r in nest.roots)])
-    reads = dict(zip(reads, merged))
-    writes = merged[len(reads) :]
-    axes = _axes(sizes, [reads[i] for i in reads if entries[i].kind == "load"], writes)
-    if axes is None or any(_sliver(sizes[a], side, target, entries) for a in axes):
-        return None
-    ways = [Tiling(entries, roots, sizes, reads, writes, *way, side) for way in (axes, axes[::-1])]
-    return min(ways, key=_turns)
-
-
-def _turns(tiling: Tiling) -> int:
-    """How many accesses have to be turned."""
-    loads = [i for i in tiling.reads if tiling.entries[i].kind == "load"]
-    return sum(map(tiling.turned, [*(tiling.reads[i] for i in loads), *tiling.writes]))
-
-
-def _axes(
-    sizes: Shape, loads: Sequence[Strided], writes: Sequence[Strided]
-) -> tuple[int, int] | None:
-    """The axis that everything is written along, and the one that something is read along instead.
-
-    None if there are no two such, or more.
-    """
-    common = [a for a in range(len(sizes)) if all(w.strides[a] == 1 for w in writes)]
-    if len(common) != 1:
-        return None
-    along = common[0]
-    others = {
-        axis
-        for load in loads
-        for axis, stride in enumerate(load.strides)
-        if stride == 1 and load.strides[along] not in (0, 1)
-    }
-    return (along, others.pop()) if len(others) == 1 else None
-
-
-def _sliver(size: SizeLike, side: int, target: Target, entries: Sequence[Entry]) -> bool:
-    """Whether tiles would be mostly empty along an axis."""
-    if not isinstance(size, int):
-        return False
-    return size < (side // 2 if _masks(target, entries) else side)
-
-
-def _masks(target: Target, entries: Sequence[Entry]) -> bool:
-    """Whether masked vectors and gathers are instructions for every array there is."""
-    narrowest = min(e.node.array_type.dtype.bytes for e in entries)
-    return target.masked_memory(narrowest) and target.gather(narrowest)
-
-
-def _widest(entries: Sequence[Entry]) -> int:
-    """Bytes of the widest lane; half floats are computed in float32."""
-    types = [e.node.array_type.dtype for e in entries if e.kind not in ("const", "size")]
-    return max([1, *(4 if str(t) in scalar.HALF else t.bytes for t in types)])
-
-
-def _plain(root: Root) -> bool:
-    return not root.check and root.combine == "set" and root.scatter is None
-
-
-def _movable(entry: Entry) -> bool:
-    return entry.kind in KINDS and entry.node.array_type.dtype.bytes <= 8
-
-
-def _merged(shape: Shape, accesses: Sequence[Strided]) -> tuple[Shape, list[Strided]]:
-    """Neighbouring axes that every access steps through as one become one; those of size 1 none."""
-    sizes: list[SizeLike] = []
-    source: list[int] = []
-    for axis, size in enumerate(shape):
-        if size == 1:
-            continue
-        if source and all(
-            known_equal(a.strides[source[-1]], a.strides[axis] * size) is True for a in accesses
-        ):
-            sizes[-1], source[-1] = sizes[-1] * size, axis
-        else:
-            sizes.append(size)
-            source.append(axis)
-    return tuple(sizes), [
-        Strided(a.offset, tuple(a.strides[axis] for axis in source)) for a in accesses
-    ]
-
-
-# --- the kernel
 
 
 class _At(NamedTuple):
@@ -170,13 +51,22 @@ class _At(NamedTuple):
     mask: Value | None = None
 
 
+class _Square(NamedTuple):
+    """A square of a tile: the code in it, where it is in memory, and in the tile."""
+
+    body: Block
+    at: dict[int, Value]
+    row: Value
+    column: Value
+
+
 class _Tiles:
     """Emits the loops over tiles and what is done in one."""
 
     def __init__(self, nest: Nest, tiling: Tiling, target: Target):
         self.nest, self.t = nest, tiling
         self.side = tiling.side
-        self.masked = _masks(target, tiling.entries)
+        self.masked = has_masks(target, tiling.entries)
         self.dims = Dims()
         self.block = Block()
         nodes = {id(e.node): e.node for e in tiling.entries if e.kind == "load"}
@@ -188,8 +78,6 @@ class _Tiles:
             Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
         ]
         self.ops = max(1, sum(e.kind in ("elementwise", "load") for e in tiling.entries))
-        work = sum(e.kind in ("elementwise", "cast") for e in tiling.entries)
-        self.light = work <= LIGHT
         self.turned_reads = [
             i
             for i, e in enumerate(tiling.entries)
@@ -209,6 +97,8 @@ class _Tiles:
 
     def _allocate(self) -> None:
         """Tiles on the stack: lines that a loop reads or writes one by one."""
+        if self.t.light:
+            return
         for i in self.turned_reads:
             self.scratch["read", i] = self._tile(str(self.t.entries[i].node.array_type.dtype))
         for k in self.turned_roots:
@@ -254,13 +144,20 @@ class _Tiles:
                 self._edges(chunk, index, chunk.let("min", stop, size))
 
     def _whole(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
-        along, across, side = self.t.along, self.t.across, self.side
+        """Groups of tiles, so that the lines of cache they touch are used up."""
+        along, across, side, group = self.t.along, self.t.across, self.side, self.t.group
         _, bottom = self._stop(across)
-        with chunk.loop(0, bottom, side, kind="parallel") as line:
-            self._poll(line, BLOCK * side)
-            with line.loop(chunk.var, stop, side, kind="parallel") as tile:
-                at = {**index, along: tile.var, across: line.var}
-                (self._unrolled if self.light else self._looped)(tile, at)
+        with chunk.loop(0, bottom, group, kind="parallel") as row:
+            self._poll(row, BLOCK * group)
+            below = row.let("min", row.let("add", row.var, row.index(group)), bottom)
+            with row.loop(chunk.var, stop, group, kind="parallel") as near:
+                end = near.let("min", near.let("add", near.var, near.index(group)), stop)
+                with (
+                    near.loop(near.var, end, side, kind="parallel") as column,
+                    column.loop(row.var, below, side, kind="parallel") as tile,
+                ):
+                    at = {**index, along: column.var, across: tile.var}
+                    (self._unrolled if self.t.light else self._looped)(tile, at)
 
     def _edges(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         """The last tile of each column of tiles, and all of the last column."""
@@ -292,23 +189,51 @@ class _Tiles:
             for k, value in self._store(b, here, values).items():
                 turned[k].append(value)
         for k, rows in turned.items():
-            for s, row in enumerate(self._turn(b, rows)):
-                self._store_line(b, k, at, s, row)
+            self._store_lines(b, k, at, self._turn(b, rows))
 
     def _looped(self, b: Block, at: dict[int, Value]) -> None:
         """Through the stack, line by line: the code of one line is long."""
         across, side = self.t.across, self.side
         for i in self.turned_reads:
-            self._spill(b, ("read", i), self._turn(b, self._lines(b, i, at)))
+            with self._squares(b, at) as square:
+                lines = self._turn(square.body, self._lines(square.body, i, square.at))
+                for s, vector in enumerate(lines):
+                    bits = _as_bits(square.body, vector)
+                    square.body.store(self.scratch["read", i], self._stack(square, s), bits)
         with b.loop(0, b.index(side)) as line:
             here = _At({**at, across: line.let("add", at[across], line.var)}, side)
-            given = {i: self._line(line, ("read", i), line.var) for i in self.turned_reads}
+            place = line.let("mul", line.var, line.index(side))
+            given = {i: self._kept(line, ("read", i), place, side) for i in self.turned_reads}
             for k, value in self._store(line, here, self._values(line, here, given)).items():
-                self._keep(line, ("write", k), line.var, value)
+                line.store(self.scratch["write", k], place, _as_bits(line, value))
         for k in self.turned_roots:
-            kept = [self._line(b, ("write", k), b.index(s)) for s in range(side)]
-            for s, row in enumerate(self._turn(b, kept)):
-                self._store_line(b, k, at, s, row)
+            with self._squares(b, at) as square:
+                kept = [
+                    self._kept(square.body, ("write", k), self._stack(square, s), self.t.square)
+                    for s in range(self.t.square)
+                ]
+                self._store_lines(square.body, k, square.at, self._turn(square.body, kept))
+
+    @contextmanager
+    def _squares(self, b: Block, at: dict[int, Value]) -> Iterator[_Square]:
+        """A loop over the squares of a tile."""
+        along, across, side, step = self.t.along, self.t.across, b.index(self.side), self.t.square
+        with b.loop(0, side, step) as column, column.loop(0, side, step) as row:
+            near = row.let("add", at[along], column.var)
+            below = row.let("add", at[across], row.var)
+            yield _Square(row, {**at, along: near, across: below}, row.var, column.var)
+
+    def _stack(self, square: _Square, line: int) -> Value:
+        """Where a line of a square lies in a tile on the stack."""
+        b = square.body
+        row = b.let("add", square.row, b.index(line))
+        return b.let("add", b.let("mul", row, b.index(self.side)), square.column)
+
+    def _kept(self, b: Block, tile: tuple[str, int], place: Value, lanes: int) -> Value:
+        kind, i = tile
+        line = b.load(self.scratch[tile], place, lanes)
+        dtype = self.results[i].dtype if kind == "write" else ""
+        return _from_bits(b, line, dtype or str(self.t.entries[i].node.array_type.dtype))
 
     def _by_line(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
         """Masked vectors that gather and scatter what lies across."""
@@ -340,34 +265,19 @@ class _Tiles:
     # --- turning
 
     def _lines(self, b: Block, entry: int, at: dict[int, Value]) -> list[Value]:
-        """A tile as it lies, vectors across."""
+        """A square as it lies, vectors across."""
         access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
         offset = self._offset(b, access, at)
-        lines: list[Value] = [b.load(buffer, offset, self.side)]
-        for _ in range(self.side - 1):
+        lines: list[Value] = [b.load(buffer, offset, self.t.square)]
+        for _ in range(self.t.square - 1):
             offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
-            lines.append(b.load(buffer, offset, self.side))
+            lines.append(b.load(buffer, offset, self.t.square))
         return lines
 
     def _turn(self, b: Block, lines: Sequence[Value]) -> list[Value]:
         dtype = lines[0].type.dtype
         turned = transposed(b, [_as_bits(b, line) for line in lines])
         return [_from_bits(b, line, dtype) for line in turned]
-
-    def _spill(self, b: Block, tile: tuple[str, int], lines: Sequence[Value]) -> None:
-        for s, line in enumerate(lines):
-            self._keep(b, tile, b.index(s), line)
-
-    def _keep(self, b: Block, tile: tuple[str, int], number: Value, line: Value) -> None:
-        offset = b.let("mul", number, b.index(self.side))
-        b.store(self.scratch[tile], offset, _as_bits(b, line))
-
-    def _line(self, b: Block, tile: tuple[str, int], number: Value) -> Value:
-        kind, i = tile
-        offset = b.let("mul", number, b.index(self.side))
-        line = b.load(self.scratch[tile], offset, self.side)
-        dtype = self.results[i].dtype if kind == "write" else ""
-        return _from_bits(b, line, dtype or str(self.t.entries[i].node.array_type.dtype))
 
     # --- values
 
@@ -443,13 +353,16 @@ class _Tiles:
                 b.store(self.results[k], self._offset(b, self.t.writes[k], at.place), value)
         return turned
 
-    def _store_line(
-        self, b: Block, root: int, at: dict[int, Value], number: int, line: Value
+    def _store_lines(
+        self, b: Block, root: int, at: dict[int, Value], lines: Sequence[Value]
     ) -> None:
-        """One line of a turned root, a vector across."""
-        along = self.t.along
-        index = {**at, along: b.let("add", at[along], b.index(number))}
-        b.store(self.results[root], self._offset(b, self.t.writes[root], index), line)
+        """A square of a root that lies across."""
+        access = self.t.writes[root]
+        offset = self._offset(b, access, at)
+        for s, line in enumerate(lines):
+            if s:
+                offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
+            b.store(self.results[root], offset, line)
 
 
 def _as_bits(b: Block, x: Value) -> Value:

@@ -134,7 +134,7 @@ def test_a_result_is_turned_where_that_is_less() -> None:
     result = a.T + b.T + c.T
     program = plan([a, b, c], [result], target=target("x86-64-v3"))
     (launch,) = program.steps
-    assert str(launch.kernel.body).count("ziplo") == 12  # one tile of 8 lines, not three
+    assert str(launch.kernel.body).count("ziplo") == 12  # one square of 8 lines, not three
     for n, m in ((8, 8), (31, 50)):
         arrays = [values((n, m), "float32", i) for i in range(3)]
         f = sg.function([a, b, c], result)
