@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from symgraph.dims import Shape, SizeLike, known_equal
+from symgraph.ops.movement import Transpose
 
 from ..affine import Strided
 from ..targets import Target
@@ -53,6 +54,8 @@ def tiled(nest: Nest, target: Target) -> Tiling | None:
     """The tiling of a nest; None where all agree on one axis, or tiles would be slivers."""
     if nest.reductions or nest.cumulative or nest.ordered or not all(map(_plain, nest.roots)):
         return None
+    if not _transposes(nest):
+        return None
     tracer = Tracer(len(nest.space), nest.stored)
     roots = [tracer.want(root.node, root.map) for root in nest.roots]
     entries = tracer.entries
@@ -63,11 +66,27 @@ def tiled(nest: Nest, target: Target) -> Tiling | None:
     reads = dict(zip(reads, merged))
     writes = merged[len(reads) :]
     axes = _axes(sizes, [reads[i] for i in reads if entries[i].kind == "load"], writes)
+    if axes is None:
+        return None
     sides = _sides(entries, target)
-    if axes is None or any(_sliver(sizes[a], sides[1], target, entries) for a in axes):
+    if any(_sliver(sizes[a], sides[1], target, entries) for a in axes):
         return None
     ways = [Tiling(entries, roots, sizes, reads, writes, *w, *sides) for w in (axes, axes[::-1])]
     return min(ways, key=_turns)
+
+
+def _transposes(nest: Nest) -> bool:
+    """Whether any axes change places at all: most nests need no closer look."""
+    stack, seen = [root.node for root in nest.roots], set()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or nest.stored(node):
+            continue
+        if isinstance(node.op, Transpose):
+            return True
+        seen.add(id(node))
+        stack.extend(node.inputs)
+    return False
 
 
 def _sides(entries: Sequence[Entry], target: Target) -> tuple[int, int, int]:

@@ -111,6 +111,7 @@ FUSED: dict[str, Callable[..., Any]] = {
     "counted": lambda x, y, v: x.T + sg.arange(x.shape[0]).astype("float32") + sg.ones_like(y),
     "reversed": lambda x, y, v: x.T[::-1] - y[:, ::-1],
     "condition": lambda x, y, v: sg.where(x.T > y, x.T, -y),
+    "joined and filled": lambda x, y, v: sg.concatenate([sg.pad(x.T, 1), sg.pad(y, 1)], axis=0) * 2,
     "cast": lambda x, y, v: (x.T.astype("int32") + y.astype("int8")).astype("float64"),
 }
 
