@@ -28,6 +28,7 @@ from .contraction import ContractionSpec, contraction, product_split, workspace_
 from .expand import expand
 from .fusion import partition
 from .loops import Kernel
+from .lower import transpose
 from .lower.indirect import scattered_address
 from .lower.nest import Built, build
 from .lower.request import Bound, Nest, Root
@@ -133,9 +134,10 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
-        fresh = self.p.fresh_outputs
+        fresh, target = self.p.fresh_outputs, self.p.target
         new = fresh and any(self.p.slots[self.home(n).slot].kind == "output" for n in homes)
-        built = build(nest._replace(streams=not new), self.p.target)
+        nest = nest._replace(streams=not new)
+        built = transpose.build(nest, target) or build(nest, target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
         if built.split is None:

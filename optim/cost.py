@@ -14,7 +14,7 @@ from symgraph.ops.define import Cast, Elementwise
 if TYPE_CHECKING:
     from .rule import Match
 
-TYPICAL_SIZE = 64  # stands for a symbolic size
+TYPICAL_SIZE = 64  # stands for a symbol in a size
 
 
 class Cost(Protocol):
@@ -88,8 +88,10 @@ def elements(x: Expr) -> int:
 
 
 def extent(size: SizeLike) -> int:
-    """A size as a number."""
-    return size if isinstance(size, int) else TYPICAL_SIZE
+    """A size as a number: of n + 4 elements there are four more than of n."""
+    if isinstance(size, int):
+        return size
+    return max(1, sum(k * TYPICAL_SIZE ** len(monomial) for monomial, k in size.terms))
 
 
 def cheaper(match: Match) -> bool:

@@ -13,7 +13,7 @@ from symgraph.expr import Expr, apply
 from symgraph.leaves import DimValue, array, constant
 from symgraph.ops.branch import cond
 from symgraph.ops.contract import MatMul
-from symgraph.ops.define import REGISTRY, call
+from symgraph.ops.define import REGISTRY, call, cast
 from symgraph.ops.effects import assert_
 from symgraph.ops.elementwise import eq, exp, log, logical_not, where
 from symgraph.ops.gradient import grad_clip, grad_scale, stop_gradient, surrogate_gradient
@@ -130,6 +130,28 @@ def slices_of_joins(rng: Random) -> Expr | None:
     return slice_axis(node, 0, start, int(rng.integers(1, min(room, 2) + 1)), step)
 
 
+def work_on_joins(rng: Random) -> Expr:
+    return _with_numbers(rng, joins(rng))
+
+
+def work_on_places(rng: Random) -> Expr:
+    x = _operand(rng, "x", (3, 2), "biuf")
+    fill = {"b": True, "f": float(rng.normal())}.get(x.dtype.kind, 3)
+    return _with_numbers(rng, apply(Place((2, 1), (1, 2), (7, 4), fill), x))
+
+
+def _with_numbers(rng: Random, x: Expr) -> Expr:
+    """An op or a cast of an array, with numbers for its other operands."""
+    if rng.random() < 0.2:
+        return cast(x, draw_dtype(rng, "biuf"))
+    op = REGISTRY[str(rng.choice(OPS if x.dtype.kind != "b" else ["logical_not", "where"]))]
+    numbers = [constant(int(rng.integers(2)), x.dtype) for _ in range(op.spec.arity)]
+    if op.name == "where":
+        return where(x, *numbers[1:]) if x.dtype.kind == "b" else where(True, x, numbers[2])
+    at = int(rng.integers(op.spec.arity))
+    return call(op, [*numbers[:at], x, *numbers[at + 1 :]])
+
+
 def slices_of_places(rng: Random) -> Expr:
     x = _operand(rng, "x", (3, 2), "biuf")
     placed = apply(Place((2, 1), (1, 1), (7, 4), 0 if x.dtype.kind != "b" else False), x)
@@ -235,6 +257,8 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "slice(concatenate(...))": slices_of_joins,
     "slice(place(x))": slices_of_places,
     "concatenate(x) -> x": joins,
+    "op(concatenate(x, y))": work_on_joins,
+    "op(place(x))": work_on_places,
     "concatenate(concatenate(x, y), z)": nested_joins,
     "concatenate(x[a:b], x[b:c])": joined_slices,
     "transpose(a @ b) -> transpose(b) @ transpose(a)": products,
