@@ -1,8 +1,9 @@
 """How far results may move when every operation on floats rounds another way.
 
 That much debug mode allows. The graph is evaluated again with each float result disturbed by a few
-units in the last place, a sum by as many of its terms' magnitudes. Where the results part, the
-program itself is that sensitive to rounding, so no stage can be blamed for less.
+units in the last place, a sum by as many of its terms' magnitudes, what a loop carries out by
+those of a loop over magnitudes, and the logarithm of a sum near 1 by as many of 1. Where the
+results part, the program itself is that sensitive to rounding, so no stage can be blamed for less.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from symgraph.evaluate import compute
 from symgraph.expr import Expr, toposort
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Elementwise
+from symgraph.ops.loop import Scan
+from symgraph.ops.nnet import LogSoftmax, LogSumExp
 from symgraph.ops.reduce import Cumulative, Reduce
 
 UNITS = 4.0  # of disturbance, either way
 RUNS = 3
-SUMS = (Reduce, Cumulative, MatMul)
+SUMS = (Reduce, Cumulative, MatMul, Scan)
+LOGARITHMS = (LogSoftmax, LogSumExp)
 KEEPS = frozenset({"neg", "abs", "maximum", "minimum", "where", "sign", "floor", "ceil", "trunc"})
 EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
@@ -68,12 +72,24 @@ def _with_noise(
     noise: np.random.Generator,
 ) -> Any:
     """The value, moved if the op rounds."""
-    if isinstance(value, tuple) or value.dtype.name not in EPS or not _rounds(node):
+    if not _rounds(node):
         return value
+    size = value
     with np.errstate(all="ignore"):
-        size = value
         if isinstance(node.op, SUMS) and node.op.name != "prod":
             size = compute(node, [np.abs(x) for x in operands], sizes)
+        elif isinstance(node.op, LOGARITHMS):
+            size = 1 + np.abs(value)
+    if isinstance(value, tuple):
+        return tuple(_moved(v, s, noise) for v, s in zip(value, size))
+    return _moved(value, size, noise)
+
+
+def _moved(value: np.ndarray, size: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """The value moved by a few units in the last place of `size`, if it is of floats."""
+    if value.dtype.name not in EPS:
+        return value
+    with np.errstate(all="ignore"):
         signs = noise.choice([-1.0, 1.0], value.shape)  # no draw so small that it rounds to nothing
         step = UNITS * EPS[value.dtype.name] * signs * noise.uniform(0.5, 1, value.shape)
         return np.asarray(value + step * size).astype(value.dtype)
