@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import SizeLike, known_equal, product
+from symgraph.dims import SizeLike, product
 from symgraph.dtypes import dtype
 from symgraph.errors import AssertionFault, IndexFault, InternalError
 from symgraph.expr import Expr, apply, toposort
@@ -21,10 +21,10 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
+from . import product as matmul
 from . import program
-from .affine import Axis, Map, Strided, identity, project, resolve, row_strides, strided, unit
+from .affine import Axis, Map, Strided, identity, project, row_strides, unit
 from .classify import host_reason, is_leaf, whole_base
-from .contraction import ContractionSpec, contraction, product_split, workspace_elements
 from .expand import expand
 from .fusion import partition
 from .loops import Kernel
@@ -326,65 +326,6 @@ class Body:
         self.nest(Nest(shape, (), (), (root,), self.stored, name="check"), [], node, (fault,))
         self.copy(self.home(node), self.whole(x), x.array_type)
 
-    # ---------------------------------------------------------------------------------- products
-
-    def _matmul(self, node: Expr) -> None:
-        rank = node.ndim
-        views = [resolve(x, identity(rank), self.stored) for x in node.inputs]
-        a, b = (strided(v, rank) for v in views)
-        shape = node.array_type.shape
-        k = node.inputs[0].array_type.shape[-1]
-        c = Strided(0, row_strides(shape))
-        outer, inner = _batches(shape[:-2], [a, b, c])
-        m, n = shape[-2:]
-        spec = ContractionSpec(
-            str(node.array_type.dtype),
-            None,
-            _unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
-            _unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
-            m if isinstance(m, int) else None,
-            n if isinstance(n, int) else None,
-            k if isinstance(k, int) else None,
-        )
-        kernel = contraction(spec, self.p.target)
-        args = [self._advance(self.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
-            self._advance(self.home(node), c, outer)
-        ]
-        space = workspace_elements(spec, self.p.target)
-        if space:
-            args.append(self.p.temp(Array(dtype(spec.accumulate), (space,))))
-        batch = product(shape[j] for j in inner)
-        last = inner[-1] if inner else None
-        a_batch, b_batch, c_batch = (s.strides[last] if last is not None else 0 for s in (a, b, c))
-        sizes = (
-            batch,
-            m,
-            n,
-            k,
-            a_batch,
-            a.strides[-2],
-            a.strides[-1],
-            b_batch,
-            b.strides[-2],
-            b.strides[-1],
-            c_batch,
-            c.strides[-2],
-        )
-        work = product(shape) * k
-        split = product_split(spec, self.p.target, sizes) if may_pay(work) else None
-        step: Step = Launch(kernel, tuple(args), sizes, work, node, (), split)
-        for axis in reversed(outer):
-            step = Repeat(shape[axis], (step,), False, node)
-        self.steps.append(step)
-        self.p.groups.append(
-            program.Group(kernel.name, (node,), "a product has a kernel of its own")
-        )
-
-    def _advance(self, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
-        """`ref` moved to where a strided view starts, stepping along the outer batch axes."""
-        strides = tuple(address.strides[j] for j in outer)
-        return ref.moved(address.offset, self.depth, strides)
-
     # --------------------------------------------------------------------------------- control flow
 
     def _scan(self, node: Expr) -> None:
@@ -478,7 +419,7 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Scatter: Body._scatter,
     Cumulative: Body._cumulative,
     Assert: Body._assert,
-    MatMul: Body._matmul,
+    MatMul: matmul.launch,
     Scan: Body._scan,
     Cond: Body._cond,
 }
@@ -508,26 +449,3 @@ def _root(node: Expr, group: Group) -> Root:
     return Root(
         node, project(rank, kept), Strided(0, tuple(at.get(a, 0) for a in range(rank))), inner=False
     )
-
-
-def _batches(
-    batch: Sequence[SizeLike], addresses: Sequence[Strided]
-) -> tuple[list[int], list[int]]:
-    """Batch axes that need a loop around the kernel, and the trailing ones its own loop takes."""
-    inner: list[int] = []
-    for axis in reversed(range(len(batch))):
-        if inner and not all(
-            known_equal(s.strides[axis], s.strides[inner[0]] * batch[inner[0]]) is True
-            for s in addresses
-        ):
-            break
-        inner.insert(0, axis)
-    return list(range(len(batch) - len(inner))), inner
-
-
-def _unit_axis(
-    strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str
-) -> str | None:
-    """The axis of an operand along which elements are neighbours; of several, one longer than 1."""
-    unit = [axis for axis in (preferred, *strides) if strides[axis] == 1]
-    return next((axis for axis in unit if sizes[axis] != 1), unit[0] if unit else None)

@@ -1,0 +1,101 @@
+"""Plans a matrix product: what its kernel is specialised to, its operands' strides, its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from symgraph.arraytype import Array
+from symgraph.dims import SizeLike, known_equal, product
+from symgraph.dtypes import dtype
+from symgraph.expr import Expr
+
+from . import program
+from .affine import Strided, identity, resolve, row_strides, strided
+from .contraction import ContractionSpec, contraction, product_split, workspace_elements
+from .program import Launch, Ref, Repeat, Step
+from .split import may_pay
+
+if TYPE_CHECKING:
+    from .body import Body
+
+
+def launch(body: Body, node: Expr) -> None:
+    """Add the launch of a MatMul, in loops over the batch axes that its kernel cannot take."""
+    rank = node.ndim
+    views = [resolve(x, identity(rank), body.stored) for x in node.inputs]
+    a, b = (strided(v, rank) for v in views)
+    shape = node.array_type.shape
+    k = node.inputs[0].array_type.shape[-1]
+    c = Strided(0, row_strides(shape))
+    outer, inner = _batches(shape[:-2], [a, b, c])
+    m, n = shape[-2:]
+    spec = ContractionSpec(
+        str(node.array_type.dtype),
+        None,
+        _unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
+        _unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
+        m if isinstance(m, int) else None,
+        n if isinstance(n, int) else None,
+        k if isinstance(k, int) else None,
+    )
+    kernel = contraction(spec, body.p.target)
+    args = [_advance(body, body.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
+        _advance(body, body.home(node), c, outer)
+    ]
+    space = workspace_elements(spec, body.p.target)
+    if space:
+        args.append(body.p.temp(Array(dtype(spec.accumulate), (space,))))
+    batch = product(shape[j] for j in inner)
+    last = inner[-1] if inner else None
+    a_batch, b_batch, c_batch = (s.strides[last] if last is not None else 0 for s in (a, b, c))
+    sizes = (
+        batch,
+        m,
+        n,
+        k,
+        a_batch,
+        a.strides[-2],
+        a.strides[-1],
+        b_batch,
+        b.strides[-2],
+        b.strides[-1],
+        c_batch,
+        c.strides[-2],
+    )
+    work = product(shape) * k
+    split = product_split(spec, body.p.target, sizes) if may_pay(work) else None
+    step: Step = Launch(kernel, tuple(args), sizes, work, node, (), split)
+    for axis in reversed(outer):
+        step = Repeat(shape[axis], (step,), False, node)
+    body.steps.append(step)
+    body.p.groups.append(program.Group(kernel.name, (node,), "a product has a kernel of its own"))
+
+
+def _advance(body: Body, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
+    """`ref` moved to where a strided view starts, stepping along the outer batch axes."""
+    strides = tuple(address.strides[j] for j in outer)
+    return ref.moved(address.offset, body.depth, strides)
+
+
+def _batches(
+    batch: Sequence[SizeLike], addresses: Sequence[Strided]
+) -> tuple[list[int], list[int]]:
+    """Batch axes that need a loop around the kernel, and the trailing ones its own loop takes."""
+    inner: list[int] = []
+    for axis in reversed(range(len(batch))):
+        if inner and not all(
+            known_equal(s.strides[axis], s.strides[inner[0]] * batch[inner[0]]) is True
+            for s in addresses
+        ):
+            break
+        inner.insert(0, axis)
+    return list(range(len(batch) - len(inner))), inner
+
+
+def _unit_axis(
+    strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str
+) -> str | None:
+    """The axis of an operand along which elements are neighbours; of several, one longer than 1."""
+    unit = [axis for axis in (preferred, *strides) if strides[axis] == 1]
+    return next((axis for axis in unit if sizes[axis] != 1), unit[0] if unit else None)
