@@ -13,6 +13,7 @@ bits by elementwise expressions, so one kernel is all a backend needs, and every
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ from ..dtypes import (
     uint64,
 )
 from ..dtypes import dtype as as_dtype
-from ..errors import DTypeError, InternalError, ShapeError
+from ..errors import DTypeError, GraphError, InternalError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import Shared, constant, lift, shared
 from ..op import Op
@@ -234,6 +235,7 @@ class RandomStream:
         """Normally distributed numbers."""
         d = self._float(dtype, mean, std)
         size = _shape("normal", shape, mean, std)
+        _require("normal", "std", std, 0)
         z = normal_from_bits(self._bits(size, 2 if d is float64 else 1), d)
         if not _is(std, 1):
             z = z * cast(lift(std, d), d)
@@ -243,6 +245,7 @@ class RandomStream:
         """Exponentially distributed numbers of mean `scale`."""
         d = self._float(dtype, scale)
         u = self._unit(_shape("exponential", shape, scale), d)
+        _require("exponential", "scale", scale, 0)
         return ew.neg(ew.log1p(ew.neg(u))) * cast(lift(scale, d), d)
 
     def gumbel(
@@ -251,6 +254,7 @@ class RandomStream:
         """Gumbel distributed numbers: the largest of many."""
         d = self._float(dtype, loc, scale)
         e = self.exponential(_shape("gumbel", shape, loc, scale), dtype=d)
+        _require("gumbel", "scale", scale, 0)
         floor = constant(
             2.0 ** -_PRECISION[d], d
         )  # an exponential draw may be 0, whose log is not finite
@@ -276,6 +280,7 @@ class RandomStream:
         wide = isinstance(p, Expr) and p.dtype is float64
         d = float64 if wide else float32
         u = self._unit(_shape("bernoulli", shape, p), d)
+        _require("bernoulli", "p", p, 0, 1)
         return cast(ew.lt(u, cast(lift(p, d), d)), dtype)
 
     def binomial(self, shape: Any = None, n: int = 1, p: Any = 0.5, dtype: Any = int64) -> Expr:
@@ -283,6 +288,7 @@ class RandomStream:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise DTypeError(f"binomial: n must be an int >= 0, got {n!r}", site=user_site())
         size = _shape("binomial", shape, p)
+        _require("binomial", "p", p, 0, 1)
         chance = lift(p)
         rows = self.bernoulli((int(n), *size), broadcast_by(chance, size) if chance.ndim else p)
         return cast(cast(rows, int64).sum(axis=0), dtype)
@@ -294,12 +300,13 @@ class RandomStream:
         by at most 2**-64 from each other. An empty range gives low.
         """
         start, stop = (0, low) if high is None else (low, high)
-        if (
-            not isinstance(start, Expr)
-            and not isinstance(stop, Expr)
-            and np.any(np.asarray(start) >= np.asarray(stop))
-        ):
-            raise ShapeError(f"integers: the range [{start}, {stop}) is empty", site=user_site())
+        if not isinstance(start, Expr) and not isinstance(stop, Expr):
+            if np.any(np.asarray(start) >= np.asarray(stop)):
+                raise ShapeError(
+                    f"integers: the range [{start}, {stop}) is empty", site=user_site()
+                )
+            for end in (start, np.asarray(stop) - 1):
+                constant(end, dtype)  # raises for one that does not fit
         bottom, top = (_whole("integers", x) for x in (start, stop))
         size = _shape("integers", shape, bottom, top)
         span = cast(top - bottom, uint64)
@@ -334,6 +341,14 @@ def _whole(what: str, x: Any) -> Expr:
     if not node.dtype.is_integer:
         raise DTypeError(f"{what}: expected integer bounds, got {node.type}", site=user_site())
     return cast(node, int64)
+
+
+def _require(what: str, name: str, x: Any, low: float, high: float = math.inf) -> None:
+    """Raise where a parameter that is known now is outside [low, high], or NaN."""
+    if isinstance(x, Expr) or np.all((low <= np.asarray(x)) & (np.asarray(x) <= high)):
+        return
+    wanted = f"{name} >= {low}" if high == math.inf else f"{low} <= {name} <= {high}"
+    raise GraphError(f"{what}: expected {wanted}, got {x}", site=user_site())
 
 
 def _is(x: Any, value: float) -> bool:
