@@ -15,6 +15,9 @@ from ..vmath.philox import philox4x32
 from .request import Dims
 
 PHILOX_COST = 100  # operations of one block of four words
+MISS_COST = 200  # of an element somewhere in memory: it waits for its line and its page
+TOUCH_COST = 16  # of an element of fresh memory, whose pages the system has to find and clear
+TOUCHED = 1 << 12  # elements between polls while memory is touched for the first time
 
 
 class Special(NamedTuple):
@@ -66,10 +69,13 @@ def permutation(node: Expr, target: Target) -> Special:
     generator = _Generator(b, state, op.stream, 1)
     with b.loop(0, rows) as row:
         start = row.let("mul", row.var, size)
-        with row.loop(0, size) as fill:
-            fill.store(out, fill.let("add", start, fill.var), fill.cast(fill.var, "int64"))
+        with row.loop(0, size, TOUCHED, hint="chunk") as chunk:
+            chunk.poll(chunk.index(TOUCH_COST * TOUCHED))
+            end = chunk.let("min", chunk.let("add", chunk.var, chunk.index(TOUCHED)), size)
+            with chunk.loop(chunk.var, end) as fill:
+                fill.store(out, fill.let("add", start, fill.var), fill.cast(fill.var, "int64"))
         with row.loop(1, size) as turn:
-            turn.poll(turn.index(PHILOX_COST))
+            turn.poll(turn.index(PHILOX_COST + MISS_COST))
             i = turn.let("sub", size, turn.var)
             j = _partner(turn, generator, turn.let("add", start, i), i)
             _exchange(turn, out, turn.let("add", start, i), turn.let("add", start, j))
