@@ -20,8 +20,9 @@ from .indirect import scatter_steps
 if TYPE_CHECKING:
     from .values import Values
 
-TURNS = 8  # how far ahead
-LINES = 8  # of a row, at most
+TURNS = 8  # how far ahead, for rows of several lines
+LINES = 8  # of a row that are asked for, at most
+FLIGHT = 32  # lines on their way: narrower rows are asked for more turns ahead
 LINE = 64  # bytes
 NEAR = 1 << 18  # an array of so many bytes is in cache anyway
 
@@ -33,6 +34,15 @@ class _Use(NamedTuple):
     buffer: Buffer
     address: Strided
     step: SizeLike
+
+    @property
+    def bytes(self) -> int:
+        """Of an element."""
+        return dtype(self.buffer.dtype).bytes
+
+    def lines(self, size: SizeLike) -> int:
+        """How many lines of a row of so many elements are asked for."""
+        return min(LINES, -(-size * self.bytes // LINE)) if isinstance(size, int) else LINES
 
 
 def rows_ahead(v: Values, number: int, level: int) -> None:
@@ -53,8 +63,9 @@ def rows_ahead(v: Values, number: int, level: int) -> None:
         return
     b = v.blocks[level]
     turn = v.index[axis]
+    widest = max(use.lines(v.space.sizes[vector]) for use in uses)
     last = b.let("sub", v.dims(v.space.sizes[axis]), b.index(1))
-    later = b.let("min", b.let("add", turn, b.index(TURNS)), last)
+    later = b.let("min", b.let("add", turn, b.index(max(TURNS, FLIGHT // widest))), last)
     here, _ = v._address(raw.address, level)
     ahead = b.let("mul", b.let("sub", later, turn), v.dims(stride))
     index = b.load(v.read_buffers[id(raw.node)], b.let("add", here, ahead))
@@ -62,9 +73,8 @@ def rows_ahead(v: Values, number: int, level: int) -> None:
         start, _ = v._address(use.address, level)
         row = b.let("mul", b.cast(index, INDEX), v.dims(use.step))
         row = b.let("add", start, row)
-        width = dtype(use.buffer.dtype).bytes
-        for line in range(_lines(v.space.sizes[vector], width)):
-            b.prefetch(use.buffer, b.let("add", row, b.index(line * LINE // width)))
+        for line in range(use.lines(v.space.sizes[vector])):
+            b.prefetch(use.buffer, b.let("add", row, b.index(line * LINE // use.bytes)))
 
 
 def _uses(v: Values, number: int) -> Iterator[_Use]:
@@ -82,8 +92,3 @@ def _uses(v: Values, number: int) -> Iterator[_Use]:
 def _is_near(array: Expr) -> bool:
     type = array.array_type
     return known_le(product(type.shape) * type.dtype.bytes, NEAR) is True
-
-
-def _lines(size: SizeLike, width: int) -> int:
-    """How many lines of a row of so many elements are asked for."""
-    return min(LINES, -(-size * width // LINE)) if isinstance(size, int) else LINES
