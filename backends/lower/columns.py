@@ -196,6 +196,8 @@ class Columns(Rows):
             for k, totals, partials in mine:
                 self._put_all(totals, k.start_total(self.lanes))
                 self._put_all(partials, k.start(self.lanes))
+                if isinstance(k, Spread):
+                    self._put(partials[-1], k.start(self.lanes)[0])
 
         self._each_column(start)
         if apart:
@@ -205,19 +207,30 @@ class Columns(Rows):
             self.sums[id(node)] = sums
 
     def _guess_columns(self, mine: list[Sums], feeds: list[int]) -> None:
-        """The first row, if there is one, as the means and pivots of spreads."""
+        """The mean of the first rows, if there are any, as the means and pivots of spreads."""
+        b, axis = self.blocks[-1], len(self.space.sizes) - 1
         rows = self.dims(product(s for s, r in zip(self.space.sizes, self.space.reduced) if r))
-        b = self.blocks[-1]
-        stop = b.let("min", rows, b.index(1))
+        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(CHAIN))
+        stop = b.let("min", rows, stop)  # none if an outer axis is empty
 
-        def guess() -> None:
+        def add() -> None:
             b = self.blocks[-1]
             for sums, value in zip(mine, self._values(feeds)):
-                self._put(sums.totals[0], b.cast(value, WIDE))
-                self._put(sums.partials[-1], value)
+                pivot = self._get(b, sums.partials[-1])
+                self._put(sums.partials[-1], b.let("add", pivot, b.splat(value, self.lanes)))
 
-        with self._loop(len(self.space.sizes) - 1, b.index(0), stop, 1):
-            self._each_column(guess)
+        def divide() -> None:
+            b = self.blocks[-1]
+            for _, totals, partials in mine:
+                pivot = self._get(b, partials[-1])
+                count = b.cast(b.let("max", stop, b.index(1)), pivot.type.dtype)
+                guess = b.let("div", pivot, b.splat(count, self.lanes))
+                self._put(partials[-1], guess)
+                self._put(totals[0], b.cast(guess, WIDE))
+
+        with self._loop(axis, b.index(0), stop, 1):
+            self._each_column(add)
+        self._each_column(divide)
 
     def _kind(self, node: Expr) -> Accumulator | Spread:
         if id(node) in self.distances:

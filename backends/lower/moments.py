@@ -7,8 +7,7 @@ for is m2 + n * (mean - c)**2 at the end, for any c.
 
 Accuracy: a span's own squares are a difference that loses eps * n * (its mean - pivot)**2, and the
 merge adds at least half of n * (its mean - pivot)**2, so the loss is of the order of eps of the
-result. Before the first span the pivot is a mean of its elements or, where spans are short, its
-first element, whose own distance is part of the result: the loss is at most eps * CHAIN.
+result. Before the first span the pivot is the mean of its own elements.
 
 Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
 variances", 1979; the correction by the sum of distances is their "corrected two-pass" formula.
@@ -28,6 +27,7 @@ from ..weights import CALL, weight
 from .trace import Entry
 
 WIDE = "float64"
+NEAR = 4096  # elements of a row that surely stays in the first-level cache
 
 
 class Spread(NamedTuple):

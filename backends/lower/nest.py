@@ -21,14 +21,12 @@ from . import scalar
 from .accumulate import COMBINE, Fold
 from .axes import BLOCK
 from .columns import Columns
-from .moments import distances
+from .moments import NEAR, distances
 from .partial import Parts, in_parts
 from .passes import Keeper
 from .request import Built, Nest
 from .rows import Phase
 from .streaming import Streaming, may_stream
-
-NEAR = 4096  # elements of a row that surely stays in the first-level cache
 
 
 def build(nest: Nest, target: Target) -> Built:
