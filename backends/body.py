@@ -24,7 +24,7 @@ from symgraph.ops.tuple import Get
 from . import program
 from .affine import Axis, Map, Strided, identity, project, resolve, row_strides, strided, unit
 from .classify import host_reason, is_leaf, whole_base
-from .contraction import ContractionSpec, contraction, workspace_elements
+from .contraction import ContractionSpec, contraction, product_split, workspace_elements
 from .expand import expand
 from .fusion import partition
 from .loops import Kernel
@@ -328,7 +328,8 @@ class Body:
             c.strides[-2],
         )
         work = product(shape) * k
-        step: Step = Launch(kernel, tuple(args), sizes, work, node)
+        split = product_split(spec, self.p.target, sizes) if may_pay(work) else None
+        step: Step = Launch(kernel, tuple(args), sizes, work, node, (), split)
         for axis in reversed(outer):
             step = Repeat(shape[axis], (step,), False, node)
         self.steps.append(step)

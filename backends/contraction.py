@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from symgraph.dims import SizeLike
+
 from .loops import Block, Buffer, Kernel, Value
 from .macrokernel import DIMS, Blocking, Epilogue, Form, Nest, Position, Product, Tiles
 from .matvec import Dots, Streams
 from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
+from .split import LINE, Slice, Split
 from .targets import Target
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "build_contraction",
     "contraction",
     "packed_panel_columns",
+    "product_split",
     "workspace_elements",
 ]
 
@@ -157,6 +161,38 @@ def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
     depth = min(DEPTH, spec.k or DEPTH)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
+
+
+def product_split(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> Split | None:
+    """How a product may be cut: by items of the batch, by columns, or by rows; None: it may not.
+
+    sizes: the values of DIMS. Columns are best, each thread then packs only panels of its own; rows
+    are for products with few columns. A size that is a constant of the code cannot be cut.
+    """
+    blocking, at = _blockings(spec, target)[-1], dict(zip(DIMS, sizes))
+    tiles = blocking.form is Form.TILES and not blocking.turned
+    if at["batch"] != 1:
+        axis, grain = "batch", 1
+    elif spec.packed_b or not _is_long(spec.n, 4 * blocking.main.columns if tiles else SMALL):
+        axis, grain = "M", blocking.main.rows if tiles else LINE
+    else:
+        axis, grain = "N", blocking.main.columns if tiles else LINE
+    if axis == "M" and not _is_long(spec.m, SMALL):
+        return None
+    moves = {
+        "batch": (at["a_batch"], at["b_batch"], at["c_batch"]),
+        "M": (at["a_row"], 0, at["c_row"]),
+        "N": (0, at["b_col"], 1),
+    }[axis]
+    space = workspace_elements(spec, target) * BYTES[spec.accumulate]
+    scratch = len(moves) if space else -1
+    whole = (*moves, 0) if space else moves
+    return Split(at[axis], grain, slice=Slice(DIMS.index(axis), whole, scratch, space))
+
+
+def _is_long(size: int | None, least: int) -> bool:
+    """Whether a size is an argument of the code, and may be so much."""
+    return size is None or size >= max(SMALL, least)
 
 
 def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:

@@ -20,7 +20,7 @@ from symgraph.dtypes import dtype
 from symgraph.errors import IndexFault, InternalError, ShapeError, SizeError
 
 from .blocks import FIELDS
-from .irtext import Text
+from .irtext import BYTES, Text
 from .loops import INTERRUPTED
 from .polling import TURN, emit_poll, poll_points
 from .program import (
@@ -153,6 +153,8 @@ def collect_sizes(program: Program, table: SizeTable, threads: bool = False) -> 
             if threads:
                 table.add(step.work)
                 table.add(step.split.grain)
+                for move in step.split.slice.moves if step.split.slice is not None else ():
+                    table.add(move)
 
 
 def _sizes_of(step: Step) -> Iterator[SizeLike]:
@@ -357,7 +359,7 @@ class _Part:
         number = len(self.builder.launches)
         self.builder.launches.append(step)
         kernel = step.kernel
-        dims = len(step.dims) + (2 if step.split is not None else 0)
+        dims = len(step.dims) + (2 if step.split is not None and step.split.slice is None else 0)
         if len(step.args) != len(kernel.buffers) or dims != len(kernel.dims):
             raise InternalError(f"launch of {kernel.name}: arguments do not match its parameters")
         arguments = [("ptr", "%context")]
@@ -377,16 +379,21 @@ class _Part:
         split, text = step.split, self.text
         if split is None:
             return text.call("i32", symbol, *arguments)
-        work = self.size(step.work) if self.builder.threads else ""
-        region = Region(symbol, arguments, split.merges, self.size(split.extent), "", work)
+        region = Region(symbol, tuple(arguments), split, self.size(split.extent))
         if not self.builder.threads:
             return emit_alone(text, region, self.index)
-        region = region._replace(grain=self.size(split.grain))
+        moves = split.slice.moves if split.slice is not None else ()
+        sizes = [buffer.dtype for buffer in step.kernel.buffers]
+        region = region._replace(
+            grain=self.size(split.grain),
+            work=self.size(step.work),
+            moves=tuple((self.size(m), BYTES[d]) for m, d in zip(moves, sizes)),
+        )
         name = f"{self.builder.name}.task{number}"
         task = task_function(name, region)
         self.tasks += "\n".join([*task.lines, ""])
         text.declarations |= task.declarations
-        self._words = max(self._words, len(arguments) - 1)
+        self._words = max(self._words, len(region.words))
         return emit_region(text, region, name, self._frame)
 
     def _check(self, code: str, returned: Sequence[int]) -> None:

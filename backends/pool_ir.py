@@ -1,10 +1,11 @@
 """The native thread pool: a part of the runtime's module that runs ranges of a kernel on threads.
 
-    i32 symgraph.parallel(ptr context, ptr task, ptr frame, i64 extent, i64 grain, i64 work)
+    i32 symgraph.parallel(ptr context, ptr task, ptr frame, i64 extent, i64 grain, i64 work,
+                          i64 scratch)
 
-runs `i32 task(ptr context, ptr frame, i64 begin, i64 end)` over [0, extent), in ranges that begin
-at multiples of `grain`, and returns the code of the lowest range that failed, its payloads in
-`context`.
+runs `i32 task(ptr context, ptr frame, i64 begin, i64 end, ptr scratch)` over [0, extent), in ranges
+that begin at multiples of `grain`, and returns the code of the lowest range that failed, its
+payloads in `context`. Each worker has `scratch` bytes of its own; the caller gets null.
 
 One 64-bit ticket, epoch << 32 | tasks left, is what threads claim tasks by; the epoch makes a stale
 compare-exchange fail. The caller works too and waits for claimed tasks only, never for idle
@@ -22,7 +23,9 @@ EXPORTS = tuple(
     "symgraph." + name for name in "parallel pool_threads pool_least pool_reset".split()
 )
 #: of libc, where the pool is
-FUNCTIONS = ("pthread_create", "pthread_detach", "pthread_sigmask", "sched_yield", "syscall")
+FUNCTIONS = tuple(
+    "free posix_memalign pthread_create pthread_detach pthread_sigmask sched_yield syscall".split()
+)
 FUTEX = {"x86-64": 202, "aarch64": 98}  # Linux's number of the system call
 PRIVATE = 128  # the flag of a futex that one process has
 PAUSE = {  # the instruction of a spinning thread
@@ -82,6 +85,7 @@ _STATE = """
 @pool.length = internal global i64 0
 @pool.tasks = internal global i64 0
 @pool.owner = internal global i64 0
+@pool.scratch = internal global i64 0
 @pool.interrupted = internal global i32 0
 ; The lowest task that failed, and how.
 @pool.fault_lock = internal global i32 0
@@ -94,11 +98,14 @@ _STATE = """
 @pool.least = internal global i64 $P_least
 @pool.workers = internal global i32 0
 @pool.generation = internal global i32 0
+; The memory that workers compute in, kept for the next region.
+@pool.block = internal global ptr null
+@pool.capacity = internal global i64 0
 """
 
 _TASKS = """
-; Claim and run tasks until none is left; 1 if one was interrupted.
-define internal i32 @pool.work(ptr %context) nounwind {
+; Claim and run tasks until none is left; 1 if one was interrupted. %me: 0 is the caller.
+define internal i32 @pool.work(ptr %context, i64 %me) nounwind {
 entry:
   br label %look
 look:
@@ -129,7 +136,8 @@ run:
   %begin = mul i64 %number, %length
   %full = add i64 %begin, %length
   %end = call i64 @llvm.smin.i64(i64 %full, i64 %extent)
-  %code = call i32 %task(ptr %context, ptr %frame, i64 %begin, i64 %end)
+  %own = call ptr @pool.scratch_of(i64 %me)
+  %code = call i32 %task(ptr %context, ptr %frame, i64 %begin, i64 %end, ptr %own)
   %good = icmp eq i32 %code, 0
   br i1 %good, label %count, label %bad
 bad:
@@ -147,6 +155,18 @@ count:
   br label %look
 over:
   ret i32 %was
+}
+define internal ptr @pool.scratch_of(i64 %me) nounwind {
+  %bytes = load i64, ptr @pool.scratch
+  %block = load ptr, ptr @pool.block
+  %before = sub i64 %me, 1
+  %distance = mul i64 %before, %bytes
+  %own = getelementptr i8, ptr %block, i64 %distance
+  %caller = icmp eq i64 %me, 0
+  %none = icmp eq i64 %bytes, 0
+  %nothing = or i1 %caller, %none
+  %r = select i1 %nothing, ptr null, ptr %own
+  ret ptr %r
 }
 ; Remember a fault, unless a lower task has failed.
 define internal void @pool.fail(ptr %context, i64 %number, i32 %code) nounwind {
@@ -203,7 +223,7 @@ region:
   %wanted = icmp slt i64 %number, %wide
   br i1 %wanted, label %work, label %sleep
 work:
-  %r = call i32 @pool.work(ptr %context)
+  %r = call i32 @pool.work(ptr %context, i64 %number)
   br label %spin
 spin:
   %k = phi i64 [ 0, %work ], [ %k1, %again ]
@@ -258,7 +278,7 @@ finish:
 
 _REGION = """
 define i32 @symgraph.parallel(ptr %context, ptr %task, ptr %frame, i64 %extent, i64 %grain,
-    i64 %work) nounwind {
+    i64 %work, i64 %scratch) nounwind {
 entry:
   %least = load atomic i64, ptr @pool.least monotonic, align 8
   %threads = load atomic i32, ptr @pool.threads monotonic, align 64
@@ -269,7 +289,7 @@ entry:
   %all = and i1 %both, %divisible
   br i1 %all, label %try, label %serial
 serial:
-  %alone = call i32 %task(ptr %context, ptr %frame, i64 0, i64 %extent)
+  %alone = call i32 %task(ptr %context, ptr %frame, i64 0, i64 %extent, ptr null)
   ret i32 %alone
 try:
   %pair = cmpxchg ptr @pool.busy, i32 0, i32 1 acquire monotonic
@@ -283,8 +303,14 @@ mine:
 grow:
   call void @pool.grow(i32 %helpers)
   br label %cut
+no_memory:
+  store atomic i32 0, ptr @pool.busy release, align 64
+  br label %serial
 cut:
   %wide = zext i32 %threads to i64
+  %got = call i1 @pool.reserve(i64 %wide, i64 %scratch)
+  br i1 %got, label %begin, label %no_memory
+begin:
   %most = mul i64 %wide, $P_per_thread
   %worth = udiv i64 %work, $P_task
   %some = call i64 @llvm.smax.i64(i64 %worth, i64 %wide)
@@ -307,9 +333,36 @@ cut:
   store atomic i64 -1, ptr @pool.fault monotonic, align 8
   %generation = load i32, ptr @pool.generation
   call void @pool.publish(i64 %tasks)
-  %refused = call i32 @pool.work(ptr %context)
+  %refused = call i32 @pool.work(ptr %context, i64 0)
   %code = call i32 @pool.wait(ptr %context, i64 %tasks, i32 %refused, i32 %generation)
   ret i32 %code
+}
+; Memory for the workers of a region; false if it cannot be had.
+define internal i1 @pool.reserve(i64 %threads, i64 %bytes) nounwind {
+entry:
+  %up = add i64 %bytes, 63
+  %each = and i64 %up, -64
+  %need = mul i64 %each, %threads
+  %capacity = load i64, ptr @pool.capacity
+  %fits = icmp ule i64 %need, %capacity
+  br i1 %fits, label %yes, label %get
+get:
+  %old = load ptr, ptr @pool.block
+  call void @free(ptr %old)
+  store ptr null, ptr @pool.block
+  store i64 0, ptr @pool.capacity
+  %code = call i32 @posix_memalign(ptr @pool.block, i64 64, i64 %need)
+  %bad = icmp ne i32 %code, 0
+  br i1 %bad, label %no, label %new
+no:
+  store ptr null, ptr @pool.block
+  ret i1 false
+new:
+  store i64 %need, ptr @pool.capacity
+  br label %yes
+yes:
+  store i64 %each, ptr @pool.scratch
+  ret i1 true
 }
 ; The length of ranges: the grain's multiple, and long ranges whole cache lines of any element.
 define internal i64 @pool.length_of(i64 %extent, i64 %tasks, i64 %grain) nounwind {
@@ -446,6 +499,8 @@ define i32 @symgraph.pool_reset() nounwind {
 """
 
 _DECLARATIONS = """
+declare void @free(ptr)
+declare i32 @posix_memalign(ptr, i64, i64)
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(i64)
 declare i32 @pthread_sigmask(i32, ptr, ptr)

@@ -79,7 +79,7 @@ class Launch(NamedTuple):
     args: one Ref per kernel buffer; dims: one size per kernel dim; work: element-operations, for
     deciding about the GIL and threads; node: the expression it computes last (for messages and
     profiles); faults: for each fault of the kernel its index in Program.faults; split: how it may
-    be cut, its range being two more dims of the kernel (None: it may not, and has no range).
+    be cut (None: it may not), its range being two more dims of the kernel.
     """
 
     kernel: Kernel

@@ -99,9 +99,9 @@ class _Simulation:
             if isinstance(step, Launch):
                 places = [self.place(r, iterations) for r in step.args]
                 arrays, origins = [a for a, _ in places], [o for _, o in places]
-                dims = [self.size(d) for d in step.dims]
                 for part in self.ranges(step.split):
-                    code = interpret(step.kernel, arrays, [*dims, *part], origins=origins)
+                    dims, at = self.part(step, part, origins)
+                    code = interpret(step.kernel, arrays, dims, origins=at)
                     if code:
                         raise Fault(step.faults[code - 1])
             elif isinstance(step, Copy):
@@ -124,7 +124,21 @@ class _Simulation:
         grain = self.size(split.grain)
         length = max(1, -(-extent // (RANGES * grain))) * grain
         parts = [(i, min(i + length, extent)) for i in range(0, extent, length)]
+        if split.slice is not None and len(parts) > 1 and extent - parts[-1][0] == 1:
+            parts[-1] = (extent - 2, extent)  # a unit alone takes the one before along
         return [*reversed(parts), *([(extent, extent + 1)] if split.merges else [])]
+
+    def part(
+        self, step: Launch, part: tuple[int, ...], origins: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Dims and origins for a range."""
+        dims = [self.size(d) for d in step.dims]
+        cut = step.split.slice if step.split is not None else None
+        if cut is None:
+            return [*dims, *part], origins
+        begin, end = part
+        dims[cut.size] = end - begin
+        return dims, [o + begin * self.size(m) for o, m in zip(origins, cut.moves)]
 
     def repeat(self, step: Repeat, iterations: tuple[int, ...]) -> None:
         n = self.size(step.times)

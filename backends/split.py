@@ -24,16 +24,32 @@ LINE = 64  # elements: whole cache lines, whatever the dtype
 FLOOR = 1 << 16  # element-operations below which nobody asks for threads
 
 
+class Slice(NamedTuple):
+    """How a kernel without a range does a part of its work: as the whole of moved buffers.
+
+    size: the dim that says how much there is; moves: elements from one unit to the next in each
+    buffer; scratch: the buffer that each thread has to itself, and its bytes (-1, 0: there is
+    none).
+    """
+
+    size: int
+    moves: tuple[SizeLike, ...]
+    scratch: int = -1
+    bytes: int = 0
+
+
 class Split(NamedTuple):
     """How a launch may be cut: into ranges of [0, extent) that begin at multiples of `grain`.
 
-    The kernel's last two dims are the range. merges: once all ranges are done, the one from
-    `extent` to `extent` + 1 puts their partial results together, `parts` at most.
+    The kernel's last two dims are the range, unless there is a `slice`. merges: once all ranges are
+    done, the one from `extent` to `extent` + 1 puts their partial results together, `parts` at
+    most.
     """
 
     extent: SizeLike
     grain: SizeLike
     parts: int = 0
+    slice: Slice | None = None
 
     @property
     def merges(self) -> bool:
