@@ -131,7 +131,9 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
-        built = build(nest, self.p.target)
+        fresh = self.p.fresh_outputs
+        new = fresh and any(self.p.slots[self.home(n).slot].kind == "output" for n in homes)
+        built = build(nest._replace(streams=not new), self.p.target)
         args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
         if built.split is None:

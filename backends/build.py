@@ -58,7 +58,13 @@ class Built(NamedTuple):
     imports: tuple[str, ...]
 
 
-def make_plan(request: Request, options: Options, target: Target, stages: Stages) -> Planned:
+def make_plan(
+    request: Request,
+    options: Options,
+    target: Target,
+    stages: Stages,
+    fresh_outputs: bool = True,
+) -> Planned:
     """Rewrite and plan a request.  Raises HostCallError for host calls that are forbidden."""
     from symgraph.show import listing
 
@@ -77,6 +83,7 @@ def make_plan(request: Request, options: Options, target: Target, stages: Stages
             target=target,
             guards=all_guards(request),
             host_calls=options.host_calls,
+            fresh_outputs=fresh_outputs,
         )
     stages.text("plan", lambda: program_text(program))
     return Planned(tuple(rewritten), journal, program)

@@ -49,6 +49,7 @@ FAR = (1 << 63) - 1  # the budget where nobody is to be asked
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*\Z")
 _UNLIKELY = ", !prof !0"
 _WEIGHTS = '!0 = !{!"branch_weights", i32 1, i32 4000}'
+_STREAMS = "!1 = !{i32 1}"
 
 
 def emit(kernel: Kernel, target: Target) -> str:
@@ -64,13 +65,15 @@ def emit(kernel: Kernel, target: Target) -> str:
 
 def emit_module(kernels: Sequence[Kernel], target: Target) -> str:
     """One LLVM module with several kernels; their names must differ."""
-    functions, declarations = [], {}
+    functions, declarations, notes = [], {}, []
     for kernel in kernels:
         emitter = Emitter(kernel, target)
         functions.append(emitter.function())
+        if emitter.streams:
+            notes = [_STREAMS]
         declarations.update(emitter.text.declarations)
     header = f'target triple = "{target.triple}"\n'
-    return "\n".join([header, *functions, *declarations.values(), _WEIGHTS, ""])
+    return "\n".join([header, *functions, *declarations.values(), _WEIGHTS, *notes, ""])
 
 
 class Emitter:
@@ -89,6 +92,7 @@ class Emitter:
         self.buffers: dict[Buffer, str] = {}
         self.moved: dict[tuple[Buffer, Value], tuple[str, Value]] = {}  # see emit_memory.hoist
         self._slots: dict[tuple[str, str], str] = {}
+        self.streams = False  # whether stores go past the caches
         self._exits: list[str] = []  # blocks that leave the kernel, kept out of the hot path
 
     def function(self) -> str:
@@ -102,6 +106,8 @@ class Emitter:
             self.names[dim] = f"%d{i}"
             parameters.append(f"{self.index} %d{i}")
         self.body(kernel.body)
+        if self.streams:  # what went past the caches is there before anybody is told so
+            text.do("fence seq_cst")
         text.do("ret i32 0")
         lines = [
             f"define i32 @{kernel.name}({', '.join(parameters)}) nounwind {{",

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .emit import Emitter
 
 
+NONTEMPORAL = ", !nontemporal !1"
+
+
 def load(e: Emitter, stmt: Load) -> None:
     """Emit a Load; bool comes from bytes, anything but zero being true."""
     var, buffer, offset, mask = stmt
@@ -37,7 +40,7 @@ def load(e: Emitter, stmt: Load) -> None:
 
 def store(e: Emitter, stmt: Store) -> None:
     """Emit a Store; bool goes to memory as a byte, 0 or 1."""
-    buffer, offset, value, mask = stmt
+    buffer, offset, value, mask, _ = stmt
     dtype, lanes = value.type
     memory = lanes_of(e.spell.memory(dtype), lanes)
     name = e.operand(value)
@@ -58,8 +61,11 @@ def store(e: Emitter, stmt: Store) -> None:
             (lanes_of("i1", lanes), e.operand(mask)),
         )
     else:
-        address = _place(e, buffer, offset)
-        e.text.do(f"store {memory} {name}, ptr {address}, align {BYTES[dtype]}")
+        address, align, note = _place(e, buffer, offset), BYTES[dtype], ""
+        if stmt.stream:
+            align, note = lanes * align, NONTEMPORAL
+            e.streams = True
+        e.text.do(f"store {memory} {name}, ptr {address}, align {align}{note}")
 
 
 def hoist(e: Emitter, body: Sequence[Stmt]) -> None:

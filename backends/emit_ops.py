@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import fallback
 from .emit_casts import cast, convert, fastcast
-from .irtext import KIND, lanes_of, mangled, signed, splat, unsupported
+from .irtext import BYTES, KIND, lanes_of, mangled, signed, splat, unsupported
 from .loops import INDEX, Block, Const, Let, Ty, Value
 
 if TYPE_CHECKING:
@@ -236,6 +236,16 @@ def _splat(e: Emitter, stmt: Let) -> str:
     return e.text.value(f"shufflevector {type} {first}, {type} poison, {mask}")
 
 
+def _ahead(e: Emitter, stmt: Let) -> str:
+    """The bytes up to the next multiple of a vector, as elements."""
+    buffer, lanes = stmt.attr
+    size = BYTES[buffer.dtype]
+    address = e.text.value(f"ptrtoint ptr {e.buffers[buffer]} to {e.index}")
+    below = e.text.value(f"sub {e.index} 0, {address}")
+    bytes = e.text.value(f"and {e.index} {below}, {lanes * size - 1}")
+    return e.text.value(f"lshr {e.index} {bytes}, {size.bit_length() - 1}")
+
+
 def _iota(e: Emitter, stmt: Let) -> str:
     scalar = e.spell.scalar[stmt.var.type.dtype]
     if stmt.var.type.lanes == 1:
@@ -318,6 +328,7 @@ _SPECIAL: dict[str, Callable[[Emitter, Let], str]] = {
     "bitcast": _bitcast,
     "splat": _splat,
     "iota": _iota,
+    "ahead": _ahead,
     "extract": _extract,
     "insert": _insert,
     "reverse": _reverse,

@@ -141,8 +141,17 @@ class _Run:
         if stmt.op == "call":
             self._call(stmt)
             return
+        if stmt.op == "ahead":
+            self._ahead(stmt)
+            return
         args = [self.value(a) for a in stmt.args]
         self.values[stmt.var] = evaluate_let(stmt.op, args, stmt.var.type, stmt.attr)
+
+    def _ahead(self, stmt: Let) -> None:
+        buffer, lanes = stmt.attr
+        array = self.buffers[buffer]
+        start = array.ctypes.data // array.itemsize + self.origins.get(buffer, 0)
+        self.values[stmt.var] = np.array([-start % lanes], np.int64)
 
     def _call(self, stmt: Let) -> None:
         """A function of vmath: run what it expands to."""

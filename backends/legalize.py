@@ -88,7 +88,7 @@ class _Legalizer:
 
     def store(self, stmt: Store) -> Store:
         mask = None if stmt.mask is None else self.atom(stmt.mask)
-        return Store(stmt.buffer, self.atom(stmt.offset), self.atom(stmt.value), mask)
+        return stmt._replace(offset=self.atom(stmt.offset), value=self.atom(stmt.value), mask=mask)
 
     def for_(self, stmt: For) -> For:
         start, stop, step = map(self.atom, (stmt.start, stmt.stop, stmt.step))

@@ -79,7 +79,8 @@ class Buffer:
 class Let(NamedTuple):
     """var = op(*args).
 
-    `attr` is the function's name for `call`, the lane for `extract` and `insert`, else None.
+    `attr` is the function's name for `call`, the lane for `extract` and `insert`, the buffer and a
+    number of lanes for `ahead`, else None.
     """
 
     var: Var
@@ -103,12 +104,16 @@ class Load(NamedTuple):
 
 
 class Store(NamedTuple):
-    """buffer[offset] = value, the same addressing as Load (a vector offset scatters)."""
+    """buffer[offset] = value, the same addressing as Load (a vector offset scatters).
+
+    stream: past the caches; a whole vector in order, at an address that is a multiple of its size.
+    """
 
     buffer: Buffer
     offset: Value
     value: Value
     mask: Value | None = None
+    stream: bool = False
 
 
 class Carry(NamedTuple):
@@ -229,6 +234,7 @@ class Kernel(NamedTuple):
 #               extract (attr = lane) · insert(vector, scalar) (attr = lane) · reverse
 #               ziplo ziphi (a0 b0 a1 b1 ... of the lower, upper halves of two vectors)
 #               hsum hprod hmin hmax hand hor (vector -> scalar)
+#   memory      ahead (elements from a buffer's start to where full vectors lie aligned; no args)
 #   call        attr names a function of backends.vmath; legalize expands it
 ARITY: dict[str, int] = (
     dict.fromkeys(
@@ -241,7 +247,7 @@ ARITY: dict[str, int] = (
         "ziplo ziphi".split(),
         2,
     )
-    | {"fma": 3, "select": 3, "iota": 0}
+    | {"fma": 3, "select": 3, "iota": 0, "ahead": 0}
 )  # "call" takes as many as its function
 
 COMPARE = frozenset("eq ne lt le gt ge".split())
@@ -298,8 +304,15 @@ class Block:
         self.stmts.append(Load(var, buffer, offset, mask))
         return var
 
-    def store(self, buffer: Buffer, offset: Value, value: Value, mask: Value | None = None) -> None:
-        self.stmts.append(Store(buffer, offset, value, mask))
+    def store(
+        self,
+        buffer: Buffer,
+        offset: Value,
+        value: Value,
+        mask: Value | None = None,
+        stream: bool = False,
+    ) -> None:
+        self.stmts.append(Store(buffer, offset, value, mask, stream))
 
     def alloc(self, dtype: str, count: int) -> Buffer:
         self._names[0] += 1

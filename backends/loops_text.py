@@ -154,7 +154,10 @@ def _masked(mask: Value | None) -> str:
 _SIMPLE = {
     Let: _let,
     Load: lambda s: f"{_typed(s.var)} = {s.buffer}[{_atom(s.offset)}]{_masked(s.mask)}",
-    Store: lambda s: f"{s.buffer}[{_atom(s.offset)}] = {_atom(s.value)}{_masked(s.mask)}",
+    Store: lambda s: (
+        f"{s.buffer}[{_atom(s.offset)}] = {_atom(s.value)}{_masked(s.mask)}"
+        + (" past the caches" if s.stream else "")
+    ),
     Alloc: lambda s: f"alloc {s.buffer}: {s.buffer.dtype}[{s.elements}]",
     Fault: lambda s: f"fault {s.fault} if {_atom(s.cond)} ({', '.join(map(_atom, s.payload))})",
     Poll: lambda s: f"poll {_atom(s.cost)}",

@@ -146,7 +146,8 @@ class _Forward:
 
     def store(self, stmt: Store) -> None:
         mask = None if stmt.mask is None else self.atom(stmt.mask)
-        self.emit(Store(stmt.buffer, self.atom(stmt.offset), self.atom(stmt.value), mask))
+        offset, value = self.atom(stmt.offset), self.atom(stmt.value)
+        self.emit(stmt._replace(offset=offset, value=value, mask=mask))
 
     def alloc(self, stmt: Alloc) -> None:
         self.emit(stmt)

@@ -8,7 +8,7 @@ over).
     for i in m..n step 16: B     -->   for i in max(m, begin)..min(n, end) step 16: B
 
 Ranges begin at multiples of the grain, a multiple of every step, so that each iteration runs in
-exactly one range, and as it would in the whole.
+exactly one range, and as it would in the whole. A loop over blocks may begin its blocks anywhere.
 """
 
 from __future__ import annotations
@@ -113,19 +113,18 @@ def _narrowed(loop: For, begin: Var, end: Var) -> tuple[int, list[Stmt]]:
     first, last = Var("first", Ty(INDEX)), Var("last", Ty(INDEX))
     lets = [Let(first, "max", (loop.start, begin)), Let(last, "min", (loop.stop, end))]
     narrow = loop._replace(start=first, stop=last)
-    inner = _blocked(loop, last)
-    if inner is None:
+    body = _blocked(loop, last)
+    if body is None:
         return loop.step.value, [*lets, narrow]  # type: ignore[union-attr]
-    body, step = inner
-    return step, [*lets, narrow._replace(body=body)]
+    return LINE, [*lets, narrow._replace(body=body)]
 
 
-def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
-    """If the loop only makes blocks, its body with blocks that end at `stop`, and the inner steps.
+def _blocked(loop: For, stop: Value) -> tuple[Stmt, ...] | None:
+    """If the loop goes over blocks, its body with blocks that end at `stop`.
 
-    for i in ..n step B: e = min(i + B, n); loops over i..e      (the grain is theirs then, not B)
+    for i in ..n step B: e = min(i + B, n); what is in i..e      (B matters nowhere else)
     """
-    body, ends = list(loop.body), set()
+    body, found = list(loop.body), False
     sums: set[Value] = set()
     for k, stmt in enumerate(body):
         if isinstance(stmt, Let) and stmt.op == "add" and stmt.args == (loop.var, loop.step):
@@ -133,12 +132,5 @@ def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
         if isinstance(stmt, Let) and stmt.op == "min" and stmt.args[1] == loop.stop:
             if stmt.args[0] in sums:
                 body[k] = stmt._replace(args=(stmt.args[0], stop))
-                ends.add(stmt.var)
-    inner = [s for s in body if isinstance(s, For)]
-    steps = [s.step.value for s in inner if isinstance(s.step, Const)]
-    if not ends or len(steps) != len(inner) or inner[0].start is not loop.var:
-        return None
-    follows = all(x.stop == y.start for x, y in zip(inner, inner[1:]))
-    if not follows or inner[-1].stop not in ends:
-        return None
-    return tuple(body), lcm(*steps)
+                found = True
+    return tuple(body) if found else None

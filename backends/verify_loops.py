@@ -155,6 +155,9 @@ class _Checker:
         if stmt.buffer.access == "r":
             raise _Fail(f"{stmt.buffer} is read only")
         self.address(stmt.buffer, stmt.offset, stmt.mask, self.use(stmt.value))
+        whole = stmt.mask is None and stmt.offset.type.lanes == 1 and stmt.value.type.lanes > 1
+        if stmt.stream and not whole:
+            raise _Fail("only whole vectors in order go past the caches")
 
     def address(self, buffer: Buffer, offset: Value, mask: Value | None, ty: Ty) -> None:
         if buffer not in self.defined:
@@ -307,6 +310,12 @@ def _splat(types: list[Ty], result: Ty, attr: Any) -> None:
     _expect(types[0], Ty(result.dtype), "arg")
 
 
+def _ahead(types: list[Ty], result: Ty, attr: Any) -> None:
+    buffer, lanes = attr if isinstance(attr, tuple) and len(attr) == 2 else (None, 0)
+    if result != _INDEX or not isinstance(buffer, Buffer) or not 1 <= lanes <= MAX_LANES:
+        raise _Fail(f"ahead takes a buffer and lanes and gives an index, not {attr} and {result}")
+
+
 def _iota(types: list[Ty], result: Ty, attr: Any) -> None:
     _check_kind(result, "iu")
 
@@ -358,6 +367,7 @@ _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "bitcast": _bitcast,
     "splat": _splat,
     "iota": _iota,
+    "ahead": _ahead,
     "extract": _extract,
     "insert": _insert,
     "reverse": _reverse,

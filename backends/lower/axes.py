@@ -10,6 +10,7 @@ from symgraph.dims import SizeLike, known_le, product
 from ..loops import INDEX, Block, Const, LoopBlock, Ty, Value
 from . import scalar
 from .indirect import combined, scatter_steps
+from .streaming import Streaming
 from .values import Values
 
 BLOCK = 1 << 14  # elements between polls in a single long loop
@@ -20,6 +21,7 @@ class Axes(Values):
     """Opens loops around the values of a nest and stores its roots inside them."""
 
     ops = 1  # about how many operations an element costs
+    streaming: Streaming | None = None  # how the loop over lanes stores past the caches, if it may
 
     def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
         """The vector loop over an axis, in blocks where it may be long, so that it can poll."""
@@ -33,7 +35,10 @@ class Axes(Values):
                 self._poll(
                     product(self.space.sizes[position + 1 :]), chunk.let("sub", end, chunk.var)
                 )
-                self._lanes_loop(position, chunk.var, end, body)
+                if self.streaming is not None:
+                    self.streaming.loops(chunk.var, end, body)
+                else:
+                    self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
         else:
             self._lanes_loop(position, start, stop, body)
@@ -147,7 +152,7 @@ class Axes(Values):
         value = scalar.align(b, value, lanes)
         if root.combine != "set":
             value = combined(b, root.combine, b.load(buffer, offset, lanes, mask), value)
-        b.store(buffer, offset, value, mask)
+        b.store(buffer, offset, value, mask, self.streams)
 
     def _check(self, value: Value) -> None:
         b = self.blocks[-1]

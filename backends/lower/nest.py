@@ -25,6 +25,7 @@ from .partial import Parts, in_parts
 from .passes import Keeper
 from .request import Built, Nest
 from .rows import Phase
+from .streaming import Streaming, may_stream
 
 
 def build(nest: Nest, target: Target) -> Built:
@@ -51,6 +52,7 @@ class Emitter(Columns):
         self.ops = max(1, round(sum(e.cost for e in self.entries)))
         self._keep()
         self._plan_columns()
+        self.streaming = Streaming(self, self.target) if may_stream(self, self.target) else None
         parts = Parts(self) if in_parts(self) else None
         if parts is not None:
             parts.write()

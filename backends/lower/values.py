@@ -26,7 +26,7 @@ class Values:
     """State while one nest is emitted: the open loops, their blocks, what each level computed."""
 
     def __init__(self, nest: Nest, target: Target):
-        self.nest = nest
+        self.nest, self.target = nest, target
         rank = len(nest.space)
         tracer = Tracer(rank, nest.stored)
         self.feeds: list[tuple[Expr, int]] = []
@@ -65,6 +65,7 @@ class Values:
         self.index: dict[int, Value] = {}
         self.lanes = 1  # of the vector axis, while its loop is open
         self.mask: Value | None = None
+        self.streams = False  # whether stores go past the caches, while such a loop is open
         self.held: dict[int, Held] = {}
         self.pass_number = 0  # which pass over the reduced axes is being emitted
 

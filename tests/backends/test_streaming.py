@@ -1,0 +1,155 @@
+"""Stores past the caches: where they are made, and the same numbers wherever the result begins."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgraph as sg
+from symgraph.backends import jit, targets
+from symgraph.backends.emit import CONTEXT_BYTES, FAR, emit
+from symgraph.backends.interpret import interpret
+from symgraph.backends.legalize import legalize
+from symgraph.backends.loops import For, If, Kernel, Store
+from symgraph.backends.lower import streaming
+from symgraph.backends.plan import plan
+from symgraph.backends.program import Launch
+from symgraph.backends.verify_loops import verify
+
+NAMES = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
+LIMIT = 100  # elements that the last cache holds, here
+
+
+@pytest.fixture(autouse=True)
+def small_caches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if "real_caches" not in request.fixturenames:
+        monkeypatch.setattr(streaming, "_limit", lambda e, target: LIMIT)
+    yield
+
+
+@pytest.fixture
+def real_caches() -> None:
+    """Thresholds as they are."""
+
+
+def launch(inputs: list[Any], value: Any, name: str, fresh: bool = False) -> Launch:
+    program = plan(inputs, [value], target=targets.target(name), fresh_outputs=fresh)
+    (step,) = program.steps
+    assert isinstance(step, Launch)
+    return step
+
+
+def streams(kernel: Kernel) -> int:
+    """How many stores go past the caches."""
+    waiting, count = list(kernel.body), 0
+    while waiting:
+        s = waiting.pop()
+        count += isinstance(s, Store) and s.stream
+        waiting += s.body if isinstance(s, For) else ()
+        waiting += [*s.body, *s.orelse] if isinstance(s, If) else ()
+    return count
+
+
+SIZES = [0, 1, 15, 16, 17, LIMIT, LIMIT + 1, 300, 16384 + 5, 40_000]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint16", "bool"])
+@pytest.mark.parametrize("name", NAMES)
+def test_results_begin_anywhere(name: str, dtype: str) -> None:
+    x, y = sg.array("x", ("n",), dtype), sg.array("y", ("n",), dtype)
+    value = sg.logical_or(x, y) if dtype == "bool" else x * 3 + y
+    step = launch([x, y], value, name)
+    assert streams(step.kernel) == 1
+    verify(step.kernel)
+    legal = legalize(step.kernel, targets.target(name))
+    verify(legal)
+    native = compiled(legal, name)
+    rng = np.random.default_rng(0)
+    for n in SIZES:
+        a, b = ((rng.normal(size=n) * 5).astype(dtype) for _ in "xy")
+        want = np.logical_or(a, b) if dtype == "bool" else (a * 3 + b).astype(dtype)
+        shifts = range(0, 64 // want.itemsize, 3) if n < 1000 else (1,)
+        for shift in shifts:
+            check(step, legal, [a, b], want, shift, native)
+
+
+def check(
+    step: Launch, legal: Kernel, arrays: list[Any], want: np.ndarray, shift: int, native: Any
+) -> None:
+    n, dtype = len(want), want.dtype
+    work = {d: 1 for d in step.dims}
+    dims = [n if str(d) == "n" else work[d] for d in step.dims] + [0, n]
+    for run in (lambda *a: interpret(legal, *a), native):
+        if run is None or (run is not native and n > 400):
+            continue
+        memory = np.ones(n + 160, dtype)
+        out = memory[shift + 64 : shift + 64 + n]
+        assert run([*arrays, out], dims) == 0
+        np.testing.assert_array_equal(out, want)
+        assert (memory[: shift + 64] == 1).all() and (memory[shift + 64 + n :] == 1).all()
+
+
+def compiled(kernel: Kernel, name: str) -> Any:
+    """The kernel as a function of arrays and dims, if this machine can run it."""
+    target = targets.target(name)
+    if not targets.detect().covers(target):
+        return None
+    library = jit.load([jit.compile_object(emit(kernel, target), target)], [kernel.name])
+    pointers = [ctypes.c_void_p] * (1 + len(kernel.buffers))
+    words = [ctypes.c_int64] * len(kernel.dims)
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, *pointers, *words)(library.address(kernel.name))
+
+    def call(arrays: list[np.ndarray], dims: list[int]) -> int:
+        context = (ctypes.c_int64 * (CONTEXT_BYTES // 8))(FAR)
+        return function(context, *(a.ctypes.data for a in arrays), *dims)
+
+    call.library = library  # type: ignore[attr-defined]
+    return call
+
+
+def test_what_streams() -> None:
+    """Cheap maps to one array in order, long enough, and not to fresh memory."""
+    x, y = sg.array("x", ("n",)), sg.array("y", ("n", "m"))
+    for value, count in [
+        (x * 2, 1),
+        (y + 1, 1),
+        (x.astype("float64"), 1),
+        (sg.tanh(x), 0),  # not memory is what it waits for
+        (y.T + 1, 0),  # two axes
+        (sg.sum(y, axis=1), 0),
+        (x.astype("float16"), 0),
+        (sg.array("s", (50,)) * 2, 0),
+    ]:
+        inputs = [i for i in (x, y, *sg_inputs(value)) if i is not None]
+        program = plan(inputs, [value], target=targets.target("x86-64-v4"), fresh_outputs=False)
+        assert sum(streams(s.kernel) for s in program.steps if isinstance(s, Launch)) == count
+    assert streams(launch([x], x * 2, "x86-64-v4", fresh=True).kernel) == 0
+    assert streams(launch([x], x * 2, "cortex-a72").kernel) == 0
+
+
+def sg_inputs(value: Any) -> list[Any]:
+    return [node for node in value.inputs if node.label == "s"]
+
+
+def test_a_known_size_needs_no_second_version(real_caches: None) -> None:
+    x, small = sg.array("x", (10**8,)), sg.array("x", (10**5,))
+    text = emit_for(x)
+    assert text.count("!nontemporal") == 1 and "fence seq_cst" in text
+    assert sum(isinstance(s, If) for s in launch([x], x * 2, "x86-64-v4").kernel.body) == 0
+    assert "nontemporal" not in emit_for(small) and "fence" not in emit_for(small)
+
+
+def emit_for(x: Any) -> str:
+    target = targets.target("x86-64-v4")
+    return emit(legalize(launch([x], x * 2, "x86-64-v4").kernel, target), target)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_instruction(name: str) -> None:
+    x, target = sg.array("x", ("n",)), targets.target(name)
+    kernel = legalize(launch([x], x * 2, name).kernel, target)
+    assert "movnt" in jit.compile_assembly(emit(kernel, target), target)
