@@ -144,7 +144,8 @@ class For(NamedTuple):
     It runs zero times if stop <= start; step is positive.
 
     `kind`: "serial", "parallel" (iterations are independent, may be vectorized or split), "reduce"
-    (iterations only combine through carries whose `next` is an associative update).
+    (iterations only combine through carries whose `next` is an associative update). A parallel loop
+    whose body ends a block at min(var + step, stop) may begin its blocks anywhere.
     """
 
     var: Var

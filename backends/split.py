@@ -8,7 +8,7 @@ over).
     for i in m..n step 16: B     -->   for i in max(m, begin)..min(n, end) step 16: B
 
 Ranges begin at multiples of the grain, a multiple of every step, so that each iteration runs in
-exactly one range, and as it would in the whole.
+exactly one range, and as it would in the whole. A loop over blocks may begin its blocks anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from symgraph.dims import SizeLike
 
-from .loops import INDEX, Alloc, Const, For, If, Kernel, Let, Load, Stmt, Ty, Value, Var
+from .loops import INDEX, Alloc, Const, For, Kernel, Let, Load, Stmt, Ty, Value, Var
 
 LINE = 64  # elements: whole cache lines, whatever the dtype
 FLOOR = 1 << 16  # element-operations below which nobody asks for threads
@@ -113,20 +113,18 @@ def _narrowed(loop: For, begin: Var, end: Var) -> tuple[int, list[Stmt]]:
     first, last = Var("first", Ty(INDEX)), Var("last", Ty(INDEX))
     lets = [Let(first, "max", (loop.start, begin)), Let(last, "min", (loop.stop, end))]
     narrow = loop._replace(start=first, stop=last)
-    inner = _blocked(loop, last)
-    if inner is None:
+    body = _blocked(loop, last)
+    if body is None:
         return loop.step.value, [*lets, narrow]  # type: ignore[union-attr]
-    body, step = inner
-    return step, [*lets, narrow._replace(body=body)]
+    return LINE, [*lets, narrow._replace(body=body)]
 
 
-def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
-    """If the loop only makes blocks, its body with blocks that end at `stop`, and the inner steps.
+def _blocked(loop: For, stop: Value) -> tuple[Stmt, ...] | None:
+    """If the loop goes over blocks, its body with blocks that end at `stop`.
 
-    for i in ..n step B: e = min(i + B, n); loops over i..e      (the grain is theirs then, not B)
+    for i in ..n step B: e = min(i + B, n); what is in i..e      (B matters nowhere else)
     """
-    body = list(loop.body)
-    ends: set[Value] = set()
+    body, found = list(loop.body), False
     sums: set[Value] = set()
     for k, stmt in enumerate(body):
         if isinstance(stmt, Let) and stmt.op == "add" and stmt.args == (loop.var, loop.step):
@@ -134,17 +132,5 @@ def _blocked(loop: For, stop: Value) -> tuple[tuple[Stmt, ...], int] | None:
         if isinstance(stmt, Let) and stmt.op == "min" and stmt.args[1] == loop.stop:
             if stmt.args[0] in sums:
                 body[k] = stmt._replace(args=(stmt.args[0], stop))
-                ends.add(stmt.var)
-    arms = [body, *(arm for s in body if isinstance(s, If) for arm in (s.body, s.orelse))]
-    chains = [[s for s in arm if isinstance(s, For)] for arm in arms]
-    chains = [chain for chain in chains if chain]
-    if not chains or not all(_goes_over(chain, loop.var, ends) for chain in chains):
-        return None
-    return tuple(body), lcm(*(inner.step.value for inner in sum(chains, [])))  # type: ignore[union-attr]
-
-
-def _goes_over(loops: list[For], start: Var, ends: set[Value]) -> bool:
-    """Whether the loops follow each other from a block's start to its end."""
-    follow = all(x.stop == y.start for x, y in zip(loops, loops[1:]))
-    known = all(isinstance(x.step, Const) for x in loops)
-    return follow and known and loops[0].start is start and loops[-1].stop in ends
+                found = True
+    return tuple(body) if found else None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from symgraph.dims import SizeLike, known_le, product
 
 from ..loops import INDEX, Block, Const, LoopBlock, Ty, Value
 from . import scalar
 from .indirect import combined, scatter_steps
+from .streaming import Streaming
 from .values import Values
-
-if TYPE_CHECKING:
-    from .streaming import Streaming
 
 BLOCK = 1 << 14  # elements between polls in a single long loop
 POLL_BELOW = 1 << 16  # a nest of at most this many elements never polls
@@ -23,7 +21,7 @@ class Axes(Values):
     """Opens loops around the values of a nest and stores its roots inside them."""
 
     ops = 1  # about how many operations an element costs
-    streaming: Streaming | None = None
+    streaming: Streaming | None = None  # how the loop over lanes stores past the caches, if it may
 
     def _over_lanes(self, position: int, body: Callable[[], None]) -> None:
         """The vector loop over an axis, in blocks where it may be long, so that it can poll."""

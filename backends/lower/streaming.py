@@ -17,13 +17,13 @@ from ..targets import Target
 from .scalar import HALF
 
 if TYPE_CHECKING:
-    from .nest import Emitter
+    from .axes import Axes
 
 MOST_WORK = 12  # operations for each element above which memory is not what a loop waits for
 LEAST_BYTES = 16  # of a vector in memory
 
 
-def may_stream(e: Emitter, target: Target) -> bool:
+def may_stream(e: Axes, target: Target) -> bool:
     """Whether a nest is a cheap map to one array in order that may be larger than the caches."""
     nest, space = e.nest, e.space
     # AArch64 has such stores for pairs of vectors only, and this loop makes one at a time
@@ -31,15 +31,17 @@ def may_stream(e: Emitter, target: Target) -> bool:
         return False
     if nest.reduced or nest.cumulative or not (nest.pollable and nest.streams):
         return False
-    if len(nest.roots) != 1 or len(space.sizes) != 1 or nest.roots[0].check:
+    root = nest.roots[0]
+    stores = not root.check and root.scatter is None and root.combine == "set"
+    if len(nest.roots) != 1 or len(space.sizes) != 1 or not stores:
         return False
-    dtype = nest.roots[0].node.array_type.dtype
-    in_order = space.strides(nest.roots[0].target) == (1,) and nest.roots[0].target.offset == 0
+    dtype = root.node.array_type.dtype
+    in_order = space.strides(root.target) == (1,) and root.target.offset == 0
     wide = space.lanes * dtype.bytes >= LEAST_BYTES and dtype not in HALF
     return in_order and wide and known_le(space.sizes[0], _limit(e, target)) is not True
 
 
-def _limit(e: Emitter, target: Target) -> int:
+def _limit(e: Axes, target: Target) -> int:
     """Elements that the last cache holds."""
     return max(target.l2, target.l3) // e.nest.roots[0].node.array_type.dtype.bytes
 
@@ -47,7 +49,7 @@ def _limit(e: Emitter, target: Target) -> int:
 class Streaming:
     """Writes the two versions of a nest's loop over lanes."""
 
-    def __init__(self, emitter: Emitter, target: Target):
+    def __init__(self, emitter: Axes, target: Target):
         self.e = emitter
         size, limit = emitter.space.sizes[0], _limit(emitter, target)
         self.large: Value | None = None  # known to be, if None

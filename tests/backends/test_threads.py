@@ -241,6 +241,40 @@ def test_products(
     assert (wrong <= bound * product(np.abs(a).astype("float64"), np.abs(b)) + 0).all()
 
 
+def test_the_first_bad_index_is_told(eager: None) -> None:
+    """Ranges before it end well, those behind it fail too or do not start."""
+    x, i = sg.array("x", (50,)), sg.array("i", ("n",), "int64")
+    f = sg.function([x, i], x[i] * 2, cache=False)
+    values = np.arange(50, dtype=np.float32)
+    for first in (0, 63, 64, 30_000, 99_999):
+        index = np.arange(100_000) % 50
+        index[first:] = 50 + np.arange(100_000 - first)
+        for count in COUNTS:
+            sg.set_threads(count)
+            for _ in range(10):
+                with pytest.raises(sg.IndexFault, match="index 50 is out of"):
+                    f(values, index)
+            good = np.arange(100_000) % 50
+            np.testing.assert_array_equal(f(values, good), values[good] * 2)
+
+
+def test_scatters_keep_their_order(eager: None) -> None:
+    x, y = sg.array("x", (40, 300)), sg.array("y", ("n", 300))
+    i = sg.array("i", ("n",), "int64")
+    rng = np.random.default_rng(8)
+    index = rng.integers(0, 40, 5000)
+    arrays = [rng.normal(size=s).astype(np.float32) for s in ((40, 300), (5000, 300))]
+    outputs = [sg.inc_subtensor(x[i], y), sg.set_subtensor(x[i], y)]
+    f = sg.function([x, y, i], outputs, cache=False)
+    added, put = for_each_count(f, [*arrays, index])
+    want = arrays[0].copy()
+    want[index] = arrays[1]
+    np.testing.assert_array_equal(put, want)
+    total = arrays[0].astype(np.float64)
+    np.add.at(total, index, arrays[1])
+    np.testing.assert_allclose(added, total, atol=1e-3)
+
+
 def test_updates_in_place(eager: None) -> None:
     start = np.random.default_rng(2).normal(size=100_000).astype(np.float32)
     results = []
