@@ -12,16 +12,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmarks.vmath_ulp import (
+from benchmarks.vmath_errors import (
     Compiled,
     compare,
     edges,
-    exact_values,
     exhaustive,
     kernel_of,
     sampled,
     samples,
 )
+from benchmarks.vmath_reference import exact_values
 from symgraph.backends import jit, targets, vmath
 from symgraph.backends.emit import emit_module
 from symgraph.backends.legalize import legalize

@@ -104,6 +104,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "softplus": (1, lambda x: np.logaddexp(0.0, x)),
     "erf": (1, scipy.special.erf),
     "erfc": (1, scipy.special.erfc),
+    "gelu": (1, lambda x: x * scipy.special.ndtr(x)),
 }
 
 
