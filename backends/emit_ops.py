@@ -273,6 +273,13 @@ def _reverse(e: Emitter, stmt: Let) -> str:
     return shuffle(e, e.spell.types[x.type], e.operand(x), list(range(x.type.lanes))[::-1])
 
 
+def _swap(e: Emitter, stmt: Let) -> str:
+    """Neighbouring lanes exchanged."""
+    (x,) = stmt.args
+    order = [lane ^ 1 for lane in range(x.type.lanes)]
+    return shuffle(e, e.spell.types[x.type], e.operand(x), order)
+
+
 def _zip(e: Emitter, stmt: Let) -> str:
     """The lower or the upper halves of two vectors, lanes in turn."""
     x, y = stmt.args
@@ -332,6 +339,7 @@ _SPECIAL: dict[str, Callable[[Emitter, Let], str]] = {
     "extract": _extract,
     "insert": _insert,
     "reverse": _reverse,
+    "swap": _swap,
     "ziplo": _zip,
     "ziphi": _zip,
     **dict.fromkeys("hsum hprod hmin hmax hand hor".split(), _reduce),

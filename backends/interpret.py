@@ -436,6 +436,7 @@ _LANES: dict[str, Callable[[Sequence[np.ndarray], Ty, Any], np.ndarray]] = {
     "extract": lambda args, result, attr: args[0][attr : attr + 1],
     "insert": _insert,
     "reverse": lambda args, result, attr: args[0][::-1],
+    "swap": lambda args, result, attr: args[0].reshape(-1, 2)[:, ::-1].reshape(-1),
     "ziplo": lambda args, result, attr: _zip(*(x[: len(x) // 2] for x in args)),
     "ziphi": lambda args, result, attr: _zip(*(x[len(x) // 2 :] for x in args)),
     "hsum": _halves(np.add),

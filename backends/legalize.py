@@ -7,6 +7,7 @@ from typing import Any
 
 from . import fallback, vmath
 from .irtext import KIND
+from .known import Known
 from .loops import (
     Block,
     Fault,
@@ -44,6 +45,7 @@ class _Legalizer:
         self.target = target
         self.renamed: dict[Var, Value] = {}
         self.names = [0]
+        self.known = Known()
 
     def atom(self, value: Value) -> Value:
         return self.renamed.get(value, value) if isinstance(value, Var) else value
@@ -66,6 +68,7 @@ class _Legalizer:
         block = Block(self.names)
         value = self.expansion(stmt, block)
         if value is None:
+            self.known.note(stmt)
             out.append(stmt)
             return
         out.extend(self.body(block.stmts))
@@ -75,7 +78,7 @@ class _Legalizer:
         """Build in `b` what stands for the statement; None if it may stay."""
         op, args = stmt.op, stmt.args
         if op == "call":
-            return vmath.expand(b, stmt.attr, *args, target=self.target)
+            return vmath.expand(b, stmt.attr, *args, target=self.target, known=self.known)
         if op == "fma" and not self.target.has_fma:
             return b.let("add", b.let("mul", args[0], args[1]), args[2])
         if op == "rem" and KIND[args[0].type.dtype] == "f":
@@ -94,6 +97,7 @@ class _Legalizer:
     def for_(self, stmt: For) -> For:
         start, stop, step = map(self.atom, (stmt.start, stmt.stop, stmt.step))
         carries = [c._replace(init=self.atom(c.init)) for c in stmt.carries]
+        self.known.loop(stmt.var, start, step)
         body = self.body(stmt.body)
         carried = tuple(c._replace(next=self.atom(c.next)) for c in carries)
         return For(stmt.var, start, stop, step, body, carried, stmt.kind)

@@ -243,14 +243,16 @@ class Kernel(NamedTuple):
 #               fastcast (F->I truncates; the value must fit) · bitcast (same bits)
 #   lanes       splat (scalar -> vector) · iota (-> index vector 0..lanes-1; no args)
 #               extract (attr = lane) · insert(vector, scalar) (attr = lane) · reverse
+#               swap (neighbours change places: a1 a0 a3 a2 ...)
 #               ziplo ziphi (a0 b0 a1 b1 ... of the lower, upper halves of two vectors)
 #               hsum hprod hmin hmax hand hor (vector -> scalar)
 #   memory      ahead (elements from a buffer's start to where full vectors lie aligned; no args)
-#   call        attr names a function of backends.vmath; legalize expands it
+#   call        attr names a function of backends.vmath; all args of the result's type; legalize
+#               expands it
 ARITY: dict[str, int] = (
     dict.fromkeys(
         "neg abs sqrt floor ceil trunc roundeven not popcount clz ctz cast fastcast bitcast splat "
-        "extract reverse hsum hprod hmin hmax hand hor".split(),
+        "extract reverse swap hsum hprod hmin hmax hand hor".split(),
         1,
     )
     | dict.fromkeys(

@@ -349,6 +349,12 @@ def _reverse(types: list[Ty], result: Ty, attr: Any) -> None:
     _expect(result, types[0], "result")
 
 
+def _swap(types: list[Ty], result: Ty, attr: Any) -> None:
+    _expect(result, types[0], "result")
+    if result.lanes % 2:
+        raise _Fail(f"the lanes of {result} are no pairs")
+
+
 def _horizontal(kinds: str) -> Callable[[list[Ty], Ty, Any], None]:
     def check(types: list[Ty], result: Ty, attr: Any) -> None:
         _check_kind(types[0], kinds)
@@ -375,6 +381,7 @@ _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "extract": _extract,
     "insert": _insert,
     "reverse": _reverse,
+    "swap": _swap,
     "ziplo": _zip,
     "ziphi": _zip,
     "call": _call,

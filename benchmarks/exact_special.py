@@ -88,11 +88,9 @@ ODD = ("erf", "i1", "i1e")  # zeros of either sign are themselves
 
 
 def special(name: str) -> Callable[[Any], Any]:
-    """The reference for arguments of either width."""
+    """SciPy's function of float64, with the limits that it lacks."""
 
     def reference(x: Any) -> Any:
-        if x.dtype != np.float64:
-            return by_mpmath(name, x)
         import scipy.special
 
         result = getattr(scipy.special, name)(x)

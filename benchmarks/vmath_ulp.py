@@ -1,300 +1,226 @@
-"""Errors of the elementary functions: all 2**32 float32 inputs, stratified samples of float64.
+"""Errors of the elementary functions: all 2**32 float32 inputs, 10**8 stratified ones of float64.
 
-    python -m benchmarks.vmath_ulp                    all functions, a minute or two each
-    python -m benchmarks.vmath_ulp exp tanh --step 97 --target x86-64-v2
-    python -m benchmarks.vmath_ulp --dtype float64
+    python -m benchmarks.vmath_ulp                     everything not yet known of these formulas
+    python -m benchmarks.vmath_ulp --function exp tanh --dtype float32
+    python -m benchmarks.vmath_ulp --quick --check     minutes; status 1 if a bound is broken
+    python -m benchmarks.vmath_ulp --quick --cpu x86-64-v3
 
-Prints one line for each function: largest error in ulp and where, the bound that vmath states,
-wrong special values, nanoseconds per element in cache. Ends with status 1 if a bound is broken.
+Each result is kept in vmath_ulp.json beside this file as soon as it is there, under the formula it
+was measured for: a run that is stopped goes on where it was, and a formula that changes is measured
+again. The table in backends/vmath/README.md is written from it (by --table alone as well).
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import functools
+import hashlib
+import json
+import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+from symgraph.backends import targets, vmath
 
-from benchmarks.exact_special import SPECIAL as SPECIAL_FUNCTIONS
-from benchmarks.exact_special import special
-from symgraph.backends import emit, jit, targets, vmath
-from symgraph.backends.legalize import legalize
-from symgraph.backends.loops import Block, Buffer, Kernel, Ty, Var
+STORE = Path(__file__).with_suffix(".json")
+TABLE = Path(vmath.__file__).resolve().with_name("README.md")
+NAMES = sorted(name for name, known in vmath.FUNCTIONS.items() if known.ulp)
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+CPUS = ("host", "x86-64-v3", "x86-64")
+STRIDE = 257  # of --quick: every so many float32
+QUICK, FULL = 10**6, 10**8  # samples
+ROUNDED = 0.5 + 2.0**-10  # half floats: float32's result rounded once more
 
-CHUNK = 1 << 16
-SLOW = frozenset(SPECIAL_FUNCTIONS)  # mpmath's take their time
-LONG = np.longdouble  # 64 significant bits on x86: references good to 2**-11 ulp of float64
+HEAD = """\
+# Errors of the elementary functions
 
+Written by `python -m benchmarks.vmath_ulp`, which measures them; bounds are those stated in the
+code. Units in the last place (0.5 is correctly rounded), and for float32 where the largest error
+is. float32 of one argument: ALL 2**32 inputs on the host (AVX-512, fused multiply-add), every
+257th on the others, against float64. Two arguments and float64: stratified samples (random bit
+patterns, moderate arguments, near 0, 1 and multiples of pi/4, edges), against long double or
+mpmath. float16 and bfloat16: all 2**16 inputs; float32's result, rounded. Zeros and their signs,
+infinities, NaN and subnormal results are right everywhere unless the last column counts wrong ones.
+Nanoseconds are for one element, in cache, on the host named at the end.
 
-def kernel_of(name: str, dtype: str, lanes: int) -> Kernel:
-    """y[i] = name(x[i], ...) over n elements, a multiple of `lanes`."""
-    arity = vmath.FUNCTIONS[name].arity
-    inputs = [Buffer(f"x{k}", dtype) for k in range(arity)]
-    output = Buffer("y", dtype, "w")
-    n = Var("n", Ty("index"))
-    b = Block()
-    with b.loop(0, n, lanes, kind="parallel") as body:
-        args = [body.load(x, body.var, lanes) for x in inputs]
-        body.store(output, body.var, body.let("call", *args, type=args[0].type, attr=name))
-    return Kernel(f"{name}_{dtype}", (*inputs, output), (n,), tuple(b.stmts))
+logaddexp is in units of its larger argument where it cancels; gelu of a negative x in units of the
+result's last place times max(1, x*x), which is what a unit in x makes of its tail.
 
-
-class Compiled:
-    """A function of vmath compiled for this machine, called on arrays."""
-
-    def __init__(self, name: str, dtype: str, target: targets.Target, lanes: int | None = None):
-        self.dtype = np.dtype(dtype)
-        self.lanes = lanes or target.lanes(self.dtype.itemsize)
-        kernel = legalize(kernel_of(name, dtype, self.lanes), target)
-        self._library = jit.load(
-            [jit.compile_object(emit.emit(kernel, target), target)], [kernel.name]
-        )
-        self._address = self._library.address(kernel.name)
-        self.pointers = len(kernel.buffers)
-        signature = ctypes.CFUNCTYPE(
-            ctypes.c_int32, *[ctypes.c_void_p] * (1 + self.pointers), ctypes.c_ssize_t
-        )
-        self._call = signature(self._address)
-        self._context = (ctypes.c_int64 * 4)((1 << 63) - 1)
-
-    def bound(self, out: np.ndarray, *inputs: np.ndarray) -> Callable[[], int]:
-        """A call without arguments that fills `out`; sizes must be multiples of the lanes."""
-        addresses = [a.ctypes.data for a in (*inputs, out)]
-        return functools.partial(self._call, ctypes.addressof(self._context), *addresses, out.size)
-
-    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        size = -(-inputs[0].size // self.lanes) * self.lanes
-        padded = [
-            np.ascontiguousarray(np.resize(a.ravel().astype(self.dtype), size)) for a in inputs
-        ]
-        out = np.empty(size, self.dtype)
-        self.bound(out, *padded)()
-        return out[: inputs[0].size].reshape(inputs[0].shape)
+"""
+COLUMNS = (
+    "function",
+    "bound",
+    "float32",
+    "worst at",
+    "x86-64-v3",
+    "x86-64 (bound)",
+    "float64 (bound)",
+    "float16",
+    "bfloat16",
+    "ns float32",
+    "ns float64",
+    "wrong",
+)
 
 
-def _sigmoid(x: Any) -> Any:
-    e = np.exp(-abs(x))
-    return np.where(x < 0, e, np.ones_like(e)) / (1 + e)
+def known() -> dict[str, dict[str, Any]]:
+    """What was measured: "cpu dtype function" -> a record."""
+    return json.loads(STORE.read_text()) if STORE.exists() else {}
 
 
-def _softplus(x: Any) -> Any:
-    return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+def keep(key: str, record: dict[str, Any]) -> None:
+    """Add one record; the file is whole at every moment."""
+    records = {**known(), key: record}
+    fresh = STORE.with_suffix(".new")
+    lines = [f"{json.dumps(k)}: {json.dumps(records[k])}" for k in sorted(records)]
+    fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    fresh.replace(STORE)
 
 
-def _exprel(x: Any) -> Any:
-    quotient = np.expm1(x) / np.where(x == 0, 1, x)
-    return np.where(x == 0, 1, np.where(x == np.inf, x, quotient))
+def formula(name: str, dtype: str, cpu: str) -> str:
+    """A fingerprint of the code that a function becomes, but for the names of its values."""
+    from benchmarks.vmath_errors import kernel_of
+    from symgraph.backends.legalize import legalize
+    from symgraph.backends.loops_text import to_text
+
+    wide = dtype if dtype == "float64" else "float32"
+    kernel = legalize(kernel_of(name, wide, 4), targets.target(cpu))
+    return hashlib.sha256(to_text(kernel).encode()).hexdigest()[:16]
 
 
-def _gelu(x: Any) -> Any:
-    return x * (REFERENCE["erfc"](x * -np.sqrt(x.dtype.type(0.5))) / 2)
+def bound(name: str, dtype: str, cpu: str) -> float:
+    """What the code states for float32 and float64; halves are correctly rounded, nearly."""
+    if dtype not in ("float32", "float64"):
+        return ROUNDED
+    return vmath.FUNCTIONS[name].ulp[dtype][not targets.target(cpu).has_fma]
 
 
-# Name -> the same function in the arithmetic of its arguments.
-REFERENCE: dict[str, Callable[..., Any]] = {
-    **{n: getattr(np, n) for n in "exp exp2 expm1 log log2 log10 log1p".split()},
-    **{n: getattr(np, n) for n in "sin cos tan sinh cosh tanh cbrt hypot logaddexp fmod".split()},
-    **{"a" + n: getattr(np, "arc" + n) for n in "sin cos tan sinh cosh tanh tan2".split()},
-    "pow": np.power,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "sigmoid": _sigmoid,
-    "softplus": _softplus,
-    "log_sigmoid": lambda x: -_softplus(-x),
-    "gelu": _gelu,
-    "exprel": _exprel,
-    **{name: special(name) for name in SPECIAL_FUNCTIONS},
-}
+def measure(name: str, dtype: str, cpu: str, step: int, count: int) -> dict[str, Any]:
+    """The worst error of one function through a compiled graph, and the speed of its kernel."""
+    from benchmarks import vmath_errors as errors
+
+    start = time.thread_time()
+    function = errors.graph_function(name, dtype)
+    single = vmath.FUNCTIONS[name].arity == 1
+    if dtype == "float32" and single:
+        worst, inputs = errors.exhaustive(name, function, step), -(-(1 << 32) // step)
+    elif dtype in ("float32", "float64"):
+        each = max(1, count // errors.STRATA)
+        worst, inputs = errors.sampled(name, dtype, function, each), each * errors.STRATA
+    else:
+        worst, inputs = errors.every_half(name, dtype, function), 1 << 16
+    record = {
+        "formula": formula(name, dtype, cpu),
+        "inputs": inputs,
+        "ulp": round(worst.ulp, 4),
+        "at": [float.hex(x) for x in worst.at],
+        "wrong": worst.wrong,
+        "wrong_at": [float.hex(x) for x in worst.wrong_at],
+        "seconds": round(time.thread_time() - start, 1),
+    }
+    if dtype in ("float32", "float64"):
+        kernel = errors.Compiled(name, dtype, targets.target(cpu))
+        record["ns"] = round(errors.nanoseconds(kernel), 3)
+    return record
 
 
-class Worst(NamedTuple):
-    """Largest error in ulp and its inputs; number of wrong special values or signs, the first."""
-
-    ulp: float
-    at: tuple[float, ...]
-    wrong: int
-    wrong_at: tuple[float, ...]
-
-    def __or__(self, other: Worst) -> Worst:
-        big = self if self.ulp >= other.ulp else other
-        bad = self if self.wrong else other
-        return Worst(big.ulp, big.at, self.wrong + other.wrong, bad.wrong_at)
+def broken(name: str, dtype: str, cpu: str, record: dict[str, Any]) -> bool:
+    return record["ulp"] > bound(name, dtype, cpu) or record["wrong"] > 0
 
 
-NOTHING = Worst(0.0, (), 0, ())
+def table(records: dict[str, dict[str, Any]]) -> str:
+    """The page of the table."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    lines += ["| " + " | ".join(row(records, name)) + " |" for name in NAMES]
+    return HEAD + "\n".join(lines) + f"\n\nHost: {targets.detect().cpu}.\n"
 
 
-def compare(name: str, got: np.ndarray, exact: np.ndarray, inputs: tuple[np.ndarray, ...]) -> Worst:
-    """Error of `got` against wider values; next to overflow, infinite or the largest will do."""
-    with np.errstate(all="ignore"):
-        rounded = exact.astype(got.dtype)
-        error = np.abs(got - exact) / spacing(name, rounded, inputs)
-        integer = np.dtype(f"i{got.dtype.itemsize}")
-        differ = (got.view(integer) ^ rounded.view(integer)) < 0
-        rest = np.flatnonzero(~(error < 1e6) | differ)  # NaN, infinities, zeros of either sign
-    wrong = rest[_is_wrong(got[rest], rounded[rest], exact[rest])]
-    error[~np.isfinite(error)] = 0
-    worst = int(np.argmax(error))
-    return Worst(
-        float(error[worst]),
-        tuple(float(x[worst]) for x in inputs),
-        wrong.size,
-        tuple(float(x[wrong[0]]) for x in inputs) if wrong.size else (),
-    )
+def row(records: dict[str, dict[str, Any]], name: str) -> list[str]:
+    """One line of the table; a dash where nothing was measured."""
 
+    def get(cpu: str, dtype: str) -> dict[str, Any]:
+        return records.get(f"{cpu} {dtype} {name}", {})
 
-def spacing(name: str, rounded: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-    """One unit in the last place of each value, from its exponent bits."""
-    if name == "logaddexp":  # cancels near zero: its bound is in units of the larger argument
-        finite = [np.where(np.isfinite(x), np.abs(x), 0) for x in inputs]
-        rounded = np.fmax(np.abs(rounded), np.maximum(*finite))
-    info = np.finfo(rounded.dtype)
-    unsigned = np.dtype(f"u{rounded.dtype.itemsize}")
-    exponent = rounded.view(unsigned) & np.array(np.inf, rounded.dtype).view(unsigned)
-    unit = np.maximum(exponent.view(rounded.dtype), info.tiny) * info.eps
-    if name == "gelu":  # steep in its tail: its bound is in units that grow with x*x there
-        unit = unit * np.maximum(1, np.square(np.clip(inputs[0], -40, 0)))
-    return unit
+    def ulp(cpu: str, dtype: str) -> str:
+        found = get(cpu, dtype)
+        return f"{found['ulp']:.3f}" if found else "-"
 
-
-def _is_wrong(got: np.ndarray, rounded: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Where a special value or a sign is not what it should be."""
-    with np.errstate(all="ignore"):
-        info = np.finfo(got.dtype)
-        both_finite = np.isfinite(rounded) & np.isfinite(got)
-        size, edge = np.abs(exact), exact.dtype.type(info.max)
-        relative = exact.dtype.type(2) * info.eps
-        near_overflow = (size * (1 + relative) >= edge) & (size <= edge * (1 + relative))
-        same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
-        sign_matters = (got != 0) | (rounded == 0)  # a tiny number may round to either zero
-        sign = (np.signbit(got) != np.signbit(rounded)) & sign_matters
-        return np.where(both_finite, sign, ~same & ~near_overflow)
-
-
-def exhaustive(name: str, function: Callable[..., np.ndarray], step: int = 1) -> Worst:
-    """Every step-th bit pattern of float32 against the float64 function."""
-    worst = NOTHING
-    for start in range(0, 1 << 32, CHUNK * step):
-        patterns = np.arange(start, min(start + CHUNK * step, 1 << 32), step, dtype=np.uint64)
-        x = patterns.astype(np.uint32).view(np.float32)
-        with np.errstate(all="ignore"):
-            exact = REFERENCE[name](x.astype(np.float64))
-        worst |= compare(name, function(x), exact, (x,))
-    return worst
-
-
-SPECIAL = [0.0, 1.0, 0.5, 2.0, 3.0, 4.0, 0.3333, 1e-10, 1e10, 37.0, np.inf, np.nan]
-
-
-def edges(dtype: str) -> np.ndarray:
-    """Zeros, infinities, NaN, the ends of the format and of its integers, of both signs."""
-    info = np.finfo(dtype)
-    whole = 2.0**info.nmant
-    ends = [
-        info.max,
-        info.tiny,
-        info.smallest_subnormal,
-        info.eps,
-        whole + 1,
-        2 * whole - 1,
-        2 * whole,
+    stated = vmath.FUNCTIONS[name].ulp
+    main = get("host", "float32")
+    place = ", ".join(f"{float.fromhex(x):.9g}" for x in main.get("at", [])) if main else "-"
+    all_wrong = sum(get(cpu, d).get("wrong", 0) for cpu in CPUS for d in DTYPES)
+    return [
+        name,
+        f"{stated['float32'].fused:g}",
+        ulp("host", "float32"),
+        place,
+        ulp("x86-64-v3", "float32"),
+        f"{ulp('x86-64', 'float32')} ({stated['float32'].split:g})",
+        f"{ulp('host', 'float64')} ({stated['float64'].fused:g})",
+        ulp("host", "float16"),
+        ulp("host", "bfloat16"),
+        str(main.get("ns", "-")),
+        str(get("host", "float64").get("ns", "-")),
+        str(all_wrong),
     ]
-    positive = np.array([*SPECIAL, *ends], dtype)
-    return np.concatenate([positive, -positive])
 
 
-def strata(dtype: str, count: int, seed: int) -> np.ndarray:
-    """Inputs of every magnitude, near 0, 1 and multiples of pi/4, moderate ones, and edges."""
-    rng = np.random.default_rng(seed)
-    info = np.finfo(dtype)
-    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
-    bits = rng.integers(0, 1 << info.bits, count, dtype=np.uint64).astype(unsigned).view(dtype)
-    sign = rng.choice([-1.0, 1.0], count)
-    near = np.exp(rng.uniform(-0.7 * info.nmant, 0, count))
-    turns = (
-        rng.integers(-400, 400, count) * (np.pi / 4) * (1 + rng.integers(-3, 4, count) * info.eps)
-    )
-    widths = [2.0, 12.0, 110.0, 750.0]
-    moderate = [rng.uniform(-w, w, count) for w in widths]
-    parts = [bits, sign * near, 1 + sign * near, turns, *moderate, edges(dtype)]
-    return np.concatenate([p.astype(dtype) for p in parts])
+def write_table() -> None:
+    TABLE.write_text(table(known()))
 
 
-def samples(name: str, dtype: str, count: int, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Stratified arguments; two take shuffled pairs of them, and all pairs of edges."""
-    x = strata(dtype, count, seed)
-    if vmath.FUNCTIONS[name].arity == 1:
-        return (x,)
-    y = np.random.default_rng(seed).permutation(strata(dtype, count, seed + 1))
-    pairs = np.meshgrid(edges(dtype), edges(dtype))
-    return tuple(np.concatenate([a, b.ravel()]) for a, b in zip((x, y), pairs))
-
-
-def exact_values(name: str, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The function in the next wider arithmetic."""
-    wide: Any = np.float64 if inputs[0].dtype == np.float32 else LONG
-    with np.errstate(all="ignore"):
-        if name == "fmod":  # exact as it is
-            return np.fmod(*inputs).astype(wide)
-        return REFERENCE[name](*(a.astype(wide) for a in inputs))
-
-
-def sampled(name: str, dtype: str, function: Callable[..., np.ndarray], count: int) -> Worst:
-    """The worst of stratified samples."""
-    inputs = samples(name, dtype, count)
-    return compare(name, function(*inputs), exact_values(name, inputs), inputs)
-
-
-def nanoseconds(function: Compiled, seconds: float = 0.05) -> float:
-    """CPU time for one element of 8192 moderate ones in cache: the best of many runs."""
-    inputs = [
-        np.random.default_rng(k).uniform(0.1, 4, 8192).astype(function.dtype)
-        for k in range(function.pointers - 1)
-    ]
-    out = np.empty(8192, function.dtype)
-    call = function.bound(out, *inputs)
-    best, end = float("inf"), time.thread_time() + seconds
-    while time.thread_time() < end:
-        start = time.thread_time()
-        for _ in range(16):
-            call()
-        best = min(best, time.thread_time() - start)
-    return best / 16 / 8192 * 1e9
-
-
-def main(arguments: list[str] | None = None) -> int:
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="functions; all if none is named")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
-    parser.add_argument("--step", type=int, default=1, help="take every step-th float32")
-    parser.add_argument("--count", type=int, default=20000, help="samples in each stratum")
-    parser.add_argument("--target", default="host")
+    parser.add_argument("--function", nargs="+", default=NAMES, metavar="NAME")
+    parser.add_argument("--dtype", nargs="+", default=list(DTYPES), choices=DTYPES)
+    parser.add_argument("--quick", action="store_true", help=f"every {STRIDE}th, {QUICK} samples")
+    parser.add_argument("--step", type=int, help="take every step-th float32")
+    parser.add_argument("--count", type=int, help="stratified samples in all")
+    parser.add_argument("--cpu", default="host", choices=CPUS, help="mask this host")
+    parser.add_argument("--check", action="store_true", help="status 1 if a bound is broken")
+    parser.add_argument("--table", action="store_true", help="only write the table")
     options = parser.parse_args(arguments)
-    target = targets.target(options.target)
-    broken = 0
-    print(f"{'function':12} {'ulp':>7} {'bound':>6} {'wrong':>6} {'ns':>7}  at")
-    for name in options.names or sorted(n for n, known in vmath.FUNCTIONS.items() if known.ulp):
-        known = vmath.FUNCTIONS[name]
-        function = Compiled(name, options.dtype, target)
-        if options.dtype == "float32" and known.arity == 1:
-            worst = exhaustive(name, function, options.step)
-        else:
-            count = min(options.count, 2000) if name in SLOW else options.count
-            worst = sampled(name, options.dtype, function, count)
-        bound = known.ulp[options.dtype][not target.has_fma]
-        broken += worst.ulp > bound or worst.wrong > 0
-        print(
-            f"{name:12} {worst.ulp:7.3f} {bound:6.2f} {worst.wrong:6d} "
-            f"{nanoseconds(function):7.3f}  {worst.at} {worst.wrong_at or ''}",
-            flush=True,
-        )
-    return int(broken > 0)
+    options.step = options.step or (STRIDE if options.quick else 1)
+    options.count = options.count or (QUICK if options.quick else FULL)
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = options_of(arguments)
+    if options.cpu != "host":
+        os.environ["SYMGRAPH_CPU"] = options.cpu
+    failures = 0
+    if not options.table:
+        print(f"{'function':24} {'ulp':>8} {'bound':>6} {'wrong':>6} {'CPU s':>7}  at")
+        for dtype in options.dtype:
+            for name in options.function:
+                failures += one(name, dtype, options)
+    write_table()
+    return int(options.check and failures > 0)
+
+
+def one(name: str, dtype: str, options: argparse.Namespace) -> bool:
+    """Measure one function unless as much is known; print it; whether its bound is broken."""
+    key = f"{options.cpu} {dtype} {name}"
+    record = known().get(key)
+    exhaustive = dtype == "float32" and vmath.FUNCTIONS[name].arity == 1
+    wanted = (1 << 32) // options.step if exhaustive else options.count
+    wanted = min(wanted, 1 << 16) if dtype in ("float16", "bfloat16") else wanted
+    current = record is not None and record["formula"] == formula(name, dtype, options.cpu)
+    if record is None or not current or record["inputs"] < wanted - 8:
+        record = measure(name, dtype, options.cpu, options.step, options.count)
+        keep(key, record)
+    places = ", ".join(f"{float.fromhex(x):.9g}" for x in record["at"])
+    stated = bound(name, dtype, options.cpu)
+    print(
+        f"{dtype + ' ' + name:24} {record['ulp']:8.4f} {stated:6.2f} {record['wrong']:6d} "
+        f"{record['seconds']:7.1f}  {places}",
+        flush=True,
+    )
+    return broken(name, dtype, options.cpu, record)
 
 
 if __name__ == "__main__":

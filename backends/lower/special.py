@@ -1,4 +1,4 @@
-"""Kernels that are no plain nest: random bits and permutations, from counters alone."""
+"""Kernels that are no plain nest: permutations, from counters alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from symgraph.dims import SizeLike, product
 from symgraph.expr import Expr
-from symgraph.ops.random import BLOCK, Permutation, RandomBits
+from symgraph.ops.random import Permutation
 
 from ..loops import INDEX, Block, Buffer, Const, Kernel, Ty, Value
 from ..targets import Target
 from ..vmath.philox import philox4x32
 from .request import Dims
 
-PHILOX_COST = 100  # operations of one block of four words
+PHILOX_COST = 100  # operations of a turn: one block of four words
 MISS_COST = 200  # of an element somewhere in memory: it waits for its line and its page
 TOUCH_COST = 16  # of an element of fresh memory, whose pages the system has to find and clear
 TOUCHED = 1 << 12  # elements between polls while memory is touched for the first time
@@ -26,35 +26,6 @@ class Special(NamedTuple):
     kernel: Kernel
     dims: tuple[SizeLike, ...]
     work: SizeLike
-
-
-def random_bits(node: Expr, target: Target) -> Special:
-    """Philox words in order: each turn makes `lanes` blocks and interleaves them in registers."""
-    op = node.op
-    assert isinstance(op, RandomBits)
-    state, out = Buffer("state", "uint64", "r"), Buffer("bits", str(node.array_type.dtype), "w")
-    dims = Dims()
-    count = node.array_type.size
-    stop = dims(count)
-    lanes = max(2, target.vector_bytes // 4)
-    per_turn = lanes * BLOCK // op.words
-    b = Block()
-    generator = _Generator(b, state, op.stream, lanes)
-    with b.loop(0, stop, per_turn, kind="parallel") as body:
-        body.poll(body.index(PHILOX_COST * lanes))
-        first = body.let("shr", body.let("mul", body.var, body.index(op.words)), body.index(2))
-        block = body.let("add", body.splat(first, lanes), body.let("iota", type=Ty(INDEX, lanes)))
-        words = generator.words(body, body.cast(block, "uint64"))
-        parts = _interleaved(body, _pairs(body, words) if op.words == 2 else words)
-        left = body.let("sub", stop, body.var)
-        whole = body.let("ge", left, body.index(per_turn))
-        body.branch(
-            whole,
-            lambda then: _store(then, out, body.var, parts, None),
-            lambda rest: _store(rest, out, body.var, parts, left),
-        )
-    kernel = Kernel("random_bits", (state, out), tuple(dims.vars), tuple(b.stmts))
-    return Special(kernel, tuple(dims.sizes), count * (PHILOX_COST // BLOCK))
 
 
 def permutation(node: Expr, target: Target) -> Special:
@@ -112,29 +83,6 @@ def _pairs(b: Block, words: list[Value]) -> list[Value]:
     ]
 
 
-def _interleaved(b: Block, vectors: list[Value]) -> list[Value]:
-    """The lanes of the vectors taken in turn (a0 b0 c0 d0 a1 ...), as consecutive vectors."""
-    if len(vectors) == 1:
-        return vectors
-    even, odd = _interleaved(b, vectors[::2]), _interleaved(b, vectors[1::2])
-    return [b.let(zip_, x, y) for x, y in zip(even, odd) for zip_ in ("ziplo", "ziphi")]
-
-
-def _store(
-    b: Block, out: Buffer, start: Value, parts: list[Value], left: Value | None
-) -> list[Value]:
-    """Store vectors one after the other; `left` says how many elements there is room for."""
-    for k, part in enumerate(parts):
-        lanes = part.type.lanes
-        skip = b.index(k * lanes)
-        mask = None
-        if left is not None:
-            room = b.splat(b.let("sub", left, skip), lanes)
-            mask = b.let("lt", b.let("iota", type=Ty(INDEX, lanes)), room)
-        b.store(out, b.let("add", start, skip), part, mask)
-    return []
-
-
 def _partner(b: Block, generator: _Generator, number: Value, i: Value) -> Value:
     """The place to exchange with: the high half of (i + 1) times the draw's 64-bit number."""
     n = b.cast(number, "uint64")
@@ -165,8 +113,7 @@ def _exchange(b: Block, out: Buffer, i: Value, j: Value) -> None:
 
 
 SPECIAL: dict[type, Callable[[Expr, Target], Special]] = {
-    RandomBits: random_bits,
     Permutation: permutation,
 }
 
-__all__ = ["SPECIAL", "Special", "permutation", "random_bits"]
+__all__ = ["SPECIAL", "Special", "permutation"]

@@ -333,10 +333,20 @@ def _data(entries: list[Entry], wanted: Sequence[int]) -> list[Entry]:
 
 
 def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory."""
+    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory.
+
+    Counters and what is the same for every lane do not matter.
+    """
     widest, narrowest = 1, 8
+    same: list[bool] = []
     for e in entries:
-        if e.kind not in ("const", "size"):
+        strides = () if e.address is None else e.address.strides
+        same.append(
+            e.kind in ("const", "size")
+            or (e.kind == "load" and not any(s != 0 for s in strides))
+            or (bool(e.args) and all(same[a] for a in e.args))
+        )
+        if not same[-1] and e.kind != "iota":
             d = e.node.array_type.dtype
             widest = max(widest, 4 if d in scalar.HALF else d.bytes)
             narrowest = min(narrowest, d.bytes)

@@ -1,4 +1,4 @@
-"""Elementary functions as expansions in the loop IR: any lanes, no table, no math library.
+"""Elementary functions and random words as expansions in the loop IR: any lanes, no library.
 
 `expand(block, "exp", x)` appends the statements that compute exp of every lane of x and returns
 the value. Error bounds are in FUNCTIONS; benchmarks/vmath_ulp.py measures them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..known import Known
 from ..loops import Block, Value
 from . import (
     bessel,
@@ -22,16 +23,22 @@ from . import (
     remainder,
 )
 from .number import Formula
+from .philox import DRAWS
 from .registry import FUNCTIONS, MathFunction
 
 
-def expand(b: Block, name: str, *args: Value, target: Any = None) -> Value:
-    """Append the statements of one elementary function to `b` and return its value.
+def expand(
+    b: Block, name: str, *args: Value, target: Any = None, known: Known | None = None
+) -> Value:
+    """Append the statements of one function to `b` and return its value.
 
-    args: float32 or float64 (unsigned integers for gcd), all of one type. target: a record with
-    `has_fma`; None stands for a target that has it.
+    args: float32 or float64 (unsigned integers for gcd), all of one type; those of random words as
+    `philox` says. target: a record with `has_fma`; None stands for a target that has it. known:
+    facts of the args.
 
-    Raises KeyError for a name that is not in FUNCTIONS.
+    Raises KeyError for a name that is neither in FUNCTIONS nor in DRAWS.
     """
+    if name in DRAWS:
+        return DRAWS[name](b, known or Known(), *args)
     formula = Formula(b, target)
     return FUNCTIONS[name].build(*map(formula.number, args)).value

@@ -6,8 +6,8 @@ A draw's numbers are the words of Philox blocks:
     stream number)
 The four words of block b are words 4b .. 4b + 3 of the draw. An element of `RandomBits` takes
 `words` of them in C order (two make a uint64, the low half first). Every distribution is made of
-bits by elementwise expressions, so one kernel is all a backend needs, and every target and
-`evaluate` give the same bits.
+bits by elementwise expressions, so random words are all a backend needs, and every target and
+`evaluate` give the same bits; a loop nest makes them in registers, where it reads them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from ..op import Op
 from ..philox import philox4x32
 from ..region import note_draw
 from . import elementwise as ew
-from .define import broadcast_shapes, cast
-from .movement import broadcast_by
+from .define import Formula, broadcast_shapes, cast, elementwise
+from .movement import Iota, broadcast_by, reshape_to
 from .normal import normal_from_bits
 from .reduce import cumsum
 from .shaping import sizes as as_sizes
@@ -78,9 +78,56 @@ class RandomBits(Draw):
         words = random_words(state, self.stream, count * self.words)
         return (words if self.words == 1 else pair(words)).reshape(self.shape)
 
+    def expand(self, state: Expr) -> Expr:
+        """One word for each place, from its number: loop nests make it where it is read."""
+        numbers = reshape_to(apply(Iota(product(self.shape), uint64)), self.shape)
+        key, call = state[0], state[1]
+        if self.words == 2:
+            return random_word64(key, call, constant(self.stream, uint64), numbers)
+        halves = [cast(x, uint32) for x in (key, ew.right_shift(key, 32), call)]
+        return random_word32(*halves, constant(self.stream, uint32), numbers)
+
     def batched(self, n: SizeLike) -> RandomBits:
         """The draw that n steps of a loop make."""
         return RandomBits((n, *self.shape), self.stream, self.words)
+
+
+@elementwise("random_word32", accepts=(uint32,), fixed={4: uint64})
+class random_word32(Formula):
+    """Word number `index` of a draw: the seed's halves, the call, the stream."""
+
+    vjp = None
+
+    def evaluate(key0, key1, call, stream, index):
+        words = _block(key0, key1, call, stream, index >> np.uint64(2))
+        return np.choose((index & np.uint64(3)).astype(np.intp), words)
+
+    def lower(b, key0, key1, call, stream, index):
+        low, high = b.cast(index, "uint32"), b.op("shr", index, b.const(32, index))
+        return b.call("random32", key0, key1, call, stream, low, b.cast(high, "uint32"))
+
+
+@elementwise("random_word64", accepts=(uint64,))
+class random_word64(Formula):
+    """Words 2 * index (low half) and 2 * index + 1 of a draw."""
+
+    vjp = None
+
+    def evaluate(key, call, stream, index):
+        key0, key1, *rest = (x.astype(np.uint32) for x in (key, key >> _HALF, call, stream))
+        w0, w1, w2, w3 = _block(key0, key1, rest[0], rest[1], index >> np.uint64(1))
+        odd = (index & np.uint64(1)).astype(bool)
+        low, high = (np.where(odd, x, y).astype(np.uint64) for x, y in ((w2, w0), (w3, w1)))
+        return low | (high << _HALF)
+
+    def lower(b, key, call, stream, index):
+        return b.call("random64", key, call, stream, index)
+
+
+def _block(key0: Any, key1: Any, call: Any, stream: Any, block: Any) -> tuple[np.ndarray, ...]:
+    """The four words of each block of a draw."""
+    low, high = block.astype(np.uint32), (block >> _HALF).astype(np.uint32)
+    return philox4x32(key0, key1, low, high, call, stream)
 
 
 class Permutation(Draw):

@@ -75,6 +75,7 @@ def _vector_cases(lanes: int) -> Iterator[Case]:
             yield Case(op, (dtype,), dtype, lanes, scalar_output=True)
     for dtype in EVERY:
         yield Case("reverse", (dtype,), dtype, lanes)
+        yield Case("swap", (dtype,), dtype, lanes)
         yield Case("ziplo", (dtype, dtype), dtype, lanes)
         yield Case("ziphi", (dtype, dtype), dtype, lanes)
         yield Case("extract", (dtype,), dtype, lanes, scalar_output=True)

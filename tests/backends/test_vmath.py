@@ -12,17 +12,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmarks.vmath_ulp import (
-    SLOW,
+from benchmarks.vmath_errors import (
     Compiled,
     compare,
     edges,
-    exact_values,
     exhaustive,
     kernel_of,
     sampled,
     samples,
 )
+from benchmarks.vmath_reference import exact_values
 from symgraph.backends import jit, targets, vmath
 from symgraph.backends.emit import emit_module
 from symgraph.backends.legalize import legalize
@@ -47,8 +46,7 @@ def compiled(name: str, dtype: str, target: str = HOST, lanes: int | None = None
 @pytest.mark.parametrize("name", NAMES)
 def test_error_is_within_its_bound(name: str, dtype: str, target: str) -> None:
     known, function = vmath.FUNCTIONS[name], compiled(name, dtype, target)
-    slow_reference = dtype == "float64" and name in SLOW
-    worst = sampled(name, dtype, function, 60 if slow_reference else 4000)
+    worst = sampled(name, dtype, function, 4000)
     if dtype == "float32" and known.arity == 1:
         worst |= exhaustive(name, function, step=30011)
     bound = known.ulp[dtype][not targets.target(target).has_fma]

@@ -105,6 +105,7 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "erf": (1, scipy.special.erf),
     **{n: (1, getattr(scipy.special, n)) for n in "erfc erfcx ndtri exp10".split()},
     **{n: (1, REGISTRY[n].spec.evaluate) for n in "exprel log_ndtr i0 i0e i1 i1e".split()},
+    "gelu": (1, lambda x: x * scipy.special.ndtr(x)),
 }
 INTEGER_FUNCTIONS = {"gcd": np.gcd}
 
