@@ -48,21 +48,21 @@ def scaled(x: Num, order: int) -> Num:
     return copysign(result, x) if order else result
 
 
-@function("i0", float32=(4.0, 4.0), float64=(4.0, 4.0))
+@function("i0", float32=(4.5, 5.0), float64=(4.0, 4.0))
 def i0(x: Num) -> Num:
     return plain(x, 0)
 
 
-@function("i1", float32=(4.0, 4.0), float64=(4.0, 4.0))
+@function("i1", float32=(4.5, 5.0), float64=(4.0, 4.0))
 def i1(x: Num) -> Num:
     return plain(x, 1)
 
 
-@function("i0e", float32=(4.0, 4.0), float64=(4.0, 4.0))
+@function("i0e", float32=(4.0, 4.5), float64=(4.0, 4.0))
 def i0e(x: Num) -> Num:
     return scaled(x, 0)
 
 
-@function("i1e", float32=(4.0, 4.0), float64=(4.0, 4.0))
+@function("i1e", float32=(4.0, 4.5), float64=(4.0, 4.0))
 def i1e(x: Num) -> Num:
     return scaled(x, 1)

@@ -53,13 +53,13 @@ def erfcx(x: Num) -> Num:
     return where(a > 0.5, where(x < 0.0, twice - large, large), near(x))
 
 
-@function("log_ndtr", float32=(4.0, 4.0), float64=(4.0, 4.0))
+@function("log_ndtr", float32=(4.0, 5.0), float64=(4.0, 4.0))
 def log_ndtr(x: Num) -> Num:
     """One logarithm of log(1 + u) or of y, and what is added to it.
 
     With t = |x| / sqrt(2) up to 1/2: log(1 + erf(x / sqrt(2))) - log(2). Below:
     log(erfcx(t) / 2) - x*x/2. Above: log(1 - exp(-x*x/2) erfcx(t) / 2), whose exponent takes what
-    the rounding of x*x lost.
+    the rounding of x*x lost; near 1 log(1 - (1 - erf(t)) / 2) is more exact.
     """
     a = abs(x)
     t = a * math.sqrt(0.5)
@@ -70,7 +70,9 @@ def log_ndtr(x: Num) -> Num:
     twice = b * b
     exact = twice * -0.5
     above = exp_times(exact, product_error(b, b, twice) * -0.5, half, half.const(0.0))
-    u = where(centre, copysign(erf_small(at_most(t, 0.5)), x), -above)
+    erf = erf_small(at_most(t, 1.0))
+    above = where(t < 0.68, fma(erf, -0.5, 0.5), above)
+    u = where(centre, copysign(erf, x), -above)
     from_sum, from_y = split_sum(u), split(half)
     below = negative & ~centre
     parts = Split(where(below, from_y.k, from_sum.k), where(below, from_y.f, from_sum.f))
@@ -101,11 +103,16 @@ QUANTILE = {
 }
 
 
-@function("ndtri", float32=(5.0, 5.0), float64=(4.0, 4.0))
+@function("ndtri", float32=(3.0, 3.0), float64=(4.0, 5.0))
 def ndtri(p: Num) -> Num:
-    """The quantile of the standard normal: AS 241, with q = p - 1/2 near 1/2, else
-    r = sqrt(-log(min(p, 1 - p)))."""
-    method = QUANTILE[p.format.dtype]
+    """The quantile of the standard normal by AS 241.
+
+    With q = p - 1/2 near 1/2, else r = sqrt(-log(min(p, 1 - p))). float32 takes its short form, in
+    float64: the form itself is good to 2 units.
+    """
+    dtype = p.format.dtype
+    method = QUANTILE[dtype]
+    p = p.to("float64")
     q = p - 0.5
     centre = q * _quotient(fma(-q, q, 0.180625), method.centre)
     least = where(q < 0.0, p, 1.0 - p)
@@ -113,7 +120,7 @@ def ndtri(p: Num) -> Num:
     beyond = where(r > 5.0, _quotient(r, method.far), _quotient(r, method.tail))
     result = where(abs(q) <= 0.425, centre, copysign(beyond, q))
     result = where(least > 0.0, result, copysign(p.const(INF), q))
-    return where((p >= 0.0) & (p <= 1.0), result, p.const(NAN))
+    return where((p >= 0.0) & (p <= 1.0), result, p.const(NAN)).to(dtype)
 
 
 def _quotient(x: Num, ratio: Rational) -> Num:
