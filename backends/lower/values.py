@@ -39,8 +39,8 @@ class Values:
         ]
         self.entries = tracer.entries
         data = _data(self.entries, [*self.root_entries, *(feed for _, feed in self.feeds)])
-        lanes, narrowest = _lanes(data, target.vector_bytes)
-        self.masked = target.masked_memory(narrowest)
+        lanes = max(1, target.vector_bytes // max([1, *map(_bytes, data)]))
+        self.masked = target.masked_memory(min([8, *map(_memory_bytes, self.entries)]))
         self._lay_out(lanes)
         if self._index_in_lanes():
             self._lay_out(min(lanes, max(1, target.vector_bytes // 8)))
@@ -287,12 +287,12 @@ def _data(entries: list[Entry], wanted: Sequence[int]) -> list[Entry]:
     return [entries[i] for i in sorted(seen)]
 
 
-def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory."""
-    widest, narrowest = 1, 8
-    for e in entries:
-        if e.kind not in ("const", "size"):
-            d = e.node.array_type.dtype
-            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
-            narrowest = min(narrowest, d.bytes)
-    return max(1, vector_bytes // widest), narrowest
+def _bytes(e: Entry) -> int:
+    """What one lane of a value fills in a register; 0 for what is the same in all lanes."""
+    d = e.node.array_type.dtype
+    return 0 if e.kind in ("const", "size") else 4 if d in scalar.HALF else d.bytes
+
+
+def _memory_bytes(e: Entry) -> int:
+    """What one element of a value fills in memory."""
+    return 8 if e.kind in ("const", "size") else e.node.array_type.dtype.bytes
