@@ -40,9 +40,9 @@ class Values:
         ]
         self.entries = tracer.entries
         data = _data(self.entries, [*self.root_entries, *(feed for _, feed in self.feeds)])
-        lanes, narrowest = _lanes(data, target.vector_bytes)
+        lanes = max(1, target.vector_bytes // _widest(self.entries, data))
         self.registers = target.vector_registers
-        self.masked = target.masked_memory(narrowest)
+        self.masked = target.masked_memory(min([8, *map(_memory_bytes, self.entries)]))
         self._lay_out(lanes)
         if self._index_in_lanes():
             self._lay_out(min(lanes, max(1, target.vector_bytes // 8)))
@@ -320,7 +320,7 @@ class Values:
         return scope[key]
 
 
-def _data(entries: list[Entry], wanted: Sequence[int]) -> list[Entry]:
+def _data(entries: Sequence[Entry], wanted: Sequence[int]) -> set[int]:
     """The entries that are computed with, those for places alone left out."""
     seen: set[int] = set()
     stack = list(wanted)
@@ -329,25 +329,29 @@ def _data(entries: list[Entry], wanted: Sequence[int]) -> list[Entry]:
         if i not in seen:
             seen.add(i)
             stack.extend(entries[i].args if entries[i].kind != "gather" else ())
-    return [entries[i] for i in sorted(seen)]
+    return seen
 
 
-def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory.
+def _widest(entries: Sequence[Entry], used: set[int]) -> int:
+    """Bytes of the widest value of a lane among those used.
 
     Counters and what is the same for every lane do not matter.
     """
-    widest, narrowest = 1, 8
+    widest = 1
     same: list[bool] = []
-    for e in entries:
+    for i, e in enumerate(entries):
         strides = () if e.address is None else e.address.strides
         same.append(
             e.kind in ("const", "size")
             or (e.kind == "load" and not any(s != 0 for s in strides))
             or (bool(e.args) and all(same[a] for a in e.args))
         )
-        if not same[-1] and e.kind != "iota":
+        if i in used and not same[-1] and e.kind != "iota":
             d = e.node.array_type.dtype
             widest = max(widest, 4 if d in scalar.HALF else d.bytes)
-            narrowest = min(narrowest, d.bytes)
-    return max(1, vector_bytes // widest), narrowest
+    return widest
+
+
+def _memory_bytes(e: Entry) -> int:
+    """What one element of a value fills in memory."""
+    return 8 if e.kind in ("const", "size") else e.node.array_type.dtype.bytes
