@@ -104,8 +104,10 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
     modules = [(text, OPTIMIZATION) for text in texts]
     modules += [(text, glue_level(text, loops)) for text in glue]
     stages.text("llvm", lambda: "\n".join(text for text, _ in modules))
-    with stages.timed("compile"):
-        objects = [compiled(text, target, level) for text, level in modules]
+    objects = []
+    for text, level in modules:
+        with stages.timed("compile", module_name(text)):
+            objects.append(compiled(text, target, level))
     stages.text("asm", lambda: assembly([text for text, _ in modules], target))
     with stages.timed("link"):
         imports = sorted(undefined(glue) - set(symbols.values()))
@@ -147,6 +149,11 @@ def named_text(kernel: Kernel, target: Target, prefix: str = "") -> tuple[str, s
     text = emitter.emit(kernel, target)
     symbol = f"{prefix}{kernel.name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return symbol, re.sub(rf"@{re.escape(kernel.name)}(?=[(.])", f"@{symbol}", text)
+
+
+def module_name(text: str) -> str:
+    """The last function that a module defines."""
+    return re.findall(r"^define [^@]*@([\w.$]+)\(", text, re.M)[-1]
 
 
 def kernels_of(program: Program) -> list[Kernel]:
