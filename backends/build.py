@@ -19,7 +19,7 @@ from ..optim.pipeline import optimize
 from . import emit as emitter
 from . import targets
 from .code import Code, LaunchInfo, frame_of, link, undefined
-from .driver import Driver, emit_driver
+from .driver import Driver, emit_driver, walk
 from .entry import emit_entry
 from .jit import OPTIMIZATION, compile_assembly
 from .layout_check import layout
@@ -29,7 +29,7 @@ from .objects import compiled, glue_level, object_key
 from .options import Options
 from .plan import plan
 from .pool_ir import has_pool
-from .program import Launch, Program
+from .program import Launch, Program, Repeat
 from .program_text import program_text
 from .request import Request
 from .signature import contract_of
@@ -107,10 +107,14 @@ def build(request: Request, options: Options, stages: Stages) -> Built:
         glue, at = list(driver.modules), layout()
         if at is not None:
             glue.append(emit_entry(program, driver, target, at, request.result, options.profile))
-    modules = [(text, OPTIMIZATION) for text in texts] + [(text, glue_level(text)) for text in glue]
+    loops = any(isinstance(step, Repeat) for step in walk(program.steps))
+    modules = [(text, OPTIMIZATION) for text in texts]
+    modules += [(text, glue_level(text, loops)) for text in glue]
     stages.text("llvm", lambda: "\n".join(text for text, _ in modules))
-    with stages.timed("compile"):
-        objects = [compiled(text, target, level) for text, level in modules]
+    objects = []
+    for text, level in modules:
+        with stages.timed("compile", module_name(text)):
+            objects.append(compiled(text, target, level))
     stages.text("asm", lambda: assembly([text for text, _ in modules], target))
     with stages.timed("link"):
         imports = sorted(undefined(glue) - set(symbols.values()))
@@ -154,10 +158,13 @@ def named_text(kernel: Kernel, target: Target, prefix: str = "") -> tuple[str, s
     return symbol, re.sub(rf"@{re.escape(kernel.name)}(?=[(.])", f"@{symbol}", text)
 
 
+def module_name(text: str) -> str:
+    """The last function that a module defines."""
+    return re.findall(r"^define [^@]*@([\w.$]+)\(", text, re.M)[-1]
+
+
 def kernels_of(program: Program) -> list[Kernel]:
     """The kernels of a program, each object once, in order of first use."""
-    from .driver import walk
-
     found = {id(s.kernel): s.kernel for s in walk(program.steps) if isinstance(s, Launch)}
     return list(found.values())
 

@@ -21,7 +21,7 @@ from .targets import Target
 
 # Of instruction selection and scheduling; 3 gives the same code for explicit vectors.
 OPTIMIZATION = 2
-QUICK = 0  # for long code that runs once a call: compiles five times faster
+QUICK = 0  # for code that runs once a call: compiles three times faster
 
 _lock = threading.Lock()
 _generating = threading.Lock()  # held while options of LLVM's, which all threads share, are ours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import cache, jit
 from .targets import Target
 
-GLUE_LINES = 300  # a longer driver or entry is compiled quickly: its calls take long anyway
+GLUE_LINES = 300  # a longer driver is compiled quickly even if it has loops: what they call is long
 
 
 def compiled(text: str, target: Target, level: int = jit.OPTIMIZATION) -> bytes:
@@ -18,9 +18,13 @@ def compiled(text: str, target: Target, level: int = jit.OPTIMIZATION) -> bytes:
     return found
 
 
-def glue_level(text: str) -> int:
-    """How much LLVM does for a driver or an entry: each instruction runs about once in a call."""
-    return jit.OPTIMIZATION if text.count("\n") < GLUE_LINES else jit.QUICK
+def glue_level(text: str, loops: bool) -> int:
+    """How much LLVM does for a driver or an entry; loops: whether parts of it run more than once.
+
+    What runs once is a few nanoseconds slower without optimization, and compiled in a third of the
+    time; every function has an entry and a driver of its own.
+    """
+    return jit.OPTIMIZATION if loops and text.count("\n") < GLUE_LINES else jit.QUICK
 
 
 def object_key(text: str, target: Target, level: int = jit.OPTIMIZATION) -> str:

@@ -15,15 +15,20 @@ from contextlib import contextmanager
 from symgraph.errors import GraphError
 from symgraph.sites import user_site
 
+PARTS = 8  # of a stage that are listed
 STAGES = ("graph", "rewrites", "plan", "loops", "llvm", "asm", "times")
 
 
 class Stages:
-    """The stages of one compilation. `times` maps what was done to seconds of CPU time."""
+    """The stages of one compilation.
+
+    `times` maps what was done to seconds of CPU time, `parts` the same for the parts of a stage.
+    """
 
     def __init__(self, label: str, show: str | Iterable[str] | None = None):
         self.label = label
         self.times: dict[str, float] = {}
+        self.parts: dict[str, dict[str, float]] = {}
         self._shown = wanted(show)
         self._folder = os.environ.get("SYMGRAPH_DUMP") or None
         self._number = 0
@@ -62,21 +67,30 @@ class Stages:
             ) from None
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Add the CPU time of a block to `times`."""
+    def timed(self, what: str, part: str = "") -> Iterator[None]:
+        """Add the CPU time of a block to `times`, and to a part of that stage."""
         began = time.thread_time()
         try:
             yield
         finally:
-            self.times[what] = self.times.get(what, 0.0) + time.thread_time() - began
+            spent = time.thread_time() - began
+            self.times[what] = self.times.get(what, 0.0) + spent
+            if part:
+                parts = self.parts.setdefault(what, {})
+                parts[part] = parts.get(part, 0.0) + spent
 
     def finish(self) -> None:
         """Show the times."""
         self.text("times", self.times_text)
 
     def times_text(self) -> str:
-        """One line for each thing done, in milliseconds."""
-        lines = [f"{what:<12}{1e3 * t:9.2f} ms" for what, t in self.times.items()]
+        """One line for each thing done, in milliseconds, and for the parts that took longest."""
+        lines = []
+        for what, t in self.times.items():
+            lines.append(f"{what:<12}{1e3 * t:9.2f} ms")
+            parts = self.parts.get(what, {})
+            longest = sorted(parts, key=lambda part: -parts[part])[:PARTS]
+            lines += [f"{'':<12}{1e3 * parts[part]:9.2f} ms  {part}" for part in longest]
         return "\n".join([*lines, f"{'total':<12}{1e3 * sum(self.times.values()):9.2f} ms"])
 
 

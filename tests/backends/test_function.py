@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 
 import symgraph as sg
+from symgraph.backends import cache, jit
 from symgraph.backends.function import In, Out
 
 LINE = re.compile(r"^  \S*test_function\.py:\d+.*$", re.M)
@@ -384,6 +386,39 @@ def test_a_warm_start_gives_the_same_function() -> None:
             f(np.ones((5, 4), np.float32))  # type: ignore[operator]
     times = [f.explain().partition("times:")[2] for f in (first, second)]  # type: ignore[attr-defined]
     assert "compile" in times[0] and "compile" not in times[1]
+
+
+def test_explain_times_each_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMGRAPH_CACHE", "0")
+    cache.clear()
+    x = sg.matrix("x")
+    text = sg.function([x], [sg.exp(x) + 2.5, x.T * 2.5], cache=False).explain()
+    total, below = re.search(r"compile +([\d.]+) ms((?:\n {12}.*)*)", text).groups()  # type: ignore[union-attr]
+    parts = {name: float(t) for t, name in re.findall(r"([\d.]+) ms  (\S+)", below)}
+    assert len([name for name in parts if name.startswith("map_")]) == 2
+    assert {"f.run", "f.entry"} <= set(parts)
+    assert sum(parts.values()) == pytest.approx(float(total), abs=0.1)
+
+
+def test_functions_share_the_objects_of_equal_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel is compiled once in a process, whatever the function it is part of."""
+    monkeypatch.setenv("SYMGRAPH_CACHE", "0")
+    cache.clear()
+    compiled: list[str] = []
+    compile_object = jit.compile_object
+
+    def spy(text: str, *args: Any) -> bytes:
+        compiled.extend(re.findall(r"^define i32 @(map_\w+)\(", text, re.M))
+        return compile_object(text, *args)
+
+    monkeypatch.setattr(jit, "compile_object", spy)
+    x, y, z = sg.matrix("x"), sg.matrix("y"), sg.matrix("z")
+    alone = sg.function([x], sg.exp(x) * 1.75)
+    (shared,) = compiled
+    both = sg.function([y, z], {"a": sg.exp(y) * 1.75, "b": sg.tanh(z) - 1.75}, name="other")
+    assert len(compiled) == 2 and compiled.count(shared) == 1
+    a = np.ones((3, 4), "float32")
+    assert np.array_equal(both(a, a)["a"], alone(a))
 
 
 def test_warnings_do_not_come_from_compiling() -> None:
