@@ -12,16 +12,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchmarks import vmath_ulp
 from benchmarks.vmath_errors import (
     Compiled,
     compare,
     edges,
+    every_half,
     exhaustive,
+    graph_function,
     kernel_of,
     sampled,
     samples,
 )
-from benchmarks.vmath_reference import exact_values
+from benchmarks.vmath_reference import JUDGED, exact_values, judged_values
 from symgraph.backends import jit, targets, vmath
 from symgraph.backends.emit import emit_module
 from symgraph.backends.legalize import legalize
@@ -52,6 +55,40 @@ def test_error_is_within_its_bound(name: str, dtype: str, target: str) -> None:
     bound = known.ulp[dtype][not targets.target(target).has_fma]
     assert worst.wrong == 0, worst.wrong_at
     assert worst.ulp <= bound, worst.at
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_worst_places_found_are_within_the_bounds(dtype: str, target: str) -> None:
+    for key, record in vmath_ulp.known().items():
+        cpu, measured, name = key.split()
+        if measured != dtype or not record["at"]:
+            continue
+        at = tuple(np.array([float.fromhex(x)], dtype) for x in record["at"])
+        judged = dtype == "float64" and name in JUDGED
+        exact = judged_values(name, at) if judged else exact_values(name, at)
+        worst = compare(name, compiled(name, dtype, target)(*at), exact, at)
+        bound = vmath.FUNCTIONS[name].ulp[dtype][not targets.target(target).has_fma]
+        assert worst.wrong == 0 and worst.ulp <= bound, (key, worst)
+        if (cpu, target) == ("host", HOST) and targets.detect().has("avx512f"):
+            assert worst.ulp == pytest.approx(record["ulp"], abs=1e-3), key
+
+
+def test_what_was_measured_keeps_the_bounds_and_is_the_table() -> None:
+    records = vmath_ulp.known()
+    assert {k.split()[2] for k in records} == set(NAMES)
+    for key, record in records.items():
+        cpu, dtype, name = key.split()
+        assert not vmath_ulp.broken(name, dtype, cpu, record), (key, record)
+    page = vmath_ulp.TABLE.read_text()
+    assert page.partition("Host:")[0] == vmath_ulp.table(records).partition("Host:")[0]
+
+
+def test_halves_are_correctly_rounded() -> None:
+    for dtype in ("float16", "bfloat16"):
+        for name in ("exp", "gelu", "tanh", "atan2"):
+            worst = every_half(name, dtype, graph_function(name, dtype))
+            assert worst.wrong == 0 and worst.ulp <= vmath_ulp.ROUNDED, (name, dtype, worst)
 
 
 @pytest.mark.deep

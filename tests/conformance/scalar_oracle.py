@@ -15,6 +15,7 @@ import scipy.special
 
 from symgraph.dtypes import dtype as as_dtype
 from symgraph.ops.define import REGISTRY, saturating_cast
+from symgraph.philox import philox4x32
 
 FLOAT, SIGNED, UNSIGNED, BOOL = "f", "i", "u", "b"
 INTEGER = SIGNED + UNSIGNED
@@ -110,6 +111,33 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 INTEGER_FUNCTIONS = {"gcd": np.gcd}
 
 
+def _word32(key0, key1, call, stream, low, high):  # type: ignore[no-untyped-def]
+    index = low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)
+    block = index >> np.uint64(2)
+    halves = block.astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
+    words = philox4x32(key0, key1, *halves, call, stream)
+    return np.choose((index & np.uint64(3)).astype(np.intp), words)
+
+
+def _word64(key, call, stream, index):  # type: ignore[no-untyped-def]
+    key0, key1, call, stream = (
+        x.astype(np.uint32) for x in (key, key >> np.uint64(32), call, stream)
+    )
+    parts = [
+        _word32(key0, key1, call, stream, place.astype(np.uint32), high.astype(np.uint32))
+        for place in (index * np.uint64(2), index * np.uint64(2) + np.uint64(1))
+        for high in [index >> np.uint64(31)]
+    ]
+    return parts[0].astype(np.uint64) | parts[1].astype(np.uint64) << np.uint64(32)
+
+
+# Random words, exactly: name -> (dtype of all operands, arity, meaning).
+DRAWS: dict[str, tuple[str, int, Callable[..., Any]]] = {
+    "random32": ("uint32", 6, _word32),
+    "random64": ("uint64", 4, _word64),
+}
+
+
 class ScalarOracle:
     """Scalars are NumPy arrays of one shape.
 
@@ -156,6 +184,10 @@ class ScalarOracle:
         return self._checked(result if name in COMPARE else result.astype(args[0].dtype))
 
     def call(self, function: str, *args: np.ndarray) -> np.ndarray:
+        if function in DRAWS:
+            dtype, arity, meaning = DRAWS[function]
+            assert len(args) == arity and {str(a.dtype) for a in args} == {dtype}
+            return self._checked(meaning(*args))
         self.called = True
         if function in INTEGER_FUNCTIONS:
             assert {a.dtype.kind for a in args} == {UNSIGNED} and len({a.dtype for a in args}) == 1

@@ -58,7 +58,8 @@ def operands(op: Elementwise, d: DType, rng: np.random.Generator) -> list[np.nda
     """Every combination of samples, one array for each operand."""
     columns = [samples(op.spec.fixed.get(i, d), rng) for i in range(op.spec.arity)]
     if len(columns) > 2:
-        columns = [c[:: max(1, len(c) // 40)] for c in columns]
+        most = 40 if len(columns) == 3 else 6
+        columns = [c[:: max(1, len(c) // most)][-most:] for c in columns]
     rows = list(itertools.product(*columns))
     return [np.array([row[i] for row in rows], c.dtype) for i, c in enumerate(columns)]
 

@@ -176,6 +176,33 @@ def test_normal_is_odd_in_the_top_bit() -> None:
     np.testing.assert_array_equal(z, -normal_quantile(NumpyBuilder(), flipped, PPND7))
 
 
+def test_words_are_random() -> None:
+    """Bits, bytes and neighbours of a fixed seed: equally likely and independent."""
+    words = evaluate(RandomStream(17).bits((1 << 18,)))
+    ones = [int((words >> np.uint32(k) & np.uint32(1)).sum()) for k in range(32)]
+    assert max(abs(c - words.size / 2) for c in ones) < 4.5 * np.sqrt(words.size) / 2
+    counts = np.bincount(words.view(np.uint8), minlength=256)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    pairs = words[0::2] >> np.uint32(28) << np.uint32(4) | words[1::2] >> np.uint32(28)
+    assert stats.chisquare(np.bincount(pairs, minlength=256)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_draws_have_the_moments_and_no_serial_correlation(kind: str) -> None:
+    x = evaluate(getattr(RandomStream(19), kind)((1 << 17,), dtype="float32")).astype(np.float64)
+    if kind == "uniform":
+        x = (x - 0.5) * np.sqrt(12)
+    moments = {"uniform": (0, 1, 0, 9 / 5), "normal": (0, 1, 0, 3)}[kind]
+    spread = {"uniform": (1, 0.9, 2, 3), "normal": (1, 1.5, 4, 10)}[kind]  # deviations, rounded up
+    for power, (want, deviation) in enumerate(zip(moments, spread), 1):
+        assert abs((x**power).mean() - want) < 4 * deviation / np.sqrt(x.size)
+    for lag in (1, 2, 3, 4, 5, 8, 16, 32, 64, 1024):
+        assert abs((x[lag:] * x[:-lag]).mean()) < 4 / np.sqrt(x.size)
+    sign = x > 0
+    runs = 1 + np.count_nonzero(sign[1:] != sign[:-1])
+    assert abs(runs - x.size / 2) < 4 * np.sqrt(x.size) / 2
+
+
 def test_other_continuous_distributions() -> None:
     r = RandomStream(11)
     e, g = evaluate([r.exponential((N,), 2.0, "float64"), r.gumbel((N,), 1.0, 0.5, "float64")])
