@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import tables
+from . import quotient_tables, tables
 from .double import product_error, two_product
 from .exponential import exp_between, exp_times, times_power
 from .number import Num, at_most, copysign, fma, horner, polynomial, where
@@ -67,11 +67,11 @@ def gelu(x: Num) -> Num:
     if x.format.dtype == "float64":
         return x * (erfc(x * -math.sqrt(0.5)) * 0.5)
     a = at_most(abs(x), GELU_UNDERFLOW)
-    above = horner(a, tables.LOG2_TAIL_ABOVE["float32"])
-    exponent = above / horner(a, tables.LOG2_TAIL_BELOW["float32"])
+    above = horner(a, quotient_tables.LOG2_TAIL_ABOVE["float32"])
+    exponent = above / horner(a, quotient_tables.LOG2_TAIL_BELOW["float32"])
     magic = x.format.magic + 64  # Q times 2**64, so that a * Q rounds once into the subnormals
     shifted = exponent + magic
     r = exponent - (shifted - magic)
-    tail = times_power(horner(r, tables.EXP2_BRIEF["float32"]), shifted.bits())
+    tail = times_power(horner(r, quotient_tables.EXP2_BRIEF["float32"]), shifted.bits())
     positive = where(x < 0.0, x * 0.0, x)
     return fma(a * tail, -(2.0**-64), positive)

@@ -1,6 +1,7 @@
-"""Writes `tables` and `bessel_tables`: fits polynomials, quotients; splits constants; by mpmath.
+"""Writes the modules of tables: fits polynomials and quotients, splits constants, with mpmath.
 
     python backends/vmath/fit.py > tables.py
+    python backends/vmath/fit.py quotient_tables > quotient_tables.py
     python backends/vmath/fit.py bessel_tables > bessel_tables.py
 
 Each polynomial is the Chebyshev interpolant of a smooth remainder on its interval (its error is
@@ -453,6 +454,17 @@ def fitted(fits: list[Fit]) -> list[str]:
 def tables() -> list[str]:
     """The lines of tables.py."""
     lines = [*heading("Coefficients, lowest first, and constants"), *fitted(FITS)]
+    for split in SPLITS:
+        rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
+        lines += table(split.name, split.meaning, rows)
+    lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
+    lines += [f"    0x{word:016X}," for word in two_over_pi_words()]
+    return [*lines, ")"]
+
+
+def quotient_tables() -> list[str]:
+    """The lines of quotient_tables.py."""
+    lines = heading("Quotients of polynomials: coefficients, lowest first")
     for quotient in QUOTIENTS:
         above, below, error = minimax(quotient)
         note = f"  # |error| < {mp.nstr(error, 2)} of what is allowed"
@@ -461,12 +473,7 @@ def tables() -> list[str]:
             parts_of = [("", quotient.meaning, above)]
         for ending, meaning, values in parts_of:
             lines += table(quotient.name + ending, meaning, {"float32": (values, note)})
-    for split in SPLITS:
-        rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
-        lines += table(split.name, split.meaning, rows)
-    lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
-    lines += [f"    0x{word:016X}," for word in two_over_pi_words()]
-    return [*lines, ")"]
+    return lines
 
 
 def bessel_tables() -> list[str]:
@@ -476,7 +483,11 @@ def bessel_tables() -> list[str]:
     return [*first, *turn, *fitted(BESSEL_FITS)]
 
 
-MODULES = {"tables": tables, "bessel_tables": bessel_tables}
+MODULES = {
+    "tables": tables,
+    "quotient_tables": quotient_tables,
+    "bessel_tables": bessel_tables,
+}
 
 if __name__ == "__main__":
     print("\n".join(MODULES[(sys.argv[1:] or ["tables"])[0]]()))

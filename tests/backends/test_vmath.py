@@ -277,7 +277,7 @@ def _padded(inputs: tuple[np.ndarray, ...], lanes: int) -> list[np.ndarray]:
     return [*(np.resize(a, size) for a in inputs), np.zeros(size, inputs[0].dtype)]
 
 
-@pytest.mark.parametrize("name", ["tables", "bessel_tables"])
+@pytest.mark.parametrize("name", ["tables", "quotient_tables", "bessel_tables"])
 def test_tables_are_what_fit_writes(name: str) -> None:
     pytest.importorskip("mpmath")
     script = Path(vmath.__file__).resolve().with_name("fit.py")
