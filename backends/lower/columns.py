@@ -31,7 +31,7 @@ CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
-BODY = 48  # entries of a body over several rows together
+BODY = 96  # operations of one iteration at most, if it is several rows
 
 
 class Sums(NamedTuple):
@@ -283,7 +283,7 @@ class Columns(Rows):
         self, axis: int, start: Value, stop: Value, mine: list[Sums], feeds: list[int]
     ) -> None:
         """Rows [start, stop), several together, then one by one."""
-        together = max(1, min(ROWS, BODY // max(1, len(self.entries))))
+        together = max(1, min(ROWS, BODY // self._body(feeds)))
         together = 1 << (together.bit_length() - 1)
         size = self.space.sizes[axis]
         middle = self._whole(start, stop, together, size)

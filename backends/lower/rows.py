@@ -8,20 +8,21 @@ long it is; of n float64 (CHAIN + log2(ways * lanes) + n / block) * eps * sum(|x
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
 
 from ..loops import Const, Ty, Value
+from ..weights import weight
 from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
 from .axes import BLOCK, Axes
 from .moments import WIDE, Around, Distance, Spread
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
-SMALL = 8  # entries of a body that is done under a mask for all accumulators at once
-LARGE = 40  # entries of a body that has one accumulator
+SMALL = 12  # operations of a body that is done under a mask for all accumulators at once
+LARGE = 240  # operations of one iteration at most, if it is several bodies
 CHAIN = 64  # additions in one float accumulator before it is merged
 
 Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
@@ -113,7 +114,7 @@ class Rows(Axes):
         """Elements that partial results take before they are merged into the totals."""
         short = work.spreads or any(k.long_chains_lose for k in work.kinds)
         per_lane = CHAIN if short else BLOCK
-        ways = self._ways(self.space.sizes[axis], work.kinds)
+        ways = self._ways(self.space.sizes[axis], work.kinds, work.feeds)
         return per_lane * (self.space.lanes * ways if axis == self.space.vector else 1)
 
     def _blocks_of(
@@ -183,8 +184,8 @@ class Rows(Axes):
                 self._step(loop, start, kinds, feeds, states)
             return unflat(loop.results, states)
         lanes, size = self.space.lanes, self.space.sizes[axis]
-        ways = self._ways(size, kinds)
-        small = len(self.entries) <= SMALL and ways > 1 and self._masks(axis)
+        ways = self._ways(size, kinds, feeds)
+        small = self._body(feeds) <= SMALL and ways > 1 and self._masks(axis)
         parts = [k.start(lanes) for _ in range(ways) for k in kinds]
         middle = start
         if not (isinstance(size, int) and size < lanes):
@@ -202,16 +203,32 @@ class Rows(Axes):
             states = unflat(loop.results, states)
         return [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
 
-    def _ways(self, size: SizeLike, kinds: Sequence[Partial]) -> int:
+    def _ways(self, size: SizeLike, kinds: Sequence[Partial], feeds: list[int]) -> int:
         """How many accumulators take turns: enough to hide the latency of one."""
         carried = sum(len(k.start(1)) for k in kinds)
         slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
         ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
-        if len(self.entries) >= LARGE:
-            return 1
+        body = self._body(feeds)
+        while ways > 1 and ways * body > LARGE:
+            ways //= 2
         while isinstance(size, int) and ways > 1 and size < self.space.lanes * ways:
             ways //= 2
         return ways
+
+    def _body(self, wanted: Iterable[int]) -> int:
+        """About how many operations of this pass vary along the reduced axes."""
+        seen = set(wanted)
+        stack, total = list(seen), 0
+        while stack:
+            i = stack.pop()
+            if not self._moving(i):
+                continue
+            e = self.entries[i]
+            total += weight(e.node) if e.kind == "elementwise" else 1
+            fresh = {a for a in e.args if a not in seen and not self._in_memory(i)}
+            seen |= fresh
+            stack.extend(fresh)
+        return max(1, total)
 
     def _step(
         self, loop: Any, start: Value, kinds: Sequence[Partial], feeds: list[int], states: States

@@ -229,7 +229,7 @@ def layer_norm(
     """
     node = _floating(x)
     centred = node - mean(node, axis, keepdims=True)
-    result = centred * (1 / sqrt(mean(centred * centred, axis, keepdims=True) + epsilon))
+    result = centred / sqrt(mean(centred * centred, axis, keepdims=True) + epsilon)
     result = result if gain is None else result * gain
     return result if bias is None else result + bias
 
