@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symgraph as sg
+from symgraph import dims
 from symgraph.backends import pool_ir, split, targets, threads
 from symgraph.backends.driver import walk
+from symgraph.backends.interpret import interpret
 from symgraph.backends.loops import Const, For, Kernel
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch, Program
 from symgraph.backends.simulate import simulate
 from symgraph.backends.verify_loops import verify
+from symgraph.dims import evaluate_dim
 
 from .. import programs
 from ..conformance.test_random_programs import same
@@ -239,6 +242,46 @@ def test_products(
     bound = 0.0 if dtype == "int32" else (k + 2) * np.finfo(dtype).eps
     wrong = np.abs(got.astype("float64") - product(a.astype("float64"), b.astype("float64")))
     assert (wrong <= bound * product(np.abs(a).astype("float64"), np.abs(b)) + 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 33])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_row_left_over(eager: None, n: int, turned: bool) -> None:
+    """A product of one row takes its sums in another order; a range of one row must not."""
+    x, y = sg.array("x", ("m", 1000)), sg.array("y", (n, 1000) if turned else (1000, n))
+    f = sg.function([x, y], [x @ (y.T if turned else y)], cache=False)
+    (cut,) = splits(plan([x, y], [x @ (y.T if turned else y)], target=targets.host()))
+    assert isinstance(cut.grain, int) and str(cut.extent) == "m"
+    rng = np.random.default_rng(n)
+    b = rng.normal(size=y.array_type.shape).astype(np.float32)
+    for length in (cut.grain, 2 * cut.grain, 4 * cut.grain):
+        a = rng.normal(size=(3 * length + 1, 1000)).astype(np.float32)  # four ranges, the last of 1
+        for_each_count(f, [a, b])
+
+
+@given(
+    st.integers(0, 700), st.integers(0, 9), st.sampled_from(["x86-64", "x86-64-v4", "cortex-a72"])
+)
+def test_a_range_writes_what_lies_in_it(n: int, k: int, name: str) -> None:
+    """And nothing else: ranges that overlap would not show in results that are made twice alike."""
+    x, y = sg.array("x", ("n",)), sg.array("y", ("n", 5))
+    for value, shape in ((x * 2, (n,)), (sg.sum(y, axis=1), (n, 5)), (y.T + 1, (n, 5))):
+        program = plan([x, y], [value], target=targets.target(name))
+        (step,) = (s for s in walk(program.steps) if isinstance(s, Launch))
+        cut, kernel = step.split, step.kernel
+        assert cut is not None and isinstance(cut.grain, int)
+        extent = n if "n" in str(cut.extent) else 5
+        begin = min(k * cut.grain, extent)
+        end = min(begin + 2 * cut.grain, extent)
+        source = np.random.default_rng(n).normal(size=shape).astype(np.float32)
+        whole, part = (np.full(5 * n + 9, 7, np.float32) for _ in "xy")
+        sizes = [evaluate_dim(d, {dims.Size("n"): n}) for d in step.dims]
+        for out, limits in ((whole, (0, extent)), (part, (begin, end))):
+            assert interpret(kernel, [source.ravel(), out], [*sizes, *limits]) == 0
+        written = np.flatnonzero(part != 7)
+        np.testing.assert_array_equal(part[written], whole[written])
+        share = (end - begin) / extent if extent else 0
+        assert len(written) == round(share * np.count_nonzero(whole != 7))
 
 
 def test_the_first_bad_index_is_told(eager: None) -> None:
