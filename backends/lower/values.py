@@ -341,11 +341,8 @@ def _widest(entries: Sequence[Entry], used: set[int]) -> int:
     same: list[bool] = []
     for i, e in enumerate(entries):
         strides = () if e.address is None else e.address.strides
-        same.append(
-            e.kind in ("const", "size")
-            or (e.kind == "load" and not any(s != 0 for s in strides))
-            or (bool(e.args) and all(same[a] for a in e.args))
-        )
+        still = not any(s != 0 for s in strides) and all(same[a] for a in e.args)
+        same.append(e.kind in ("const", "size") or (still and (e.kind == "load" or bool(e.args))))
         if i in used and not same[-1] and e.kind != "iota":
             d = e.node.array_type.dtype
             widest = max(widest, 4 if d in scalar.HALF else d.bytes)

@@ -149,6 +149,14 @@ def test_what_follows_a_gather_joins_it() -> None:
     assert kernels([x, i], [sg.exp(x)[i]]) == ["map", "map"]  # the table once, not row by row
 
 
+def test_lanes_are_as_wide_as_what_is_gathered() -> None:
+    x, i = sg.array("x", ("n", 640), "float64"), sg.array("i", (9,), "int8")
+    lanes = max(2, host().vector_bytes // 8)
+    for y in (x[i], x[sg.argmax(i)]):  # an index for each row, one for all of them
+        assert f"float64x{lanes} = " in sg.function([x, i], y).source("loops")
+        assert f"float64x{2 * lanes} = " not in sg.function([x, i], y).source("loops")
+
+
 def test_a_gradient_fills_and_adds() -> None:
     x, i, y = sg.array("x", ("n", 64)), sg.array("i", ("k",), "int32"), sg.array("y", ("k", 64))
     slope = sg.grad((sg.tanh(x[i]) * y).sum(), x)
