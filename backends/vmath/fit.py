@@ -10,6 +10,7 @@ polynomials is the minimax one that is exact at 0. Nothing imports this at run t
 from __future__ import annotations
 
 import struct
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -371,12 +372,17 @@ def two_over_pi_words() -> list[int]:
     return [0] + [(bits >> (64 * k)) & (2**64 - 1) for k in reversed(range(19))]
 
 
+def rows_of(words: list[str], indent: str) -> list[str]:
+    """The words in lines of at most 100 characters."""
+    return textwrap.wrap(" ".join(words), 100, initial_indent=indent, subsequent_indent=indent)
+
+
 def table(name: str, meaning: str, rows: dict[str, tuple[list[float], str]]) -> list[str]:
     """The lines of one dictionary: dtype -> numbers, with a note for each dtype."""
     lines = [f"# {meaning}", f"{name} = {{"]
     for dtype, (values, note) in rows.items():
         lines.append(f'    "{dtype}": ({note}')
-        lines += [f"        {v!r}," for v in values]
+        lines += rows_of([f"{v!r}," for v in values], "        ")
         lines.append("    ),")
     return [*lines, "}"]
 
@@ -384,6 +390,7 @@ def table(name: str, meaning: str, rows: dict[str, tuple[list[float], str]]) -> 
 def module() -> str:
     """The text of tables.py."""
     lines = ['"""Coefficients, lowest first, and constants; written by `fit`, do not edit."""', ""]
+    lines += ["# fmt: off"]
     for fit in FITS:
         rows = {}
         for index, dtype in enumerate(DTYPES):
@@ -403,7 +410,7 @@ def module() -> str:
         rows = {d: (parts(split.value, w), "") for d, w in zip(DTYPES, split.widths) if w}
         lines += table(split.name, split.meaning, rows)
     lines += ["# 64 zero bits, then the bits of 2/pi, highest first", "TWO_OVER_PI = ("]
-    lines += [f"    0x{word:016X}," for word in two_over_pi_words()]
+    lines += rows_of([f"0x{word:016X}," for word in two_over_pi_words()], "    ")
     return "\n".join([*lines, ")", ""])
 
 
