@@ -213,6 +213,7 @@ def one(name: str, dtype: str, options: argparse.Namespace) -> bool:
     if record is None or not current or record["inputs"] < wanted - 8:
         record = measure(name, dtype, options.cpu, options.step, options.count)
         keep(key, record)
+        write_table()
     places = ", ".join(f"{float.fromhex(x):.9g}" for x in record["at"])
     stated = bound(name, dtype, options.cpu)
     print(
