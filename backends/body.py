@@ -30,6 +30,7 @@ from .fusion import partition
 from .loops import Kernel
 from .lower import transpose
 from .lower.indirect import scattered_address
+from .lower.interleave import interleaved
 from .lower.nest import Built, build
 from .lower.request import Bound, Nest, Root
 from .lower.special import SPECIAL
@@ -134,21 +135,31 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
+        built = self.built(nest, homes)
+        self.run_nest(built, [self.home(n) for n in homes], node, faults)
+        return built
+
+    def built(self, nest: Nest, homes: Sequence[Expr]) -> Built:
+        """The kernel of a nest: in tiles if that is better."""
         fresh, target = self.p.fresh_outputs, self.p.target
         new = fresh and any(self.p.slots[self.home(n).slot].kind == "output" for n in homes)
         nest = nest._replace(streams=not new)
-        built = transpose.build(nest, target) or build(nest, target)
-        args = [self.where(n) for n in built.reads] + [self.home(n) for n in homes]
+        return transpose.build(nest, target) or build(nest, target)
+
+    def run_nest(
+        self, built: Built, homes: Sequence[Ref], node: Expr, faults: tuple[int, ...] = ()
+    ) -> None:
+        """Launch a nest that writes to `homes`."""
+        args = [*map(self.where, built.reads), *homes]
         faults = (*faults, *map(self._index_fault, built.bounds))
         if built.split is None:
             self.launch(built.kernel, args, built.dims, built.work, node, faults)
-            return built
+            return
         for buffer in built.kernel.buffers[len(args) :]:
             args.append(self.p.temp(Array(dtype(buffer.dtype), (built.split.parts,))))
         self.steps.append(
             Launch(built.kernel, tuple(args), built.dims, built.work, node, faults, built.split)
         )
-        return built
 
     def launch(
         self,
@@ -188,12 +199,18 @@ class Body:
         scatter: Expr | None = None,
         **options: Any,
     ) -> None:
-        """A nest over value's shape that writes it to `target` inside home's place."""
+        """Write a value to `target` inside home's place."""
+        nest = self._writing(value, target, combine, scatter)
+        self.nest(nest._replace(**options), [home], home)
+
+    def _writing(
+        self, value: Expr, target: Strided, combine: str = "set", scatter: Expr | None = None
+    ) -> Nest:
+        """A nest over value's shape that writes it to `target`."""
         shape = value.array_type.shape
         inside = set() if self.stored(value) else {id(value)}
         root = Root(value, identity(len(shape)), target, combine=combine, scatter=scatter)
-        nest = Nest(shape, (), (), (root,), lambda n: self.stored(n) and id(n) not in inside)
-        self.nest(nest._replace(**options), [home], home)
+        return Nest(shape, (), (), (root,), lambda n: self.stored(n) and id(n) not in inside)
 
     # --------------------------------------------------------------------------------- opaque nodes
 
@@ -228,10 +245,21 @@ class Body:
         op = node.op
         assert isinstance(op, Concatenate)
         strides = row_strides(node.array_type.shape)
+        parts: list[Built] = []
+        homes: list[Ref] = []
         start: SizeLike = 0
         for x in node.inputs:
-            self.write(x, Strided(start * strides[op.axis], strides), node, name="concatenate")
+            nest = self._writing(x, Strided(0, strides))
+            parts.append(self.built(nest._replace(name="concatenate"), [node]))
+            homes.append(self.home(node).moved(start * strides[op.axis]))
             start = start + x.array_type.shape[op.axis]
+        row = product(node.array_type.shape[op.axis :])
+        together = interleaved(parts, row) if op.axis else None
+        if together is not None:
+            self.run_nest(together, homes, node)
+            return
+        for built, home in zip(parts, homes):
+            self.run_nest(built, [home], node)
 
     def _place(self, node: Expr) -> None:
         op = node.op
