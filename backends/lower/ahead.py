@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .values import Values
 
 TURNS = 8  # how far ahead, for rows of several lines
-LINES = 8  # of a row that are asked for, at most
-FLIGHT = 32  # lines on their way: narrower rows are asked for more turns ahead
+LINES = 16  # of a row that are asked for, at most
+FLIGHT = 16  # lines on their way: narrower rows are asked for more turns ahead
 LINE = 64  # bytes
 NEAR = 1 << 18  # an array of so many bytes is in cache anyway
 
