@@ -93,7 +93,7 @@ class _Partitioner:
         self.bits = 0
         self.needed = 0  # bits that occur among somebody's ancestors
         self.reads: dict[int, list[View]] = {}
-        self.first_reader: dict[tuple[int, Shape], Expr] = {}
+        self.last_reader: dict[tuple[int, Shape], Expr] = {}
         self.placing: Expr
 
     def run(self) -> Partition:
@@ -253,10 +253,10 @@ class _Partitioner:
         space = node.inputs[0].array_type.shape if reducing else node.array_type.shape
         axes = _axes(node) if reducing else ()
         home = _Growing(space, axes)
-        for candidate in self._candidates(views) + self._siblings(views, space):
-            joined = self._try_join(home, candidate, node, views)
-            if joined is not None:
-                home = joined
+        for candidate in self._candidates(views):
+            home = self._try_join(home, candidate, node, views) or home
+        for candidate in self._siblings(views, space, home):
+            home = self._try_join(home, candidate, node, views) or home
         if not home.bit:
             home.bit = self._new_bit()
             self.groups[home.bit] = home
@@ -279,15 +279,20 @@ class _Partitioner:
                 found[group.bit] = group
         return sorted(found.values(), key=lambda g: -g.bit)
 
-    def _siblings(self, views: list[View], space: Shape) -> list[_Growing]:
-        """Groups that already read the same stored array at the same index of the same space."""
+    def _siblings(self, views: list[View], space: Shape, home: _Growing) -> list[_Growing]:
+        """Groups that already read the same array from memory at the same index of the same space.
+
+        The array is an input, or a member of a group that the reader could not join.
+        """
         found: list[_Growing] = []
         for view in views:
-            if id(view.base) in self.group_of or not is_identity(view, space):
+            if self.group_of.get(id(view.base)) is home or not is_identity(view, space):
                 continue
-            first = self.first_reader.setdefault((id(view.base), space), self.placing)
-            group = self.group_of.get(id(first))
-            if group is not None and group not in found:
+            key = (id(view.base), space)
+            group = self.group_of.get(id(self.last_reader.get(key)))
+            if group is None or group.weight + weight(self.placing) > LIMIT:
+                self.last_reader[key] = self.placing  # who comes next meets a group with room
+            elif group not in found:
                 found.append(group)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
+import symgraph as sg
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch, Repeat
 from symgraph.backends.simulate import simulate
@@ -38,3 +39,20 @@ def test_random_programs_agree_with_numpy(case: Case) -> None:
 def test_random_programs_agree_on_other_targets(case: Case) -> None:
     for machine in TARGETS[1:]:
         run(case, machine)
+
+
+def launches(outputs: list[sg.Expr], x: sg.Expr) -> int:
+    return len(list(plan([x], outputs, target=TARGETS[0]).steps))
+
+
+def test_readers_of_what_a_full_kernel_made_share_kernels() -> None:
+    x = sg.vector("x")
+    y = sg.exp(x)
+    many = [y * float(i) + sg.sqrt(y + float(i)) for i in range(300)]
+    assert launches(many, x) <= 8  # about 1200 operations, at most 300 a kernel
+
+
+def test_readers_of_an_input_fill_one_kernel_after_the_other() -> None:
+    x = sg.vector("x")
+    many = [sg.sqrt(x + float(i)) for i in range(1000)]
+    assert launches(many, x) <= 16
