@@ -145,7 +145,8 @@ class For(NamedTuple):
 
     `kind`: "serial", "parallel" (iterations are independent, may be vectorized or split), "reduce"
     (iterations only combine through carries whose `next` is an associative update). A parallel loop
-    whose body ends a block at min(var + step, stop) may begin its blocks anywhere.
+    that ends a block at min(var + step, stop), and reads var + step nowhere else, may begin its
+    blocks anywhere.
     """
 
     var: Var

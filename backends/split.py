@@ -122,15 +122,28 @@ def _narrowed(loop: For, begin: Var, end: Var) -> tuple[int, list[Stmt]]:
 def _blocked(loop: For, stop: Value) -> tuple[Stmt, ...] | None:
     """If the loop goes over blocks, its body with blocks that end at `stop`.
 
-    for i in ..n step B: e = min(i + B, n); what is in i..e      (B matters nowhere else)
+    for i in ..n step B: e = min(i + B, n); what is in i..e      (i + B is read nowhere else)
     """
-    body, found = list(loop.body), False
-    sums: set[Value] = set()
+    body = list(loop.body)
     for k, stmt in enumerate(body):
         if isinstance(stmt, Let) and stmt.op == "add" and stmt.args == (loop.var, loop.step):
-            sums.add(stmt.var)
-        if isinstance(stmt, Let) and stmt.op == "min" and stmt.args[1] == loop.stop:
-            if stmt.args[0] in sums:
-                body[k] = stmt._replace(args=(stmt.args[0], stop))
-                found = True
-    return tuple(body) if found else None
+            ends = (stmt.var, loop.stop)
+            for j in range(k + 1, len(body)):
+                end = body[j]
+                if isinstance(end, Let) and end.op == "min" and end.args == ends:
+                    body[j] = end._replace(args=(stmt.var, stop))
+                    once = _mentions(loop.body, stmt.var) == 2  # where it is made, and here
+                    return tuple(body) if once else None
+    return None
+
+
+def _mentions(stmts: tuple[Stmt, ...], var: Var) -> int:
+    """How often a variable stands in statements: they are tuples all the way down."""
+    waiting: list[object] = [stmts]
+    count = 0
+    while waiting:
+        item = waiting.pop()
+        count += item is var
+        if isinstance(item, tuple):
+            waiting.extend(item)
+    return count
