@@ -178,6 +178,15 @@ def test_an_update_that_reads_itself_turned() -> None:
     same(w.get_value(), 2 * (before + before.T))
 
 
+@pytest.mark.parametrize("size", [8, 21, 64])
+def test_an_update_in_place_of_what_is_read_straight(size: int) -> None:
+    w, x = sg.shared(values((size, size), "float32")), sg.matrix("x")
+    before, a = w.get_value(), values((size, size), "float32", 1)
+    f = sg.function([x], updates={w: w + x.T})
+    f(a)
+    same(w.get_value(), before + a.T)
+
+
 def test_special_values_pass_unchanged() -> None:
     bits = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(256, 256)
     x = sg.array("x", ("n", "m"), "float16")
