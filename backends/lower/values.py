@@ -13,11 +13,14 @@ from symgraph.ops.define import Cast, Elementwise
 from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
+from ..weights import weight
 from . import scalar
 from .passes import Held
 from .request import Dims, Nest
 from .space import make_space
 from .trace import Entry, Tracer, depends
+
+FEW = 8  # work in a wider dtype that decides nothing: at most one part in so many
 
 
 class Values:
@@ -260,11 +263,23 @@ class Values:
 
 
 def _lanes(entries: list[Entry], vector_bytes: int) -> tuple[int, int]:
-    """Lanes so that the widest value fills a register, and the bytes of the narrowest in memory."""
-    widest, narrowest = 1, 8
+    """Lanes of one register of what most work is done in, and the bytes of the narrowest in memory.
+
+    A little work in a wider dtype takes several registers for each value.
+    """
+    narrowest = 8
+    work: dict[int, int] = {}
     for e in entries:
-        if e.kind not in ("const", "size"):
-            d = e.node.array_type.dtype
-            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
-            narrowest = min(narrowest, d.bytes)
-    return max(1, vector_bytes // widest), narrowest
+        # what is reduced is counted where it is read
+        if e.kind not in ("const", "size", "reduction"):
+            read = [entries[a].node.array_type.dtype for a in e.args]
+            dtypes = [e.node.array_type.dtype, *read]
+            width = max(4 if d in scalar.HALF else d.bytes for d in dtypes)
+            cost = weight(e.node) if e.kind == "elementwise" else 1
+            work[width] = work.get(width, 0) + cost
+            narrowest = min(narrowest, e.node.array_type.dtype.bytes)
+    total = sum(work.values())
+    for width in sorted(work):
+        if sum(cost for wide, cost in work.items() if wide > width) * FEW <= total:
+            return max(1, vector_bytes // width), narrowest
+    return max(1, vector_bytes), narrowest
