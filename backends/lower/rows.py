@@ -22,7 +22,7 @@ from .moments import WIDE, Around, Distance, Spread
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
 SMALL = 12  # operations of a body that is done under a mask for all accumulators at once
-LARGE = 240  # operations of one iteration at most, if it is several bodies
+LARGE = 4  # operations of one iteration for each register at most, if it is several bodies
 CHAIN = 64  # additions in one float accumulator before it is merged
 
 Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
@@ -209,7 +209,7 @@ class Rows(Axes):
         slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
         ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
         body = self._body(feeds)
-        while ways > 1 and ways * body > LARGE:
+        while ways > 1 and ways * body > LARGE * self.registers:
             ways //= 2
         while isinstance(size, int) and ways > 1 and size < self.space.lanes * ways:
             ways //= 2

@@ -15,12 +15,15 @@ from symgraph.ops.gather import Indexed
 from ..affine import Strided, identity
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
 from ..targets import Target
+from ..weights import weight
 from . import indirect, scalar
 from .ahead import rows_ahead
 from .passes import Held
 from .request import Bound, Dims, Nest
 from .space import make_space
 from .trace import Entry, Tracer, depends
+
+FEW = 8  # work in a wider dtype that decides nothing: at most one part in so many
 
 
 class Values:
@@ -40,7 +43,7 @@ class Values:
         ]
         self.entries = tracer.entries
         data = _data(self.entries, [*self.root_entries, *(feed for _, feed in self.feeds)])
-        lanes = max(1, target.vector_bytes // _widest(self.entries, data))
+        lanes = max(1, target.vector_bytes // _lane_bytes(self.entries, data))
         self.registers = target.vector_registers
         self.masked = target.masked_memory(min([8, *map(_memory_bytes, self.entries)]))
         self._lay_out(lanes)
@@ -332,21 +335,31 @@ def _data(entries: Sequence[Entry], wanted: Sequence[int]) -> set[int]:
     return seen
 
 
-def _widest(entries: Sequence[Entry], used: set[int]) -> int:
-    """Bytes of the widest value of a lane among those used.
+def _lane_bytes(entries: Sequence[Entry], used: set[int]) -> int:
+    """Bytes of a lane: those of the dtype in which most of what is used is computed.
 
-    Counters and what is the same for every lane do not matter.
+    A little work in a wider dtype takes several registers for each value. Counters and what is the
+    same for every lane do not matter.
     """
-    widest = 1
+    work: dict[int, int] = {}
     same: list[bool] = []
     for i, e in enumerate(entries):
         strides = () if e.address is None else e.address.strides
         still = not any(s != 0 for s in strides) and all(same[a] for a in e.args)
         same.append(e.kind in ("const", "size") or (still and (e.kind == "load" or bool(e.args))))
-        if i in used and not same[-1] and e.kind != "iota":
-            d = e.node.array_type.dtype
-            widest = max(widest, 4 if d in scalar.HALF else d.bytes)
-    return widest
+        # what is reduced is counted where it is read
+        if i in used and not same[-1] and e.kind not in ("iota", "reduction"):
+            operands = () if e.kind == "gather" else e.args
+            read = [entries[a].node.array_type.dtype for a in operands if not same[a]]
+            width = max(
+                4 if d in scalar.HALF else d.bytes for d in [e.node.array_type.dtype, *read]
+            )
+            work[width] = work.get(width, 0) + (weight(e.node) if e.kind == "elementwise" else 1)
+    total = sum(work.values())
+    for width in sorted(work):
+        if sum(cost for wide, cost in work.items() if wide > width) * FEW <= total:
+            return width
+    return max((entries[i].node.array_type.dtype.bytes for i in used), default=1)
 
 
 def _memory_bytes(e: Entry) -> int:
