@@ -104,7 +104,8 @@ def compare(name: str, got: np.ndarray, exact: np.ndarray, inputs: tuple[np.ndar
     integer = np.dtype(f"i{got.dtype.itemsize}")
     with np.errstate(all="ignore"):
         rounded = exact.astype(got.dtype)
-        differ = np.flatnonzero(got.view(integer) != rounded.view(integer))
+        unlike = got.view(integer) != rounded.view(integer)
+        differ = np.flatnonzero(unlike & ~((got != got) & (rounded != rounded)))  # NaN is NaN
         if not differ.size:
             return Worst(rounding, (), 0, ())
         got, rounded, exact = got[differ], rounded[differ], exact[differ]

@@ -31,6 +31,7 @@ from symgraph.backends.legalize import legalize
 from symgraph.backends.objectfile import symbols
 from symgraph.backends.vmath import tables
 from tests.backends import emulator
+from tests.backends.test_random_words import draw
 
 NAMES = sorted(vmath.FUNCTIONS)
 FLOATS = ("float32", "float64")
@@ -218,9 +219,10 @@ OTHERS = ["x86-64-v3", "x86-64-v4", "cortex-a72", "cortex-a76", "armv7"]
 
 
 def compile_everything(name: str, lanes: int) -> frozenset[str]:
-    """Compile every function for a target; the symbols the object asks for."""
+    """Compile every function and draw for a target; the symbols the object asks for."""
     target = targets.target(name)
     kernels = [legalize(kernel_of(f, d, lanes), target) for f in NAMES for d in FLOATS]
+    kernels += [legalize(draw(words, lanes), target) for words in (1, 2)]
     return symbols(jit.compile_object(emit_module(kernels, target), target)).undefined
 
 
