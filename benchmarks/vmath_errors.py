@@ -246,12 +246,12 @@ def sampled(name: str, dtype: str, function: Function, count: int) -> Worst:
         got = function(*inputs)
         exact = exact_values(name, inputs)
         if dtype == "float64" and name in JUDGED:
-            exact = _judged(name, got, exact, inputs)
+            exact = judged(name, got, exact, inputs)
         worst |= compare(name, got, exact, inputs)
     return worst
 
 
-def _judged(
+def judged(
     name: str, got: np.ndarray, near: np.ndarray, inputs: tuple[np.ndarray, ...]
 ) -> np.ndarray:
     """What is furthest from SciPy by mpmath; everywhere else the value itself, if SciPy's is near.

@@ -20,6 +20,7 @@ from benchmarks.vmath_errors import (
     every_half,
     exhaustive,
     graph_function,
+    judged,
     kernel_of,
     sampled,
     samples,
@@ -262,6 +263,8 @@ def test_bounds_hold_under_the_emulator(name: str, dtype: str, tmp_path: Path) -
         if target.flushes_subnormals and dtype == "float32":
             normal = np.all([(abs(a) >= 2.0**-100) | (a == 0) for a in (*given, want)], axis=0)
             given, got, want = tuple(a[normal] for a in given), got[normal], want[normal]
+        if dtype == "float64" and f in JUDGED:
+            want = judged(f, got, want, given)
         worst = compare(f, got, want, given)
         assert worst.wrong == 0 and worst.ulp <= vmath.FUNCTIONS[f].ulp[dtype].split, (f, worst)
 
