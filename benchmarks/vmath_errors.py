@@ -104,7 +104,8 @@ def compare(name: str, got: np.ndarray, exact: np.ndarray, inputs: tuple[np.ndar
     integer = np.dtype(f"i{got.dtype.itemsize}")
     with np.errstate(all="ignore"):
         rounded = exact.astype(got.dtype)
-        differ = np.flatnonzero(got.view(integer) != rounded.view(integer))
+        unlike = got.view(integer) != rounded.view(integer)
+        differ = np.flatnonzero(unlike & ~((got != got) & (rounded != rounded)))  # NaN is NaN
         if not differ.size:
             return Worst(rounding, (), 0, ())
         got, rounded, exact = got[differ], rounded[differ], exact[differ]
@@ -245,12 +246,12 @@ def sampled(name: str, dtype: str, function: Function, count: int) -> Worst:
         got = function(*inputs)
         exact = exact_values(name, inputs)
         if dtype == "float64" and name in JUDGED:
-            exact = _judged(name, got, exact, inputs)
+            exact = judged(name, got, exact, inputs)
         worst |= compare(name, got, exact, inputs)
     return worst
 
 
-def _judged(
+def judged(
     name: str, got: np.ndarray, near: np.ndarray, inputs: tuple[np.ndarray, ...]
 ) -> np.ndarray:
     """What is furthest from SciPy by mpmath; everywhere else the value itself, if SciPy's is near.

@@ -72,6 +72,6 @@ def gelu(x: Num) -> Num:
     magic = x.format.magic + 64  # Q times 2**64, so that a * Q rounds once into the subnormals
     shifted = exponent + magic
     r = exponent - (shifted - magic)
-    tail = times_power(horner(r, quotient_tables.EXP2_BRIEF["float32"]), shifted.bits())
+    tail = times_power(fma(r, horner(r, tables.EXP2M1["float32"]), 1.0), shifted.bits())
     positive = where(x < 0.0, x * 0.0, x)
     return fma(a * tail, -(2.0**-64), positive)

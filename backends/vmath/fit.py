@@ -280,8 +280,7 @@ BESSEL_FITS = [
 class Quotient(NamedTuple):
     """A quotient of two polynomials for float32 that is exact at 0; the lower one starts with 1.
 
-    counts: coefficients above and below; with one below it is a polynomial. allowed: the error to
-    balance, by argument and value.
+    counts: coefficients above and below. allowed: the error to balance, by argument and value.
     """
 
     name: str
@@ -300,14 +299,6 @@ QUOTIENTS = [
         (mp.mpf(0), mp.mpf("14.45")),
         (6, 5),
         lambda a, value: 1 + a * a,
-    ),
-    Quotient(
-        "EXP2_BRIEF",
-        "2**r, |r| <= 1/2, for gelu",
-        lambda r: mp.mpf(2) ** r,
-        (mp.mpf("-0.503"), mp.mpf("0.503")),
-        (6, 1),
-        lambda r, value: value,
     ),
 ]
 
@@ -468,10 +459,10 @@ def quotient_tables() -> list[str]:
     for quotient in QUOTIENTS:
         above, below, error = minimax(quotient)
         note = f"  # |error| < {mp.nstr(error, 2)} of what is allowed"
-        parts_of = [("_ABOVE", quotient.meaning, above), ("_BELOW", "its denominator", below)]
-        if len(below) == 1:
-            parts_of = [("", quotient.meaning, above)]
-        for ending, meaning, values in parts_of:
+        for ending, meaning, values in (
+            ("_ABOVE", quotient.meaning, above),
+            ("_BELOW", "its denominator", below),
+        ):
             lines += table(quotient.name + ending, meaning, {"float32": (values, note)})
     return lines
 

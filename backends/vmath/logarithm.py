@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 from . import tables
+from .double import two_sum
 from .exponential import LIMITS, exp_between, exp_careful, exp_significand, reduce, times_power
 from .number import Num, at_least, bits_of, copysign, fma, horner, polynomial, sqrt, where
 from .registry import function
@@ -109,13 +110,13 @@ def log1p(x: Num) -> Num:
     return where(tiny, x, at_edges(x + 1.0, result))
 
 
-def log1p_of_exp(x: Num) -> Num:
-    """log(1 + exp(x)) for x <= 0."""
+def split_one_plus_exp(x: Num) -> Split:
+    """1 + exp(x) for x <= 0."""
     x = at_least(x, LIMITS[x.format.dtype].underflow)
     e = exp_careful(x) if x.format.dtype == "float64" else exp_between(x)
     halve = e > math.sqrt(2.0) - 1.0
     f = where(halve, fma(e, 0.5, -0.5), e)
-    return log_of(Split(where(halve, e.const(1.0), 0.0), f))
+    return Split(where(halve, e.const(1.0), 0.0), f)
 
 
 @function("softplus", float32=(2.5, 2.5), float64=(2.0, 2.0))
@@ -123,7 +124,7 @@ def softplus(x: Num) -> Num:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); float32 has one polynomial for log1p."""
     base = at_least(x, 0.0)
     if x.format.dtype == "float64":
-        return base + log1p_of_exp(-abs(x))
+        return base + log_of(split_one_plus_exp(-abs(x)))
     # e times 2**64 first, whose exponent stays a normal number's; a NaN comes through the base
     reduced = reduce(at_least(-abs(x), LIMITS["float32"].underflow), 64)
     e = times_power(exp_significand(reduced), reduced.code) * 2.0**-64
@@ -144,7 +145,13 @@ def logaddexp(x: Num, y: Num) -> Num:
     swap = x < y
     high, low = where(swap, y, x), where(swap, x, y)
     gap = where(x.eq(y), x.const(0.0), low - high)  # equal infinities: no inf - inf
-    return high + log1p_of_exp(gap)
+    parts = split_one_plus_exp(gap)
+    ln2_high, ln2_low = tables.LN2[x.format.dtype]
+    inner = two_sum(parts.k * ln2_high, parts.f)
+    total = two_sum(high, inner.high)
+    rest = fma(parts.k, ln2_low, tail(parts.f))
+    result = total.high + (total.low + (inner.low + rest))
+    return where(abs(high).eq(INF), high + inner.high, result)
 
 
 @function("asinh", float32=(2.5, 2.5), float64=(2.0, 2.0))
