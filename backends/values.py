@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from symgraph.checks import as_argument
+from symgraph.checks import as_argument, brief
 from symgraph.dtypes import DType, dtype
 from symgraph.errors import ArgumentError, GraphError
+from symgraph.expr import Expr
 from symgraph.leaves import Shared
 
 HEADER_LIMIT = 100_000_000  # bytes, as the format's own reader has it
@@ -143,9 +144,16 @@ def _kind(path: str | os.PathLike[str]) -> str:
 
 def _named(variables: Variables) -> dict[str, Shared]:
     if isinstance(variables, Mapping):
+        for name, w in variables.items():
+            if not isinstance(name, str):
+                raise ArgumentError(f"save/load: expected names of variables, got {brief(name)}")
+            _require_shared(w)
         return dict(variables)
+    if isinstance(variables, (str, bytes, Expr)) or not isinstance(variables, Iterable):
+        raise _unfit(variables)
     found: dict[str, Shared] = {}
     for w in variables:
+        _require_shared(w)
         if not w.name:
             raise GraphError(
                 "save/load: a shared variable has no name",
@@ -159,6 +167,18 @@ def _named(variables: Variables) -> dict[str, Shared]:
             )
         found[w.name] = w
     return found
+
+
+def _require_shared(w: Any) -> None:
+    if not isinstance(w, Shared):
+        raise _unfit(w)
+
+
+def _unfit(value: Any) -> ArgumentError:
+    return ArgumentError(
+        f"save/load: expected shared variables, got {brief(value)}",
+        hint="pass a list of them, or {name: variable}",
+    )
 
 
 def exact(array: np.ndarray, w: Shared, what: str) -> np.ndarray:

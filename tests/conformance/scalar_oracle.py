@@ -111,24 +111,22 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
 INTEGER_FUNCTIONS = {"gcd": np.gcd}
 
 
+def _words(key0, key1, call, stream, block):  # type: ignore[no-untyped-def]
+    halves = block.astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
+    return philox4x32(key0, key1, *halves, call, stream)
+
+
 def _word32(key0, key1, call, stream, low, high):  # type: ignore[no-untyped-def]
     index = low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)
-    block = index >> np.uint64(2)
-    halves = block.astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
-    words = philox4x32(key0, key1, *halves, call, stream)
+    words = _words(key0, key1, call, stream, index >> np.uint64(2))
     return np.choose((index & np.uint64(3)).astype(np.intp), words)
 
 
 def _word64(key, call, stream, index):  # type: ignore[no-untyped-def]
-    key0, key1, call, stream = (
-        x.astype(np.uint32) for x in (key, key >> np.uint64(32), call, stream)
-    )
-    parts = [
-        _word32(key0, key1, call, stream, place.astype(np.uint32), high.astype(np.uint32))
-        for place in (index * np.uint64(2), index * np.uint64(2) + np.uint64(1))
-        for high in [index >> np.uint64(31)]
-    ]
-    return parts[0].astype(np.uint64) | parts[1].astype(np.uint64) << np.uint64(32)
+    fixed = (x.astype(np.uint32) for x in (key, key >> np.uint64(32), call, stream))
+    w0, w1, w2, w3 = (w.astype(np.uint64) for w in _words(*fixed, index >> np.uint64(1)))
+    odd = (index & np.uint64(1)).astype(bool)
+    return np.where(odd, w2 | w3 << np.uint64(32), w0 | w1 << np.uint64(32))
 
 
 # Random words, exactly: name -> (dtype of all operands, arity, meaning).
