@@ -28,6 +28,7 @@ TABLE = Path(vmath.__file__).resolve().with_name("README.md")
 NAMES = sorted(name for name, known in vmath.FUNCTIONS.items() if known.ulp)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 CPUS = ("host", "x86-64-v3", "x86-64")
+EVERY = 1 << 32
 STRIDE = 257  # of --quick: every so many float32
 QUICK, FULL = 10**6, 10**8  # samples
 ROUNDED = 0.5 + 2.0**-10  # half floats: float32's result rounded once more
@@ -37,12 +38,12 @@ HEAD = """\
 
 Written by `python -m benchmarks.vmath_ulp`, which measures them; bounds are those stated in the
 code. Units in the last place (0.5 is correctly rounded), and for float32 where the largest error
-is. float32 of one argument: ALL 2**32 inputs on the host (AVX-512, fused multiply-add), every
-257th on the others, against float64. Two arguments and float64: stratified samples (random bit
-patterns, moderate arguments, near 0, 1 and multiples of pi/4, edges), against long double or
-mpmath. float16 and bfloat16: all 2**16 inputs; float32's result, rounded. Zeros and their signs,
-infinities, NaN and subnormal results are right everywhere unless the last column counts wrong ones.
-Nanoseconds are for one element, in cache, on the host named at the end.
+is. float32 of one argument: ALL 2**32 inputs on the host (AVX-512, fused multiply-add), but every
+257th where a ~ stands and on the others, against float64. Two arguments and float64: stratified
+samples (random bit patterns, moderate arguments, near 0, 1 and multiples of pi/4, edges), against
+long double or mpmath. float16 and bfloat16: all 2**16 inputs; float32's result, rounded. Zeros and
+their signs, infinities, NaN and subnormal results are right everywhere unless the last column
+counts wrong ones. Nanoseconds are for one element, in cache, on the host named at the end.
 
 logaddexp is in units of its larger argument where it cancels; gelu of a negative x in units of the
 result's last place times max(1, x*x), which is what a unit in x makes of its tail.
@@ -104,7 +105,7 @@ def measure(name: str, dtype: str, cpu: str, step: int, count: int) -> dict[str,
     function = errors.graph_function(name, dtype)
     single = vmath.FUNCTIONS[name].arity == 1
     if dtype == "float32" and single:
-        worst, inputs = errors.exhaustive(name, function, step), -(-(1 << 32) // step)
+        worst, inputs = errors.exhaustive(name, function, step), -(-EVERY // step)
     elif dtype in ("float32", "float64"):
         each = max(1, count // errors.STRATA)
         worst, inputs = errors.sampled(name, dtype, function, each), each * errors.STRATA
@@ -144,7 +145,9 @@ def row(records: dict[str, dict[str, Any]], name: str) -> list[str]:
 
     def ulp(cpu: str, dtype: str) -> str:
         found = get(cpu, dtype)
-        return f"{found['ulp']:.3f}" if found else "-"
+        part = (cpu, dtype) == ("host", "float32") and found.get("inputs", 0) < EVERY
+        mark = "~" if part and vmath.FUNCTIONS[name].arity == 1 else ""
+        return f"{mark}{found['ulp']:.3f}" if found else "-"
 
     stated = vmath.FUNCTIONS[name].ulp
     main = get("host", "float32")
@@ -207,7 +210,7 @@ def one(name: str, dtype: str, options: argparse.Namespace) -> bool:
     key = f"{options.cpu} {dtype} {name}"
     record = known().get(key)
     exhaustive = dtype == "float32" and vmath.FUNCTIONS[name].arity == 1
-    wanted = (1 << 32) // options.step if exhaustive else options.count
+    wanted = EVERY // options.step if exhaustive else options.count
     wanted = min(wanted, 1 << 16) if dtype in ("float16", "bfloat16") else wanted
     current = record is not None and record["formula"] == formula(name, dtype, options.cpu)
     if record is None or not current or record["inputs"] < wanted - 8:

@@ -103,7 +103,7 @@ QUANTILE = {
 }
 
 
-@function("ndtri", float32=(3.0, 3.0), float64=(4.0, 6.0))
+@function("ndtri", float32=(3.0, 3.0), float64=(6.0, 6.0))
 def ndtri(p: Num) -> Num:
     """The quantile of the standard normal by AS 241.
 
