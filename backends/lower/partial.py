@@ -59,12 +59,10 @@ class Parts:
     def _part(self, part: LoopBlock, stop: Value, length: Value) -> None:
         e = self.e
         e._push(part, None, part.var)
-        if e._long(self.size):
-            e._poll(self.length)
         end = part.let("min", part.let("add", part.var, length), stop)
         work = Work(self.kinds, [feed for _, feed in self.phase], [])
         totals = [kind.start_total(1) for kind in self.kinds]
-        totals = e._blocks_of(0, part.var, end, work, totals, False)
+        totals = e._blocks_of(0, part.var, end, work, totals)
         place = part.let("div", part.var, length)
         for buffers, values in zip(self.buffers, totals):
             for buffer, value in zip(buffers, values):

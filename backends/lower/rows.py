@@ -108,7 +108,7 @@ class Rows(Axes):
             totals = self._guess(axis, length, work, totals)
         if known_le(size, length) is True:
             return self._block(axis, start, stop, work, totals)
-        return self._blocks_of(axis, start, stop, work, totals, self._long(size))
+        return self._blocks_of(axis, start, stop, work, totals)
 
     def _chain(self, axis: int, work: Work) -> int:
         """Elements that partial results take before they are merged into the totals."""
@@ -118,7 +118,7 @@ class Rows(Axes):
         return per_lane * (self.space.lanes * ways if axis == self.space.vector else 1)
 
     def _blocks_of(
-        self, axis: int, start: Value, stop: Value, work: Work, totals: States, polls: bool
+        self, axis: int, start: Value, stop: Value, work: Work, totals: States
     ) -> States:
         """[start, stop) of an axis block by block."""
         length = self._chain(axis, work)
@@ -127,7 +127,7 @@ class Rows(Axes):
         ) as loop:
             self._push(loop, None, loop.var)
             end = self._block_end(loop, length, stop)
-            if polls:
+            if self._long(self.space.sizes[axis]):
                 self._poll(1, loop.let("sub", end, loop.var))
             after = self._block(axis, loop.var, end, work, unflat(loop.carried, totals))
             loop.next(*flat(after))
