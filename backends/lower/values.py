@@ -349,11 +349,10 @@ def _lane_bytes(entries: Sequence[Entry], used: set[int]) -> int:
         same.append(e.kind in ("const", "size") or (still and (e.kind == "load" or bool(e.args))))
         # what is reduced is counted where it is read
         if i in used and not same[-1] and e.kind not in ("iota", "reduction"):
-            operands = () if e.kind == "gather" else e.args
-            read = [entries[a].node.array_type.dtype for a in operands if not same[a]]
-            width = max(
-                4 if d in scalar.HALF else d.bytes for d in [e.node.array_type.dtype, *read]
-            )
+            operands = [entries[a] for a in e.args if e.kind != "gather" and not same[a]]
+            nodes = [e.node, *(x.node for x in operands if x.kind != "iota")]
+            dtypes = [node.array_type.dtype for node in nodes]
+            width = max(4 if d in scalar.HALF else d.bytes for d in dtypes)
             work[width] = work.get(width, 0) + (weight(e.node) if e.kind == "elementwise" else 1)
     total = sum(work.values())
     for width in sorted(work):
