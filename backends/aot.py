@@ -126,7 +126,7 @@ def compile_ahead(
     request = _fixed(request)
     options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), "forbid")
     stages = Stages(name, show)
-    program = make_plan(request, options, machine, stages, fresh_outputs=False).program
+    program = make_plan(request, options, machine, stages).program
     contract_of(program, ()).check_fixed(min(MAX_SIZE, 2 ** (machine.pointer_bits - 1)))
     with stages.timed("compile"):
         objects = aot_objects(program, machine, name, stages)

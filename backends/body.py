@@ -135,16 +135,13 @@ class Body:
         self, nest: Nest, homes: Sequence[Expr], node: Expr, faults: tuple[int, ...] = ()
     ) -> Built:
         """Build a nest and launch it; `homes` are the nodes whose places its roots write to."""
-        built = self.built(nest, homes)
+        built = self.built(nest)
         self.run_nest(built, [self.home(n) for n in homes], node, faults)
         return built
 
-    def built(self, nest: Nest, homes: Sequence[Expr]) -> Built:
+    def built(self, nest: Nest) -> Built:
         """The kernel of a nest: in tiles if that is better."""
-        fresh, target = self.p.fresh_outputs, self.p.target
-        new = fresh and any(self.p.slots[self.home(n).slot].kind == "output" for n in homes)
-        nest = nest._replace(streams=not new)
-        return transpose.build(nest, target) or build(nest, target)
+        return transpose.build(nest, self.p.target) or build(nest, self.p.target)
 
     def run_nest(
         self, built: Built, homes: Sequence[Ref], node: Expr, faults: tuple[int, ...] = ()
@@ -250,7 +247,7 @@ class Body:
         start: SizeLike = 0
         for x in node.inputs:
             nest = self._writing(x, Strided(0, strides))
-            parts.append(self.built(nest._replace(name="concatenate"), [node]))
+            parts.append(self.built(nest._replace(name="concatenate")))
             homes.append(self.home(node).moved(start * strides[op.axis]))
             start = start + x.array_type.shape[op.axis]
         row = product(node.array_type.shape[op.axis :])

@@ -63,7 +63,6 @@ def make_plan(
     options: Options,
     target: Target,
     stages: Stages,
-    fresh_outputs: bool = True,
 ) -> Planned:
     """Rewrite and plan a request.  Raises HostCallError for host calls that are forbidden."""
     from symgraph.show import listing
@@ -83,7 +82,6 @@ def make_plan(
             target=target,
             guards=all_guards(request),
             host_calls=options.host_calls,
-            fresh_outputs=fresh_outputs,
         )
     stages.text("plan", lambda: program_text(program))
     return Planned(tuple(rewritten), journal, program)

@@ -23,7 +23,7 @@ from symgraph.expr import Expr
 from symgraph.leaves import Shared
 from symgraph.sites import user_site
 
-from . import runtime
+from . import recycling, runtime
 from .code import Code
 from .native_type import Native, attach, direct
 from .request import Request
@@ -93,7 +93,10 @@ class Function:
         return Profile(self)
 
     def free(self) -> int:
-        """Give memory that is kept for the next call back to the system; the number of bytes."""
+        """Give memory that is kept for next calls back to the system; the number of bytes.
+
+        That is this function's temporaries, and idle blocks of large results of any function.
+        """
         return 0
 
     def copy(
@@ -227,7 +230,7 @@ class NativeFunction(Native, Function, _Callbacks):
         return retry(lambda: self._again(*arrays), self.core.state.locked, self.name)
 
     def free(self) -> int:
-        return self.core.state.free()
+        return self.core.state.free() + recycling.release()
 
 
 def swapped(shared: Iterable[Shared], swap: Mapping[Shared, Shared]) -> list[Shared]:

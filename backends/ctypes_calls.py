@@ -12,7 +12,7 @@ import numpy as np
 from symgraph import dims
 from symgraph.errors import SizeError
 
-from . import runtime
+from . import recycling, runtime
 from .blocks import CONTEXT_BYTES, FIELDS, POLL_BUDGET
 from .calls import Core, Function, NativeFunction
 from .loops import INTERRUPTED
@@ -108,7 +108,8 @@ class _Call:
         return outputs
 
     def _empty(self, type: Any) -> np.ndarray:
-        return np.empty([dims.evaluate_dim(s, self.env) for s in type.shape], type.dtype.np)
+        runtime.library()  # which recycles
+        return recycling.empty([dims.evaluate_dim(s, self.env) for s in type.shape], type.dtype.np)
 
     def _target(self, shared: int, mode: str, type: Any) -> np.ndarray:
         spare = self.core.cells[shared].spare() if mode == "swap" else None

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from symgraph.arraytype import Array
 from symgraph.dims import Atom, SizeLike, product
 
+from . import recycling_ir
 from .blocks import CELL, CONTEXT_BYTES, FIELDS, GIL_WORK, NO_MEMORY, POLL_BUDGET, STATE
 from .driver import Driver, base_of, bases, total_work
 from .entry_words import LIKELY, WEIGHTS, Words
@@ -283,20 +284,37 @@ class _Entry(Words):
         text, descr = self.text, f"@{descr_symbol(type.dtype)}"
         self.objects.add(descr[1:])
         dims = text.slot("i64", max(1, type.ndim), 8)
-        for axis, size in enumerate(type.shape):
-            self._store("i64", self._size(size), dims, 8 * axis)
+        sizes = [self._size(size) for size in type.shape]
+        for axis, size in enumerate(sizes):
+            self._store("i64", size, dims, 8 * axis)
+        new = self._constructor(sizes, type)
         text.call("void", "Py_IncRef", ("ptr", descr))
-        arguments = [
-            ("ptr", "@PyArray_Type"),
-            ("ptr", descr),
-            ("i32", str(type.ndim)),
-            ("ptr", dims),
-        ]
-        arguments += [("ptr", "null"), ("ptr", "null"), ("i32", "0"), ("ptr", "null")]
-        array = text.call("ptr", "PyArray_NewFromDescr", *arguments)
+        arguments = f"ptr @PyArray_Type, ptr {descr}, i32 {type.ndim}, ptr {dims}"
+        array = text.value(f"call ptr {new}({arguments}, ptr null, ptr null, i32 0, ptr null)")
         self._store("ptr", array, self.made_array, 8 * position)
         self._need(text.value(f"icmp ne ptr {array}, null"))
         return self._load("ptr", array, self.layout.data)
+
+    def _constructor(self, sizes: list[str], type: Array) -> str:
+        """PyArray_NewFromDescr, or its like where memory is recycled, by the size at the call."""
+        text, nbytes = self.text, product(type.shape) * type.dtype.bytes
+        plain = self._declared("PyArray_NewFromDescr")
+        if not recycling_ir.available() or isinstance(nbytes, int) and nbytes < recycling_ir.LEAST:
+            return plain
+        large = self._declared("symgraph.new_large")
+        if isinstance(nbytes, int):
+            return large
+        total = str(type.dtype.bytes)
+        for size in sizes:
+            total = text.value(f"mul i64 {total}, {size}")
+        flag = text.value(f"icmp uge i64 {total}, {recycling_ir.LEAST}")
+        return text.value(f"select i1 {flag}, ptr {large}, ptr {plain}")
+
+    def _declared(self, name: str) -> str:
+        """A function with the signature of PyArray_NewFromDescr."""
+        parameters = "ptr, ptr, i32, ptr, ptr, ptr, i32, ptr"
+        self.text.declarations[name] = f"declare ptr @{name}({parameters})"
+        return f"@{name}"
 
     def _addresses(self) -> None:
         """Fill `bases`."""

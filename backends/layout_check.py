@@ -20,11 +20,16 @@ HEADER = (
     object.__basicsize__
 )  # bytes of ob_refcnt and ob_type (more in debug and free-threaded builds)
 ALIGNED_C = 0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
-_NEW_FROM_DESCR, _ARRAY_TYPE = 94, 2  # slots of NumPy's C-API table
+_ARRAY_TYPE, _DEFAULT_HANDLER = 2, 306  # slots of NumPy's C-API table; those of functions:
+NUMPY_FUNCTIONS = {
+    "PyArray_NewFromDescr": 94,
+    "PyDataMem_SetHandler": 304,
+    "PyDataMem_GetHandler": 305,
+}
 
 
 class Layout(NamedTuple):
-    """Byte offsets in an object; `new_from_descr`: the address of PyArray_NewFromDescr."""
+    """Byte offsets in an object."""
 
     type: int
     data: int
@@ -32,7 +37,6 @@ class Layout(NamedTuple):
     dims: int
     descr: int
     flags: int
-    new_from_descr: int
 
 
 @functools.cache
@@ -41,10 +45,9 @@ def layout() -> Layout | None:
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     if ctypes.sizeof(ctypes.c_void_p) != 8 or not with_gil:
         return None
-    table = _numpy_api()
     h = HEADER
-    found = Layout(h - 8, h, h + 8, h + 16, h + 40, h + 48, _pointer(table + 8 * _NEW_FROM_DESCR))
-    array_type = _pointer(table + 8 * _ARRAY_TYPE)
+    found = Layout(h - 8, h, h + 8, h + 16, h + 40, h + 48)
+    array_type = _pointer(_numpy_api() + 8 * _ARRAY_TYPE)
     good = array_type == id(np.ndarray) and all(_agrees(found, probe) for probe in _probes())
     return found if good else None
 
@@ -79,6 +82,16 @@ def _numpy_api() -> int:
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     get = prototype(python_symbol("PyCapsule_GetPointer"))
     return get(_multiarray_umath._ARRAY_API, None)
+
+
+def numpy_symbol(name: str) -> int:
+    """The address of a function of NumPy's C-API, one of NUMPY_FUNCTIONS."""
+    return _pointer(_numpy_api() + 8 * NUMPY_FUNCTIONS[name])
+
+
+def default_handler() -> int:
+    """The address of the object that is NumPy's own way to memory for data."""
+    return _pointer(_pointer(_numpy_api() + 8 * _DEFAULT_HANDLER))
 
 
 def _pointer(address: int) -> int:

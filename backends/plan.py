@@ -34,24 +34,23 @@ def plan(
     target: Target,
     guards: Sequence[tuple[Guard, Expr]] = (),
     host_calls: str = "allow",
-    fresh_outputs: bool = True,
 ) -> Program:
     """The Program that computes `outputs` and the new values of shared variables.
 
     guards: size relations to check at each call. host_calls="forbid" refuses ops without a native
-    form. fresh_outputs: outputs lie in memory that the system hands out at the call.
+    form.
 
     Raises: HostCallError, naming every such op and its line; MissingInputError for inputs that are
     not listed.
     """
-    return Planner(inputs, target, fresh_outputs).run(outputs, updates, guards, host_calls)
+    return Planner(inputs, target).run(outputs, updates, guards, host_calls)
 
 
 class Planner:
     """What all bodies of one program share."""
 
-    def __init__(self, inputs: Sequence[Expr], target: Target, fresh_outputs: bool = True):
-        self.target, self.fresh_outputs = target, fresh_outputs
+    def __init__(self, inputs: Sequence[Expr], target: Target):
+        self.target = target
         self.inputs = tuple(inputs)
         self.shared: list[Shared] = []
         self.slots: list[Slot] = []

@@ -16,8 +16,8 @@ import numpy as np
 from symgraph.dtypes import dtype
 from symgraph.errors import InternalError
 
-from . import pool_ir, threads
-from .layout_check import Layout, layout, python_symbol
+from . import pool_ir, recycling, recycling_ir, threads
+from .layout_check import NUMPY_FUNCTIONS, layout, numpy_symbol, python_symbol
 from .runtime_ir import EXPORTS, FUNCTIONS, OBJECTS, runtime_text
 
 host_entries = 0
@@ -65,8 +65,8 @@ def address(symbol: str) -> int:
         return id(_descr(symbol[len("descr.") :]))
     if symbol in objects():
         return objects()[symbol]
-    if symbol == "PyArray_NewFromDescr":
-        return _layout().new_from_descr
+    if symbol in NUMPY_FUNCTIONS:
+        return numpy_symbol(symbol)
     if symbol.startswith("symgraph."):
         return library().address(symbol)
     if symbol.startswith("Py"):
@@ -87,13 +87,6 @@ def _descr(name: str) -> np.dtype:
     return dtype(name).np
 
 
-def _layout() -> Layout:
-    found = layout()
-    if found is None:
-        raise InternalError("the layout of ndarray objects is not the known one")
-    return found
-
-
 @functools.cache
 def library() -> Any:
     """The runtime library of this process."""
@@ -105,13 +98,20 @@ def library() -> Any:
     text = runtime_text(here.triple, here.arch, *offsets)
     imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
     imports |= {name: objects()[name] for name in OBJECTS}
-    if not pool_ir.has_pool(here.triple, here.arch):
-        return jit.load([compiled(text, here, jit.QUICK)], EXPORTS, imports)
-    imports |= {name: _process_symbol(name) for name in pool_ir.FUNCTIONS}
-    exports = (*EXPORTS, *pool_ir.EXPORTS)
+    parts = [
+        (part, attach)
+        for part, attach, present in (
+            (pool_ir, threads.attach, pool_ir.has_pool(here.triple, here.arch)),
+            (recycling_ir, recycling.attach, recycling_ir.available()),
+        )
+        if present
+    ]
+    imports |= {name: address(name) for part, _ in parts for name in part.FUNCTIONS}
+    exports = [*EXPORTS, *(name for part, _ in parts for name in part.EXPORTS)]
     found = jit.load([compiled(text, here, jit.QUICK)], exports, imports)
-    jit.keep_forever(found)  # workers stay in its code until the process ends
-    threads.attach(found)
+    jit.keep_forever(found)  # workers stay in its code, arrays need it, until the process ends
+    for _, attach in parts:
+        attach(found)
     return found
 
 

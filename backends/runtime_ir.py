@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from . import pool_ir
+from . import pool_ir, recycling_ir
 from .blocks import ARENA_HEADER, ARENAS, CELL, FIELDS, POLL_BUDGET, STATE
 
 # Python functions and objects the module needs; runtime.py gives their addresses.
@@ -40,7 +40,7 @@ def runtime_text(triple: str, arch: str, array_data: int, array_dims: int, array
     """The module; array_*: byte offsets in an ndarray object."""
     names = {f"C_{k}": v for k, v in CELL.items()} | {f"S_{k}": v for k, v in STATE.items()}
     names |= {f"X_{k}": v for k, v in FIELDS.items()}
-    names |= pool_ir.names()
+    names |= pool_ir.names() | recycling_ir.names()
     names |= {
         "ARENAS": ARENAS,
         "HEADER": ARENA_HEADER,
@@ -51,7 +51,7 @@ def runtime_text(triple: str, arch: str, array_data: int, array_dims: int, array
         "A_nd": array_nd,
         "CLOCK": getattr(time, "CLOCK_MONOTONIC", 0),
     }
-    text = _LOCKS + _UPDATES + _ARENA + _CALLBACKS + _DECLARATIONS
+    text = _LOCKS + _UPDATES + _ARENA + _CALLBACKS + _DECLARATIONS + recycling_ir.recycling_text()
     if pool_ir.has_pool(triple, arch):
         text += pool_ir.pool_text(arch)
     for name in sorted(names, key=len, reverse=True):

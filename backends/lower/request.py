@@ -48,7 +48,6 @@ class Nest(NamedTuple):
     roots: tuple[Root, ...]
     stored: Callable[[Expr], bool]
     pollable: bool = True
-    streams: bool = True  # what it writes may go past the caches: it is not in fresh pages
     name: str = "map"
     cumulative: str = (
         ""  # "sum" or "prod": the one root is a running fold over the one reduced axis

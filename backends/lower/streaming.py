@@ -2,7 +2,8 @@
 
 The loop over lanes gets a second version, which begins where the result lies at a multiple of a
 vector, as such stores need; which one runs is decided by the size at the call. It gains nothing in
-fresh memory: the system has just written zeros there, and they are still in the caches.
+fresh memory, where the system has just written zeros that are still in the caches, but large
+results lie in recycled memory from the second call on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def may_stream(e: Axes, target: Target) -> bool:
     # AArch64 has such stores for pairs of vectors only, and this loop makes one at a time
     if target.arch != "x86-64" or space.lanes == 1 or e.ops > MOST_WORK:
         return False
-    if nest.reduced or nest.cumulative or not (nest.pollable and nest.streams):
+    if nest.reduced or nest.cumulative or not nest.pollable:
         return False
     root = nest.roots[0]
     stores = not root.check and root.scatter is None and root.combine == "set"
