@@ -58,7 +58,7 @@ def i1(x: Num) -> Num:
     return plain(x, 1)
 
 
-@function("i0e", float32=(4.0, 4.5), float64=(4.0, 4.0))
+@function("i0e", float32=(4.5, 4.5), float64=(4.0, 4.0))
 def i0e(x: Num) -> Num:
     return scaled(x, 0)
 
