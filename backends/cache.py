@@ -77,6 +77,8 @@ def put(key: str, data: bytes) -> None:
         _write(folder / key[:2] / key, data)
         if _due(key, len(data)):
             _evict(folder)
+    except FileNotFoundError:  # cleared while it was written: as if right after
+        pass
     except OSError as error:
         _warn(f"cannot write to {folder}: {error}")
 

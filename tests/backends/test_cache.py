@@ -275,6 +275,21 @@ def test_clear_and_info(folder: Path) -> None:
     assert cache.info()["entries"] == 0 and cache.get(cache.key("0")) is None
 
 
+def test_cleared_while_an_entry_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def late(source: str, target: Path) -> None:
+        cache.clear()  # takes the file that is being written along
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.put(cache.key(b"late"), b"data")
+    monkeypatch.undo()
+    assert not [p for p in folder.rglob("*") if p.is_file()]
+
+
 def test_many_processes_write_and_die(folder: Path) -> None:
     """Writers of the same and other keys, some killed at random: every entry read is whole."""
     code = (
