@@ -23,6 +23,13 @@ from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
 
+
+def _layer_norm_size(unit: float, x: sg.Expr, gain: sg.Expr, bias: sg.Expr) -> sg.Expr:
+    """What its rounding errors are relative to: near equal elements lose digits to their mean."""
+    offsets = sg.abs(x) + sg.mean(sg.abs(x), 1, keepdims=True)
+    return offsets * sg.abs(gain) / sg.sqrt(sg.var(x, 1, keepdims=True) + 1e-5) + sg.abs(bias)
+
+
 REDUCTIONS = [
     *rows(
         "sum",
@@ -256,9 +263,15 @@ NETWORKS = (
             "softmax rows": (lambda x: sg.softmax(x, 0), "nm", "n"),
             "softmax of rank 3": (lambda x: sg.softmax(x, 1), "nkm", "k"),
             "log_softmax": (lambda x: sg.log_softmax(x), "nm", "m"),
-            "layer_norm": (lambda x, g, b: sg.layer_norm(x, gain=g, bias=b), "nm m m", "m"),
         },
         least=SOME,
+    )
+    + rows(
+        "conditioned",
+        "float",
+        {"layer_norm": (lambda x, g, b: sg.layer_norm(x, gain=g, bias=b), "nm m m", "m")},
+        least=SOME,
+        sized=_layer_norm_size,
     )
     + rows(
         "composite",

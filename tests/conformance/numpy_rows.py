@@ -35,14 +35,29 @@ NAN_REDUCTIONS = [
         "normalization",
         "float",
         {
-            "nanmean": (lambda x: sg.nanmean(x, 1), "nm", "m"),
-            "nanvar": (lambda x: sg.nanvar(x, 0, keepdims=True), "nm", "n"),
             "nanstd": (lambda x: sg.nanstd(x), "nm", "nm"),
-            "average": (lambda x, w: sg.average(x, 1, w), "nm %m", "m"),
-            "average of all": (lambda x, w: sg.average(x, weights=w), "nm %nm", "nm"),
             "trapezoid over places": (lambda y, x: sg.trapezoid(y, x, axis=0), "nm n", "n"),
         },
         least=SOME,
+    ),
+    *rows(
+        "conditioned",
+        "float",
+        {
+            "nanmean": (lambda x: sg.nanmean(x, 1), "nm", "m"),
+            "average": (lambda x, w: sg.average(x, 1, w), "nm %m", "m"),
+            "average of all": (lambda x, w: sg.average(x, weights=w), "nm %nm", "nm"),
+        },
+        least=SOME,
+    ),
+    *rows(
+        "conditioned",
+        "float",
+        {"nanvar": (lambda x: sg.nanvar(x, 0, keepdims=True), "nm", "n")},
+        least=SOME,
+        sized=lambda unit, x: (
+            sg.nanvar(x, 0, keepdims=True) + 16 * unit * sg.nanmean(x * x, 0, keepdims=True)
+        ),
     ),
     *rows(
         "running sum",

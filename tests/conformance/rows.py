@@ -13,6 +13,7 @@ import numpy as np
 import symgraph as sg
 from symgraph.dtypes import DType, bool_, complexes, every, floats, int32, int64, numeric, reals
 
+from .arrays import FloatFacts
 from .sweeping import Operand, Output
 from .tolerances import KINDS
 
@@ -35,7 +36,8 @@ class Row(NamedTuple):
     shapes: one per operand, "." is rank 0; a leading "#" or "?" marks an operand of int32 labels
     below CLASSES, or of bools, whatever the dtype under test, "%" one of probabilities.
     summed: letters of the sizes that one result element sums over. smooth: its derivatives are
-    checked. least: smallest sizes it takes.
+    checked. least: smallest sizes it takes. sized: what the bound is relative to, of the dtype's
+    unit and the operands in float64; by default the formula of the operands' magnitudes.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Row(NamedTuple):
     smooth: bool = True
     least: Mapping[str, int] = {}
     host: bool = False
+    sized: Callable[..., Any] | None = None
 
     def operands(self, d: DType, prefix: str = "x") -> list[Operand]:
         """Its operands for a dtype."""
@@ -64,11 +67,13 @@ class Row(NamedTuple):
         """Its results, with what bounds them."""
         results = as_list(self.build(*inputs))
         bound = KINDS[self.kind]
-        if d.kind == "c" and bound.size in ("each", "largest"):
+        if d.kind == "c" and bound.size in ("each", "largest", "factors"):
             bound = KINDS["complex"]
         sizes: Sequence[Any] = [None] * len(results)
-        if bound.size == "terms":
-            sizes = as_list(self.build(*[magnitude(x) for x in inputs]))
+        if self.sized is not None:
+            sizes = as_list(self.sized(FloatFacts(d).eps, *[in_float64(x) for x in inputs]))
+        elif bound.size in SIZE_OF_OPERAND:
+            sizes = as_list(self.build(*[SIZE_OF_OPERAND[bound.size](x) for x in inputs]))
         names = [
             self.name if len(results) == 1 else f"{self.name}.{k}" for k in range(len(results))
         ]
@@ -105,8 +110,22 @@ def magnitude(x: sg.Expr) -> sg.Expr:
     """|x| in float64, from which a formula's sizes are computed (labels and bools stay)."""
     if x.dtype is bool_ or x.dtype is int32 and x.array_type.ndim == 0:
         return x
-    wide = x if x.dtype.kind == "c" else sg.cast(x, "float64")
-    return sg.abs(sg.cast(wide, "complex128") if x.dtype.kind == "c" else wide)
+    return sg.abs(in_float64(x))
+
+
+def in_float64(x: sg.Expr) -> sg.Expr:
+    """x in the widest dtype."""
+    return sg.cast(x, "complex128" if x.dtype.kind == "c" else "float64")
+
+
+def excursion(x: sg.Expr) -> sg.Expr:
+    """How far a factor may lead away from 1, either way."""
+    size = magnitude(x)
+    return sg.where(size > 0, sg.maximum(size, 1 / size), 1.0)
+
+
+#: by a bound's size: of which sizes of the operands the formula gives it
+SIZE_OF_OPERAND = {"terms": magnitude, "factors": excursion}
 
 
 def rows(kind: str, dtypes: str, table: Mapping[str, tuple[Any, ...]], **options: Any) -> list[Row]:

@@ -19,7 +19,9 @@ from .arrays import FloatFacts
 
 
 class Bound(NamedTuple):
-    """size: "exact" (the same bits), "each", "largest" or "terms".
+    """size: "exact" (the same bits), "each", "largest", "terms" or "factors".
+
+    "factors" is "each" where no order of multiplying over- or underflows on the way.
 
     float32, float64: units; half: units beyond a half of float32's, for halves, which are computed
     in float32 and rounded after each op. floor: "each" takes at
@@ -53,10 +55,11 @@ KINDS: dict[str, Bound] = {
     # Reductions: at most 64 additions in one accumulator, then a tree and the blocks' total.
     "sum": Bound("terms", 12.0, 80.0, chain=64),
     "running sum": Bound("terms", 2.0, 1.0, chain=1 << 20),
-    "product": Bound("each", 2.0, 2.0, chain=1 << 20),
+    "product": Bound("factors", 2.0, 2.0, chain=1 << 20),
     "contraction": Bound("terms", 4.0, 4.0, chain=1 << 12),
     # Compositions of reductions and elementary functions, of well-conditioned operands.
     "normalization": Bound("largest", 16.0, 32.0, half=6.0, chain=64),
+    "conditioned": Bound("terms", 16.0, 32.0, half=6.0, chain=64),
     "loss": Bound("largest", 16.0, 32.0, half=6.0, chain=64),
     "composite": Bound("each", 16.0, 16.0, half=6.0, floor=1e-3),
     "uniform": EXACT,
@@ -66,6 +69,9 @@ KINDS: dict[str, Bound] = {
     "complex": Bound("largest", 8.0, 8.0),
 }
 
+#: units by which operands move to see how steep a function is: fewer than the reference's own steps
+#: would often show none
+STEPS = 16
 REFERENCE_UNITS = {"float32": 0.5, "float64": 2.0}  # errors of evaluate itself
 
 #: elementwise ops that are not one elementary function, or whose reference is less exact
@@ -115,7 +121,7 @@ def allowed(
 ) -> np.ndarray:
     """The allowed absolute error of each element, infinite where the terms may overflow.
 
-    sizes: magnitudes for kind "terms". moved: the value at operands one unit away.
+    sizes: magnitudes for "terms" and "factors". moved: the value at operands STEPS units away.
     """
     d = as_dtype(want.dtype)
     if not d.is_inexact or bound.size == "exact":
@@ -126,6 +132,9 @@ def allowed(
         if bound.size == "terms":
             assert sizes is not None
             size = np.where(sizes <= facts.max, sizes, np.inf)
+        elif bound.size == "factors":
+            assert sizes is not None
+            size = np.where(sizes <= facts.max, np.nan_to_num(magnitude), np.inf)
         elif bound.size == "largest":
             finite = magnitude[np.isfinite(magnitude)]
             size = np.full(want.shape, finite.max(initial=0.0))
@@ -133,7 +142,7 @@ def allowed(
             size = np.where(np.isfinite(magnitude), magnitude, 0.0)
         unit = facts.eps * np.maximum(size, max(bound.floor, facts.tiny))
         sway = (
-            np.nan_to_num(np.abs(moved.astype(np.float64) - want.astype(np.float64)))
+            np.nan_to_num(np.abs(moved.astype(np.float64) - want.astype(np.float64))) / STEPS
             if bound.sway
             else 0
         )
