@@ -139,7 +139,7 @@ def test_a_call_costs_less_than_numpy() -> None:
             began = time.thread_time()
             loop["loop"](f, a)
             times.append(time.thread_time() - began)
-    assert min(ours) < min(theirs)
+    assert 2 * min(ours) < min(theirs)
 
 
 def test_an_arena_of_any_size() -> None:
