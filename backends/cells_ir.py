@@ -12,8 +12,17 @@ define i32 @symgraph.try_exclusive(ptr %cell, i64 %owner) nounwind {
   %r = zext i1 %ok to i32
   ret i32 %r
 }
-define void @symgraph.release_exclusive(ptr %cell) nounwind {
+; Give a lock back: the word says how it was taken. (It is 0 where a fork has freed it.)
+define void @symgraph.release(ptr %cell) nounwind {
+entry:
+  %word = load atomic i64, ptr %cell monotonic, align 8
+  %writer = icmp sle i64 %word, 0
+  br i1 %writer, label %exclusive, label %shared
+exclusive:
   store atomic i64 0, ptr %cell release, align 8
+  ret void
+shared:
+  %old = atomicrmw sub ptr %cell, i64 1 release
   ret void
 }
 ; A polite reader stands back while a writer waits, so that it is not starved.
@@ -38,10 +47,6 @@ yes:
   ret i32 1
 no:
   ret i32 0
-}
-define void @symgraph.release_shared(ptr %cell) nounwind {
-  %old = atomicrmw sub ptr %cell, i64 1 release
-  ret void
 }
 ; Lock the cells of a state block, all or none. The table has { cell, mode } for each.
 define i32 @symgraph.lock(ptr %state) nounwind {
@@ -81,30 +86,20 @@ got:
 all:
   ret i32 1
 undo:
-  call void @symgraph.release(ptr %table, i64 %i)
+  call void @symgraph.release_first(ptr %table, i64 %i)
   ret i32 0
 }
-define internal void @symgraph.release(ptr %table, i64 %n) nounwind {
+define internal void @symgraph.release_first(ptr %table, i64 %n) nounwind {
 entry:
   br label %loop
 loop:
-  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %i = phi i64 [ 0, %entry ], [ %i1, %one ]
   %more = icmp slt i64 %i, %n
   br i1 %more, label %one, label %done
 one:
   %row = getelementptr { ptr, i64 }, ptr %table, i64 %i
   %cell = load ptr, ptr %row
-  %wp = getelementptr i8, ptr %row, i64 8
-  %write = load i64, ptr %wp
-  %w = icmp eq i64 %write, 1
-  br i1 %w, label %exclusive, label %shared
-exclusive:
-  call void @symgraph.release_exclusive(ptr %cell)
-  br label %next
-shared:
-  call void @symgraph.release_shared(ptr %cell)
-  br label %next
-next:
+  call void @symgraph.release(ptr %cell)
   %i1 = add i64 %i, 1
   br label %loop
 done:
@@ -115,7 +110,7 @@ define void @symgraph.unlock(ptr %state) nounwind {
   %n = load i64, ptr %np
   %tp = getelementptr i8, ptr %state, i64 $S_lock_table
   %table = load ptr, ptr %tp
-  call void @symgraph.release(ptr %table, i64 %n)
+  call void @symgraph.release_first(ptr %table, i64 %n)
   ret void
 }
 
@@ -137,7 +132,6 @@ define void @symgraph.swap(ptr %cell) nounwind {
 }
 ; A new array, whose reference is ours, becomes the value.
 define void @symgraph.rebind(ptr %cell, ptr %array) nounwind {
-entry:
   %ap = getelementptr i8, ptr %cell, i64 $C_array
   %old = load ptr, ptr %ap
   %adp = getelementptr i8, ptr %array, i64 $A_data
@@ -151,22 +145,12 @@ entry:
   %fromp = getelementptr i8, ptr %array, i64 $A_dims
   %from = load ptr, ptr %fromp
   %to = getelementptr i8, ptr %cell, i64 $C_dims
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %i1, %one ]
-  %more = icmp slt i64 %i, %nd
-  br i1 %more, label %one, label %done
-one:
-  %f = getelementptr i64, ptr %from, i64 %i
-  %v = load i64, ptr %f
-  %t = getelementptr i64, ptr %to, i64 %i
-  store i64 %v, ptr %t
-  %i1 = add i64 %i, 1
-  br label %loop
-done:
+  %length = shl i64 %nd, 3
+  %moved = call ptr @memmove(ptr %to, ptr %from, i64 %length)
   call void @Py_DecRef(ptr %old)
   ret void
 }
 declare i64 @PyThread_get_thread_ident()
 declare void @Py_DecRef(ptr)
+declare ptr @memmove(ptr, ptr, i64)
 """

@@ -131,12 +131,9 @@ class Cell:
 
     def __exit__(self, *_: Any) -> None:
         mode = self._modes.pop()
-        if mode == "shared":
-            runtime.call("release_shared", None, ctypes.c_void_p)(self.address)
-        elif mode == "exclusive":
-            self._depth -= 1
-            if not self._depth:
-                runtime.call("release_exclusive", None, ctypes.c_void_p)(self.address)
+        self._depth -= mode == "exclusive"
+        if mode == "shared" or mode == "exclusive" and not self._depth:
+            runtime.call("release", None, ctypes.c_void_p)(self.address)
 
     def is_mine(self) -> bool:
         """Whether this thread has the cell locked for writing."""
