@@ -130,8 +130,9 @@ define void @symgraph.swap(ptr %cell) nounwind {
   store ptr %a, ptr %bp
   ret void
 }
-; A new array, whose reference is ours, becomes the value.
+; A new array, whose reference is ours, becomes the value; a spare buffer of another shape goes.
 define void @symgraph.rebind(ptr %cell, ptr %array) nounwind {
+entry:
   %ap = getelementptr i8, ptr %cell, i64 $C_array
   %old = load ptr, ptr %ap
   %adp = getelementptr i8, ptr %array, i64 $A_data
@@ -146,11 +147,27 @@ define void @symgraph.rebind(ptr %cell, ptr %array) nounwind {
   %from = load ptr, ptr %fromp
   %to = getelementptr i8, ptr %cell, i64 $C_dims
   %length = shl i64 %nd, 3
+  %order = call i32 @memcmp(ptr %to, ptr %from, i64 %length)
+  %alike = icmp eq i32 %order, 0
+  br i1 %alike, label %done, label %reshaped
+reshaped:
   %moved = call ptr @memmove(ptr %to, ptr %from, i64 %length)
+  %bp = getelementptr i8, ptr %cell, i64 $C_spare
+  %spare = load ptr, ptr %bp
+  %none = icmp eq ptr %spare, null
+  br i1 %none, label %done, label %drop
+drop:
+  %sp = getelementptr i8, ptr %cell, i64 $C_spare_data
+  store ptr null, ptr %sp
+  store ptr null, ptr %bp
+  call void @Py_DecRef(ptr %spare)
+  br label %done
+done:
   call void @Py_DecRef(ptr %old)
   ret void
 }
 declare i64 @PyThread_get_thread_ident()
 declare void @Py_DecRef(ptr)
+declare i32 @memcmp(ptr, ptr, i64)
 declare ptr @memmove(ptr, ptr, i64)
 """
