@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph.backends import layout_check, recycling
+from symgraph.backends import cgroups, layout_check, recycling
 from symgraph.backends.recycling_ir import LEAST, SLOTS, available
 from symgraph.evaluate import evaluate
 
@@ -320,7 +320,37 @@ def test_what_is_kept_is_bounded(shift: Any) -> None:
         assert recycling.kept() <= 3 * LEAST
     finally:
         assert recycling.set_limit(before) == 3 * LEAST
-    assert before == recycling.idle_limit() <= 256 * MIB
+    assert before == recycling.idle_limit()
+
+
+def test_the_limit_is_a_share_of_what_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < recycling.idle_limit() <= whole // 16
+    for allowed, want in ((float("inf"), whole // 16), (2**30, 2**26), (2**62, whole // 16)):
+        monkeypatch.setattr(cgroups, "limit", lambda controller, n=allowed: n)
+        assert recycling.idle_limit() == want
+
+    def unknown(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(os, "sysconf", unknown)
+    assert recycling.idle_limit() == recycling.UNKNOWN // 16
+
+
+def test_results_of_any_size_are_recycled() -> None:
+    """Only the first page is ever written, so that no memory is used."""
+    n = recycling.idle_limit()
+    n -= n % (1 << 20)
+    a = recycling.empty((n,), np.dtype("int8"))
+    a[0], at = 7, a.ctypes.data
+    del a
+    assert recycling.kept() == n
+    b = recycling.empty((n,), np.dtype("int8"))
+    assert b.ctypes.data == at and b[0] == 7
+    del b
+    c = recycling.empty((n + (1 << 20),), np.dtype("int8"))
+    del c
+    assert recycling.kept() <= n
 
 
 def test_free_gives_it_back(shift: Any) -> None:
