@@ -82,6 +82,7 @@ class _Entry(Arguments):
         self._addresses()
         self._run()
         self._finish()
+        text.lines += self.rare
         self._exits()
         parameters = "ptr %self, ptr %args, i64 %nargsf, ptr %kwnames"
         body = "\n".join([*text.slots, *text.lines])
@@ -136,7 +137,7 @@ class _Entry(Arguments):
             if u.mode == "swap":
                 spare = self._load("ptr", self.cells[u.shared], CELL["spare_data"])
                 self._need(self.text.value(f"icmp ne ptr {spare}, null"))
-        for i in range(len(self.made) + 1):
+        for i in range(not self.boxed, len(self.made)):  # what comes after one that fails
             self._store("ptr", "null", self.made_array, 8 * i)
         self.leave = "failed"
         if self.boxed:
@@ -255,10 +256,10 @@ class _Entry(Arguments):
         self.heap = taken
         go_on, failed = text.label("go"), text.label("no_memory")
         text.fork(text.value(f"icmp ne ptr {taken}, null"), go_on, failed, LIKELY)
-        text.start(failed)
-        self._abandon()
-        self._store("i64", nbytes, self.context, FIELDS["payload0"])
-        text.do(f"ret ptr {self._raise(str(NO_MEMORY))}")
+        with self._aside(failed):
+            self._abandon()
+            self._store("i64", nbytes, self.context, FIELDS["payload0"])
+            text.do(f"ret ptr {self._raise(str(NO_MEMORY))}")
         text.start(go_on)
         return taken
 
@@ -273,20 +274,22 @@ class _Entry(Arguments):
         if not self.releases:
             return
         self.objects.add("symgraph.poll")
-        go_on = text.label("go")
-        if not isinstance(self.work, int):
-            release = text.label("release")
-            text.fork(
-                text.value(f"icmp sge i64 {self._load('i64', self.table, 8 * WORK)}, {GIL_WORK}"),
-                release,
-                go_on,
-            )
-            text.start(release)
+        if isinstance(self.work, int):
+            self._save_thread()
+            return
+        long, go_on = text.label("release"), text.label("go")
+        work = self._load("i64", self.table, 8 * WORK)
+        text.fork(text.value(f"icmp sge i64 {work}, {GIL_WORK}"), long, go_on)
+        with self._aside(long):
+            self._save_thread()
+            text.jump(go_on)
+        text.start(go_on)
+
+    def _save_thread(self) -> None:
         self._store("i64", str(POLL_BUDGET), self.context, FIELDS["budget"])
         self._store("ptr", "@symgraph.poll", self.context, FIELDS["poll"])
-        self._store("ptr", text.call("ptr", "PyEval_SaveThread"), self.context, FIELDS["thread"])
-        text.jump(go_on)
-        text.start(go_on)
+        thread = self.text.call("ptr", "PyEval_SaveThread")
+        self._store("ptr", thread, self.context, FIELDS["thread"])
 
     def _retake_gil(self) -> None:
         if not self.releases:
@@ -295,9 +298,9 @@ class _Entry(Arguments):
         thread = self._load("ptr", self.context, FIELDS["thread"])
         retake, go_on = text.label("retake"), text.label("go")
         text.fork(text.value(f"icmp eq ptr {thread}, null"), go_on, retake)
-        text.start(retake)
-        text.call("void", "PyEval_RestoreThread", ("ptr", thread))
-        text.jump(go_on)
+        with self._aside(retake):
+            text.call("void", "PyEval_RestoreThread", ("ptr", thread))
+            text.jump(go_on)
         text.start(go_on)
 
     def _abandon(self) -> None:
@@ -318,19 +321,19 @@ class _Entry(Arguments):
         text = self.text
         done, stopped, raised, fault = "done", "stopped", "raised", "fault"
         text.fork(self._same("i32", self.code, "0"), done, stopped, LIKELY)
-        text.start(stopped)
-        self._abandon()
-        text.fork(text.value(f"icmp slt i32 {self.code}, 0"), raised, fault)
-        text.start(raised)
-        text.do("ret ptr null")
-        text.start(fault)
-        text.do(f"ret ptr {self._raise(self.code)}")
-        text.start("failed")
-        self._abandon()
-        text.do("ret ptr null")
         text.start(done)
         self._update()
         text.do(f"ret ptr {self._result()}")
+        with self._aside(stopped):
+            self._abandon()
+            text.fork(text.value(f"icmp slt i32 {self.code}, 0"), raised, fault)
+            text.start(raised)
+            text.do("ret ptr null")
+            text.start(fault)
+            text.do(f"ret ptr {self._raise(self.code)}")
+            text.start("failed")
+            self._abandon()
+            text.do("ret ptr null")
 
     def _update(self) -> None:
         fresh = len(self.program.outputs)

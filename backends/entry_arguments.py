@@ -64,8 +64,8 @@ class Arguments(Words):
     def _arguments(self) -> None:
         """Count, no keywords, and each what is declared."""
         text, n = self.text, len(self.program.inputs)
-        nargs = text.value("and i64 %nargsf, 9223372036854775807")
-        self._all([self._same("i64", nargs, str(n)), self._same("ptr", "%kwnames", "null")])
+        self._need(self._same("i64", text.value("shl i64 %nargsf, 1"), str(2 * n)))  # but its flag
+        self._need(self._same("ptr", "%kwnames", "null"))
         self.arguments = [self._load("ptr", "%args", 8 * i) for i in range(n)]
         for i, (x, argument) in enumerate(zip(self.program.inputs, self.arguments)):
             type = x.array_type
@@ -82,15 +82,11 @@ class Arguments(Words):
         """An array of the right dtype, rank and flags."""
         descr = descr_symbol(type.dtype)
         self.objects.add(descr)
-        load = self._load
+        load, need, same = self._load, self._need, self._same
+        need(same("ptr", load("ptr", argument, self.layout.descr), f"@{descr}"))
+        need(same("i32", load("i32", argument, self.layout.nd), str(type.ndim)))
         flags = self.text.value(f"and i32 {load('i32', argument, self.layout.flags)}, {ALIGNED_C}")
-        self._all(
-            [
-                self._same("ptr", load("ptr", argument, self.layout.descr), f"@{descr}"),
-                self._same("i32", load("i32", argument, self.layout.nd), str(type.ndim)),
-                self._same("i32", flags, str(ALIGNED_C)),
-            ]
-        )
+        need(same("i32", flags, str(ALIGNED_C)))
 
     def _number(self, type: Array, argument: str, is_array: str) -> str:
         """The address of a single element: in an array, in a NumPy number, or in a slot here."""
@@ -102,20 +98,20 @@ class Arguments(Words):
         self._is_exact(type, argument)
         inside, array = self._load("ptr", argument, self.layout.data), text.block
         text.jump(meet)
-        text.start(number)
-        slot = text.slot("i64", 1, 8)
-        found = text.call(
-            "ptr",
-            "symgraph.number",
-            ("ptr", self.state),
-            ("ptr", argument),
-            ("ptr", f"@{scalar}"),
-            ("i64", str(numbers_ir.code(type.dtype))),
-            ("ptr", slot),
-        )
-        self._need(text.value(f"icmp ne ptr {found}, null"))
-        number = text.block
-        text.jump(meet)
+        with self._aside(number):
+            slot = text.slot("i64", 1, 8)
+            found = text.call(
+                "ptr",
+                "symgraph.number",
+                ("ptr", self.state),
+                ("ptr", argument),
+                ("ptr", f"@{scalar}"),
+                ("i32", str(numbers_ir.code(type.dtype))),
+                ("ptr", slot),
+            )
+            self._need(text.value(f"icmp ne ptr {found}, null"))
+            number = text.block
+            text.jump(meet)
         text.start(meet)
         return text.value(f"phi ptr [ {inside}, %{array} ], [ {found}, %{number} ]")
 
@@ -137,19 +133,17 @@ class Arguments(Words):
                 self._axes("shared", i, x.array_type, self.cells[i], CELL["dims"])
 
     def _axes(self, kind: str, index: int, type: Array, dims: str, byte: int) -> None:
-        good = []
         for axis, declared in enumerate(type.shape):
             size = self._load("i64", dims, byte + 8 * axis)
             atom = self.first_sight.get((kind, index, axis))
             if isinstance(declared, int):
-                good.append(self._same("i64", size, str(declared)))
+                self._need(self._same("i64", size, str(declared)))
             elif atom is None:
                 self.later.append((size, declared))
             elif atom in self.atoms:
-                good.append(self._same("i64", size, self.atoms[atom]))
+                self._need(self._same("i64", size, self.atoms[atom]))
             else:
                 self._set_atom(atom, size)
-        self._all(good)
 
     def _bind_value(self, index: int, type: Array) -> None:
         """A size that is the value of an integer input."""
@@ -177,9 +171,8 @@ class Arguments(Words):
         return self._load("i64", self.table, 8 * self.driver.sizes[size])
 
     def _compare_later(self) -> None:
-        self._all(
-            [self._same("i64", actual, self._size(declared)) for actual, declared in self.later]
-        )
+        for actual, declared in self.later:
+            self._need(self._same("i64", actual, self._size(declared)))
 
     def _overlap(self) -> None:
         """An input that shares memory with a variable's buffers is copied, on the slow way."""

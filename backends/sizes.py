@@ -71,15 +71,18 @@ def emit_sizes(
     for size, entry in table.entries.items():
         text.do(f"store {index} {values[size]}, ptr {_entry(text, entry, bits)}")
     text.do(f"store {index} {checked.saturated(work)}, ptr %table")
-    _leave_if(text, checked.bad, [f"ret i32 {size_code}"])
+    exits: list[str] = []  # behind the way that calls take
+    _leave_if(text, exits, checked.bad, [f"ret i32 {size_code}"])
     for left, right, relation, code in sides:
         broken = text.value(f"icmp {_BROKEN[relation]} {index} {left}, {right}")
         _leave_if(
             text,
+            exits,
             broken,
             [*_payload(text, left, 16, bits), *_payload(text, right, 24, bits), f"ret i32 {code}"],
         )
     text.do("ret i32 0")
+    text.lines += exits
     return text
 
 
@@ -90,13 +93,12 @@ def _entry(text: Text, entry: int, bits: int) -> str:
     return text.value(f"getelementptr i{bits}, ptr %table, i32 {entry}")
 
 
-def _leave_if(text: Text, bad: str, lines: list[str]) -> None:
+def _leave_if(text: Text, exits: list[str], bad: str, lines: list[str]) -> None:
     if bad == "false":
         return
     leave, go_on = text.label("leave"), text.label("go")
     text.fork(bad, leave, go_on)
-    text.start(leave)
-    text.lines += ["  " + line for line in lines]
+    exits += [f"{leave}:", *(f"  {line}" for line in lines)]
     text.start(go_on)
 
 
