@@ -72,7 +72,7 @@ def store(e: Emitter, stmt: Store) -> None:
 def prefetch(e: Emitter, stmt: Prefetch) -> None:
     """Emit a Prefetch, for what is read or written alike."""
     address = _place(e, stmt.buffer, stmt.offset)
-    words = (("i32", "0"), ("i32", "3"), ("i32", "1"))  # to read, keep, data
+    words = (("i32", "0"), ("i32", str(4 - stmt.level)), ("i32", "1"))  # to read, how near, data
     e.text.call("void", "llvm.prefetch.p0", ("ptr", address), *words)
 
 

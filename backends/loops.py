@@ -117,13 +117,14 @@ class Store(NamedTuple):
 
 
 class Prefetch(NamedTuple):
-    """A hint that the cache line of buffer[offset] is wanted soon.
+    """A hint that the cache line of buffer[offset] is wanted soon, in the cache of a level.
 
     Any offset is harmless.
     """
 
     buffer: Buffer
     offset: Value
+    level: int = 1
 
 
 class Carry(NamedTuple):
@@ -328,8 +329,8 @@ class Block:
     ) -> None:
         self.stmts.append(Store(buffer, offset, value, mask, stream))
 
-    def prefetch(self, buffer: Buffer, offset: Value) -> None:
-        self.stmts.append(Prefetch(buffer, offset))
+    def prefetch(self, buffer: Buffer, offset: Value, level: int = 1) -> None:
+        self.stmts.append(Prefetch(buffer, offset, level))
 
     def alloc(self, dtype: str, count: int) -> Buffer:
         self._names[0] += 1

@@ -244,6 +244,8 @@ class _Checker:
 
     def prefetch(self, stmt: Prefetch) -> None:
         self.address(stmt.buffer, stmt.offset, None, Ty(stmt.buffer.dtype))
+        if not 1 <= stmt.level <= 3:
+            raise _Fail(f"level {stmt.level} of the caches: 1 to 3")
 
     def poll(self, stmt: Poll) -> None:
         self.use(stmt.cost, _INDEX)

@@ -13,25 +13,27 @@ total (float64 for float32), as in `rows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from symgraph.dims import known_le, product
 from symgraph.expr import Expr
 
+from ..affine import Strided
 from ..irtext import BYTES
 from ..loops import Block, Buffer, Const, Ty, Value
 from .accumulate import PLACE, Accumulator, Best, Partial, accumulator
+from .ahead import LINE
 from .axes import BLOCK
 from .moments import WIDE, Around, Spread
-from .rows import CHAIN, Rows, States
+from .rows import CHAIN, Rows, States, flat, unflat
 
 CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
 BODY = 96  # operations of one iteration at most, if it is several rows
+LEVEL = 2  # of the cache that the next rows are asked into: the first would overflow
 
 
 class Sums(NamedTuple):
@@ -40,6 +42,14 @@ class Sums(NamedTuple):
     kind: Accumulator | Spread
     totals: tuple[Buffer, ...]
     partials: tuple[Buffer, ...]
+
+
+class Stream(NamedTuple):
+    """What is read row by row, and the offsets from a row to what is wanted soon."""
+
+    buffer: Buffer
+    address: Strided
+    columns: list[Value]
 
 
 class Columns(Rows):
@@ -130,6 +140,13 @@ class Columns(Rows):
         assert axis is not None
         self._lanes_loop(axis, *self.chunk, body)
 
+    def _each_stacked(self, body: Callable[[], None]) -> None:
+        """Full vectors over what lies in stack arrays alone, as far as the last one reaches."""
+        axis, lanes = self.space.vector, self.space.lanes
+        assert axis is not None
+        with self._loop(axis, *self.chunk, lanes, "parallel", lanes):
+            body()
+
     def _between(self, number: int) -> None:
         """Compute the columns that a pass needs and no earlier one had."""
         self.pass_number = number
@@ -199,7 +216,7 @@ class Columns(Rows):
                 if isinstance(k, Spread):
                     self._put(partials[-1], k.start(self.lanes)[0])
 
-        self._each_column(start)
+        self._each_stacked(start)
         if apart:
             self._guess_columns(mine[len(plain) :], [x for _, x in apart])
         self._stream_axes(self._first_reduced(), mine, feeds)
@@ -230,7 +247,7 @@ class Columns(Rows):
 
         with self._loop(axis, b.index(0), stop, 1):
             self._each_column(add)
-        self._each_column(divide)
+        self._each_stacked(divide)
 
     def _kind(self, node: Expr) -> Accumulator | Spread:
         if id(node) in self.distances:
@@ -259,7 +276,7 @@ class Columns(Rows):
                 )
             self._rows(position, block.var, end, mine, feeds)
             if any(s.partials for s in mine):
-                self._each_column(lambda: self._settle(block.var, end, mine))
+                self._each_stacked(lambda: self._settle(block.var, end, mine))
             self._pop()
 
     def _settle(self, start: Value, stop: Value, mine: list[Sums]) -> None:
@@ -282,42 +299,143 @@ class Columns(Rows):
     def _rows(
         self, axis: int, start: Value, stop: Value, mine: list[Sums], feeds: list[int]
     ) -> None:
-        """Rows [start, stop), several together, then one by one."""
+        """Rows [start, stop): full vectors of columns, then the rest while it is near."""
+        if any(s.kind.long_chains_lose for s in mine):
+            self._near_rows(axis, start, (start, stop), mine, feeds)
+            return
+        with self.blocks[-1].loop(start, stop, CHAIN, hint="near") as near:
+            self._push(near, None, near.var)
+            end = self._block_end(near, CHAIN, stop)
+            self._near_rows(axis, start, (near.var, end), mine, feeds)
+            self._pop()
+
+    def _near_rows(
+        self,
+        axis: int,
+        origin: Value,
+        bounds: tuple[Value, Value],
+        mine: list[Sums],
+        feeds: list[int],
+    ) -> None:
+        """So few rows that they stay in a cache; places are counted from `origin`."""
+        vector = self.space.vector
+        assert vector is not None
+        (first, end), lanes, columns = self.chunk, self.space.lanes, self.space.sizes[vector]
         together = max(1, min(ROWS, BODY // self._body(feeds)))
         together = 1 << (together.bit_length() - 1)
         size = self.space.sizes[axis]
-        middle = self._whole(start, stop, together, size)
-        steps = [(together, start, middle)]
+        middle = self._whole(*bounds, together, size)
+        full = self._whole(first, end, lanes, columns)
+        steps = [(together, bounds[0], middle)]
         if not (isinstance(size, int) and size % together == 0):
-            steps.append((1, middle, stop))
-        for rows, first, last in steps:
-            with self._loop(axis, first, last, rows) as loop:
+            steps.append((1, middle, bounds[1]))
+        for rows, begin, stop in steps:
+            with self._loop(axis, begin, stop, rows) as loop:
                 places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
-                self._each_column(partial(self._take_rows, axis, start, places, mine, feeds))
+                with self._loop(vector, first, full, lanes, "parallel", lanes):
+                    self._take_rows(axis, origin, places, mine, feeds)
+        if not (isinstance(columns, int) and columns % lanes == 0):
+            with self._rest(vector, full, end, "parallel"):
+                self._take_down(axis, origin, bounds, mine, feeds)
 
-    def _take_rows(
-        self, axis: int, start: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
-    ) -> None:
+    def _open(self, mine: list[Sums]) -> tuple[list[Partial], list[tuple[Buffer, ...]], States]:
+        """What takes values, where its states lie, and the states of the open columns."""
         b = self.blocks[-1]
         places = [(s.partials or s.totals)[: len(s.kind.start(1))] for s in mine]
         kinds: list[Partial] = [
             Around(s.kind, self._get(b, s.partials[-1])) if isinstance(s.kind, Spread) else s.kind
             for s in mine
         ]
-        states: States = [[self._get(b, buffer) for buffer in buffers] for buffers in places]
+        return kinds, places, [[self._get(b, buffer) for buffer in buffers] for buffers in places]
+
+    def _take_rows(
+        self, axis: int, origin: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
+    ) -> None:
+        """Several rows into the open columns."""
+        b = self.blocks[-1]
+        kinds, places, states = self._open(mine)
+        streams = self._streams(axis, len(rows), feeds) if len(rows) > 1 else []
         stores = []
         for row in rows:
             self._forget(axis)
             self.index[axis] = row
+            self._ask(axis, streams)
             place: Value = Const(0, Ty(PLACE))
             if any(isinstance(k, Best) for k in kinds):
-                place = b.splat(b.cast(b.let("sub", row, start), PLACE), self.lanes)
+                place = b.splat(b.cast(b.let("sub", row, origin), PLACE), self.lanes)
             states = self._take(kinds, feeds, states, place, hold=False)
             stores += self._hold()
         for buffers, state in zip(places, states):
             self._put_all(buffers, state)
         for store in stores:
             b.store(*store)
+
+    def _take_down(
+        self,
+        axis: int,
+        origin: Value,
+        bounds: tuple[Value, Value],
+        mine: list[Sums],
+        feeds: list[int],
+    ) -> None:
+        """All these rows into the open columns, whose states stay in registers."""
+        kinds, places, states = self._open(mine)
+        with self._loop(axis, *bounds, 1, "reduce", carries=flat(states)) as loop:
+            self._step(loop, origin, kinds, feeds, states)
+        for buffers, state in zip(places, unflat(loop.results, states)):
+            self._put_all(buffers, state)
+
+    def _ask(self, axis: int, streams: Sequence[Stream]) -> None:
+        """Ask for what comes as far behind the open row and columns as streams say."""
+        b, level = self.blocks[-1], self.open_axes.index(axis) + 1
+        for buffer, address, columns in streams:
+            row, _ = self._address(address, level)
+            for column in columns:
+                b.prefetch(buffer, b.let("add", row, column), LEVEL)
+
+    def _streams(self, axis: int, ahead: int, wanted: Iterable[int]) -> list[Stream]:
+        """What is read from memory in vectors, another row in each turn of an axis.
+
+        Rows that are read together are as many streams, more than hardware foresees well.
+        """
+        found: list[Stream] = []
+        seen = set(wanted)
+        stack = sorted(seen)
+        while stack:
+            i = stack.pop()
+            e = self.entries[i]
+            if not self._moving(i) or self._in_memory(i):
+                continue
+            if e.kind == "load" and e.address is not None and self._is_stream(e.address, axis):
+                buffer = self.read_buffers[id(e.node)]
+                columns = self._columns_ahead(axis, ahead, e.address, BYTES[buffer.dtype])
+                found.append(Stream(buffer, e.address, columns))
+            fresh = [a for a in e.args if a not in seen]
+            seen.update(fresh)
+            stack.extend(fresh)
+        return found
+
+    def _is_stream(self, address: Strided, axis: int) -> bool:
+        strides = self.space.strides(address)
+        return strides[axis] != 0 and strides[self.space.vector or 0] == 1
+
+    def _columns_ahead(self, axis: int, ahead: int, address: Strided, element: int) -> list[Value]:
+        """Offsets from a row to each line of the open columns, that many rows later.
+
+        None if vectors are so short that most of them would ask for the same line.
+        """
+        first, b, vector = self.blocks[0], self.blocks[-1], self.space.vector
+        assert vector is not None
+        vector_bytes = self.lanes * element
+        if 2 * vector_bytes < LINE:
+            return []
+        stride = self.dims(self.space.strides(address)[axis])
+        step = first.let("mul", stride, first.index(ahead))
+        shifts = [
+            first.let("add", step, first.index(at // element))
+            for at in range(0, vector_bytes, LINE)
+        ]
+        return [b.let("add", self.index[vector], shift) for shift in shifts]
 
     def _inner_rows(self, position: int, inner: list[int]) -> None:
         """The roots that live on the whole space, row by row."""
