@@ -22,7 +22,7 @@ from symgraph.expr import Expr
 from ..affine import Strided
 from ..irtext import BYTES
 from ..loops import Block, Buffer, Const, Ty, Value
-from .accumulate import PLACE, Accumulator, Best, Partial, accumulator
+from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
 from .ahead import LINE
 from .axes import BLOCK
 from .moments import WIDE, Around, Spread
@@ -355,6 +355,8 @@ class Columns(Rows):
         b = self.blocks[-1]
         kinds, places, states = self._open(mine)
         streams = self._streams(axis, len(rows), feeds) if len(rows) > 1 else []
+        pairs = [self._in_pairs(k) and len(rows) > 1 for k in kinds]
+        taken: States = []
         stores = []
         for row in rows:
             self._forget(axis)
@@ -363,12 +365,22 @@ class Columns(Rows):
             place: Value = Const(0, Ty(PLACE))
             if any(isinstance(k, Best) for k in kinds):
                 place = b.splat(b.cast(b.let("sub", row, origin), PLACE), self.lanes)
-            states = self._take(kinds, feeds, states, place, hold=False)
+            taken.append(self._values(feeds))
+            for i, kind in enumerate(kinds):
+                if not pairs[i]:
+                    states[i] = kind.take(b, states[i], taken[-1][i], place, None)
             stores += self._hold()
+        for i, kind in enumerate(kinds):
+            if pairs[i] and isinstance(kind, Fold):
+                states[i] = kind.take_together(b, states[i], [values[i] for values in taken])
         for buffers, state in zip(places, states):
             self._put_all(buffers, state)
         for store in stores:
             b.store(*store)
+
+    def _in_pairs(self, kind: Partial) -> bool:
+        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
+        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
 
     def _take_down(
         self,

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph.backends.lower.columns import CHUNK, FEW_ROWS
+from symgraph.backends.loops_text import to_text
+from symgraph.backends.lower.columns import CHUNK, FEW_ROWS, LEVEL, ROWS
 from symgraph.backends.lower.moments import NEAR
 from symgraph.backends.lower.rows import CHAIN
 from symgraph.backends.plan import plan
@@ -89,6 +90,51 @@ def test_columns_on_every_target(machine: Any) -> None:
     want = [wide.sum(0), x.argmax(0), wide.var(0), powers / powers.sum(0), wide.var(), x.argmin(1)]
     for one, other in zip(got, want):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
+
+
+@given(
+    shapes,
+    st.sampled_from(["float16", "float32", "float64"]),
+    st.sampled_from(["max", "min"]),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40)
+def test_extremes_of_columns_keep_every_nan(
+    shape: tuple[int, int], dtype: str, kind: str, often: float, seed: int
+) -> None:
+    """A NaN anywhere in a column, in any row of those taken together, wins over infinities too."""
+    rng = np.random.default_rng(seed)
+    x = special(rng, shape, dtype)
+    x[np.isnan(x)] = 0
+    columns = np.flatnonzero(rng.random(shape[1]) < often)
+    x[rng.integers(0, shape[0], len(columns)), columns] = np.nan
+    got = compiled(lambda a: getattr(sg, kind)(a, 0), x, True)(x)
+    np.testing.assert_array_equal(got, getattr(np, kind)(x, 0))
+
+
+@pytest.mark.parametrize("machine", OTHERS, ids=lambda t: t.name)
+def test_extremes_of_columns_on_every_target(machine: Any) -> None:
+    x = np.random.default_rng(3).normal(size=(FEW_ROWS + 9, 21)).astype("float32")
+    np.fill_diagonal(x, np.nan)
+    x[:, -1] = -np.inf
+    a = sg.array("a", ("n", "m"), "float32")
+    program = plan([a], [sg.max(a, 0), sg.min(a, 0)], target=machine)
+    got, _ = simulate(program, [x], [])
+    for one, kind in zip(got, (np.max, np.min)):
+        np.testing.assert_array_equal(one, kind(x, 0))
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+def test_the_next_rows_are_asked_for_while_these_are_read(name: str) -> None:
+    """Every row read together with others has its line of the next turn asked for, nothing else."""
+    a = sg.array("a", ("n", "m"), "float32")
+    (step,) = plan([a], [sg.max(a * 2, 0)], target=target(name)).steps
+    (body,) = (part for part in to_text(step.kernel).split("  for ") if "prefetch" in part)
+    assert body.count("prefetch @x0") == body.count("= @x0[") == ROWS
+    assert body.count(f"to L{LEVEL}") == ROWS
+    (step,) = plan([a], [sg.max(a, 1)], target=target(name)).steps
+    assert "prefetch" not in to_text(step.kernel)
 
 
 def test_more_columns_than_a_chunk_and_axes_in_the_middle() -> None:
