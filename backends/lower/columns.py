@@ -32,6 +32,7 @@ CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
+MANY = 4  # accumulators from which on they are fewer
 BODY = 96  # operations of one iteration at most, if it is several rows
 LEVEL = 2  # of the cache that the next rows are asked into: the first would overflow
 
@@ -135,10 +136,18 @@ class Columns(Rows):
     def _width(self, b: Block) -> Value:
         return b.let("sub", self.chunk[1], self.chunk[0])
 
-    def _each_column(self, body: Callable[[], None]) -> None:
+    def _each_column(self, body: Callable[[], None], often: bool = False) -> None:
+        """A loop over the chunk's columns; often: for every row.
+
+        What is done seldom is done under a mask throughout where masks cost nothing: half the code.
+        """
         axis = self.space.vector
         assert axis is not None
-        self._lanes_loop(axis, *self.chunk, body)
+        if often or not (self._masks(axis) and self.target.masked_memory(1)):
+            self._lanes_loop(axis, *self.chunk, body)
+            return
+        with self._rest(axis, *self.chunk, "parallel"):
+            body()
 
     def _each_stacked(self, body: Callable[[], None]) -> None:
         """Full vectors over what lies in stack arrays alone, as far as the last one reaches."""
@@ -187,11 +196,11 @@ class Columns(Rows):
         return b.let("add", self.index[axis], self.before_chunk)
 
     def _get(self, b: Block, buffer: Buffer) -> Value:
-        return b.load(buffer, self._in_chunk(b), self.lanes, self.mask)
+        return b.load(buffer, self._in_chunk(b), self.lanes)
 
     def _put(self, buffer: Buffer, value: Value) -> None:
         b = self.blocks[-1]
-        b.store(buffer, self._in_chunk(b), b.splat(value, self.lanes), self.mask)
+        b.store(buffer, self._in_chunk(b), b.splat(value, self.lanes))
 
     # ------------------------------------------------------------------------------------ passes
 
@@ -321,14 +330,17 @@ class Columns(Rows):
         vector = self.space.vector
         assert vector is not None
         (first, end), lanes, columns = self.chunk, self.space.lanes, self.space.sizes[vector]
-        together = max(1, min(ROWS, BODY // self._body(feeds)))
-        together = 1 << (together.bit_length() - 1)
+        together = self._rows_together(mine, feeds)
         size = self.space.sizes[axis]
-        middle = self._whole(*bounds, together, size)
+        middle, below = self._whole(*bounds, together, size), bounds[1]
         full = self._whole(first, end, lanes, columns)
+        if not (isinstance(columns, int) and columns >= lanes):
+            b = self.blocks[-1]
+            some = b.let("lt", first, full)  # or no row is worth a turn
+            middle, below = (b.let("select", some, x, bounds[0]) for x in (middle, below))
         steps = [(together, bounds[0], middle)]
         if not (isinstance(size, int) and size % together == 0):
-            steps.append((1, middle, bounds[1]))
+            steps.append((1, middle, below))
         for rows, begin, stop in steps:
             with self._loop(axis, begin, stop, rows) as loop:
                 places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
@@ -337,6 +349,16 @@ class Columns(Rows):
         if not (isinstance(columns, int) and columns % lanes == 0):
             with self._rest(vector, full, end, "parallel"):
                 self._take_down(axis, origin, bounds, mine, feeds)
+
+    def _rows_together(self, mine: list[Sums], feeds: list[int]) -> int:
+        """How many rows share one access to the accumulators.
+
+        Many accumulators and many rows would push each other out of the first-level cache.
+        """
+        carried = sum(len(s.partials or s.totals) for s in mine)
+        most = ROWS if carried < MANY else ROWS // 2
+        together = max(1, min(most, BODY // self._body(feeds)))
+        return 1 << (together.bit_length() - 1)
 
     def _open(self, mine: list[Sums]) -> tuple[list[Partial], list[tuple[Buffer, ...]], States]:
         """What takes values, where its states lie, and the states of the open columns."""
@@ -392,6 +414,9 @@ class Columns(Rows):
     ) -> None:
         """All these rows into the open columns, whose states stay in registers."""
         kinds, places, states = self._open(mine)
+        if self.mask is not None:  # a comparison alone LLVM would move into the loop
+            b = self.blocks[-1]
+            self.mask = b.let("not", b.let("not", self.mask))
         with self._loop(axis, *bounds, 1, "reduce", carries=flat(states)) as loop:
             self._step(loop, origin, kinds, feeds, states)
         for buffers, state in zip(places, unflat(loop.results, states)):
@@ -452,7 +477,7 @@ class Columns(Rows):
     def _inner_rows(self, position: int, inner: list[int]) -> None:
         """The roots that live on the whole space, row by row."""
         if position == len(self.space.sizes):
-            self._each_column(lambda: self._store(inner))
+            self._each_column(lambda: self._store(inner), often=True)
             return
         start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
         with self._loop(position, start, stop, 1):
