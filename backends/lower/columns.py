@@ -13,19 +13,18 @@ total (float64 for float32), as in `rows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from symgraph.dims import known_le, product
 from symgraph.expr import Expr
 
-from ..affine import Strided
 from ..irtext import BYTES
 from ..loops import Block, Buffer, Const, Ty, Value
 from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
-from .ahead import LINE
 from .axes import BLOCK
 from .moments import WIDE, Around, Spread
+from .next_rows import NextRows
 from .rows import CHAIN, Rows, States, flat, unflat
 
 CHUNK_BYTES = 40 * 1024  # of stack arrays at most
@@ -34,7 +33,6 @@ FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
 MANY = 4  # accumulators from which on they are fewer
 BODY = 96  # operations of one iteration at most, if it is several rows
-LEVEL = 2  # of the cache that the next rows are asked into: the first would overflow
 
 
 class Sums(NamedTuple):
@@ -43,14 +41,6 @@ class Sums(NamedTuple):
     kind: Accumulator | Spread
     totals: tuple[Buffer, ...]
     partials: tuple[Buffer, ...]
-
-
-class Stream(NamedTuple):
-    """What is read row by row, and the offsets from a row to what is wanted soon."""
-
-    buffer: Buffer
-    address: Strided
-    columns: list[Value]
 
 
 class Columns(Rows):
@@ -376,14 +366,14 @@ class Columns(Rows):
         """Several rows into the open columns."""
         b = self.blocks[-1]
         kinds, places, states = self._open(mine)
-        streams = self._streams(axis, len(rows), feeds) if len(rows) > 1 else []
+        following = NextRows(self, axis, len(rows), feeds if len(rows) > 1 else [])
         pairs = [self._in_pairs(k) and len(rows) > 1 for k in kinds]
         taken: States = []
         stores = []
         for row in rows:
             self._forget(axis)
             self.index[axis] = row
-            self._ask(axis, streams)
+            following.note()
             place: Value = Const(0, Ty(PLACE))
             if any(isinstance(k, Best) for k in kinds):
                 place = b.splat(b.cast(b.let("sub", row, origin), PLACE), self.lanes)
@@ -392,6 +382,7 @@ class Columns(Rows):
                 if not pairs[i]:
                     states[i] = kind.take(b, states[i], taken[-1][i], place, None)
             stores += self._hold()
+        following.ask()
         for i, kind in enumerate(kinds):
             if pairs[i] and isinstance(kind, Fold):
                 states[i] = kind.take_together(b, states[i], [values[i] for values in taken])
@@ -421,58 +412,6 @@ class Columns(Rows):
             self._step(loop, origin, kinds, feeds, states)
         for buffers, state in zip(places, unflat(loop.results, states)):
             self._put_all(buffers, state)
-
-    def _ask(self, axis: int, streams: Sequence[Stream]) -> None:
-        """Ask for what comes as far behind the open row and columns as streams say."""
-        b, level = self.blocks[-1], self.open_axes.index(axis) + 1
-        for buffer, address, columns in streams:
-            row, _ = self._address(address, level)
-            for column in columns:
-                b.prefetch(buffer, b.let("add", row, column), LEVEL)
-
-    def _streams(self, axis: int, ahead: int, wanted: Iterable[int]) -> list[Stream]:
-        """What is read from memory in vectors, another row in each turn of an axis.
-
-        Rows that are read together are as many streams, more than hardware foresees well.
-        """
-        found: list[Stream] = []
-        seen = set(wanted)
-        stack = sorted(seen)
-        while stack:
-            i = stack.pop()
-            e = self.entries[i]
-            if not self._moving(i) or self._in_memory(i):
-                continue
-            if e.kind == "load" and e.address is not None and self._is_stream(e.address, axis):
-                buffer = self.read_buffers[id(e.node)]
-                columns = self._columns_ahead(axis, ahead, e.address, BYTES[buffer.dtype])
-                found.append(Stream(buffer, e.address, columns))
-            fresh = [a for a in e.args if a not in seen]
-            seen.update(fresh)
-            stack.extend(fresh)
-        return found
-
-    def _is_stream(self, address: Strided, axis: int) -> bool:
-        strides = self.space.strides(address)
-        return strides[axis] != 0 and strides[self.space.vector or 0] == 1
-
-    def _columns_ahead(self, axis: int, ahead: int, address: Strided, element: int) -> list[Value]:
-        """Offsets from a row to each line of the open columns, that many rows later.
-
-        None if vectors are so short that most of them would ask for the same line.
-        """
-        first, b, vector = self.blocks[0], self.blocks[-1], self.space.vector
-        assert vector is not None
-        vector_bytes = self.lanes * element
-        if 2 * vector_bytes < LINE:
-            return []
-        stride = self.dims(self.space.strides(address)[axis])
-        step = first.let("mul", stride, first.index(ahead))
-        shifts = [
-            first.let("add", step, first.index(at // element))
-            for at in range(0, vector_bytes, LINE)
-        ]
-        return [b.let("add", self.index[vector], shift) for shift in shifts]
 
     def _inner_rows(self, position: int, inner: list[int]) -> None:
         """The roots that live on the whole space, row by row."""

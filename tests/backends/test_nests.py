@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 import symgraph as sg
 from symgraph.backends.loops_text import to_text
-from symgraph.backends.lower.columns import CHUNK, FEW_ROWS, LEVEL, ROWS
+from symgraph.backends.lower.columns import CHUNK, FEW_ROWS, ROWS
 from symgraph.backends.lower.moments import NEAR
+from symgraph.backends.lower.next_rows import LEVEL, SHARE
 from symgraph.backends.lower.rows import CHAIN
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.simulate import simulate
-from symgraph.backends.targets import target
+from symgraph.backends.targets import host, target
 from symgraph.backends.verify_loops import verify
 
 OTHERS = [target(name) for name in ("x86-64", "x86-64-v3", "x86-64-v4", "cortex-a72", "cortex-a9")]
@@ -125,16 +126,35 @@ def test_extremes_of_columns_on_every_target(machine: Any) -> None:
         np.testing.assert_array_equal(one, kind(x, 0))
 
 
+def kernel_text(make: Any, shape: tuple[Any, ...], machine: Any) -> str:
+    a = sg.array("a", shape, "float32")
+    (step,) = plan([a], [make(a)], target=machine).steps
+    return to_text(step.kernel)
+
+
 @pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
 def test_the_next_rows_are_asked_for_while_these_are_read(name: str) -> None:
     """Every row read together with others has its line of the next turn asked for, nothing else."""
-    a = sg.array("a", ("n", "m"), "float32")
-    (step,) = plan([a], [sg.max(a * 2, 0)], target=target(name)).steps
-    (body,) = (part for part in to_text(step.kernel).split("  for ") if "prefetch" in part)
+    machine = target(name)
+    down = partial(kernel_text, lambda a: sg.max(a * 2, 0), machine=machine)
+    (body,) = (part for part in down(("n", "m")).split("  for ") if "prefetch" in part)
     assert body.count("prefetch @x0") == body.count("= @x0[") == ROWS
     assert body.count(f"to L{LEVEL}") == ROWS
-    (step,) = plan([a], [sg.max(a, 1)], target=target(name)).steps
-    assert "prefetch" not in to_text(step.kernel)
+    assert body.count("if ") == 1  # it depends on the sizes
+    large = max(machine.l2, machine.l3 // SHARE) // 4 // 1000 + 1
+    assert "prefetch" not in down((large - 1, 1000))
+    assert "prefetch" in down((large, 1000)) and "if " not in down((large, 1000))
+    assert "prefetch" not in kernel_text(lambda a: sg.max(a, 1), ("n", "m"), machine)
+
+
+@pytest.mark.parametrize("make", [sg.sum, sg.max, sg.argmin, sg.var])
+def test_rows_of_an_array_that_no_cache_keeps(make: Any) -> None:
+    machine = host()
+    rows = max(machine.l2, machine.l3 // SHARE) // 4 // 999 + 7
+    x = np.random.default_rng(4).integers(0, 100, (rows, 999)).astype("float32")
+    got = compiled(lambda a: make(a, 0), x, True)(x)
+    want = getattr(np, make.__name__)(x.astype("float64"), 0)
+    np.testing.assert_allclose(got, want, rtol=1e-6 if make is sg.var else 0)
 
 
 def test_more_columns_than_a_chunk_and_axes_in_the_middle() -> None:
