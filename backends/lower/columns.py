@@ -31,6 +31,7 @@ CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
+FIRST = 16  # rows whose mean is the first pivot of a variance
 MANY = 4  # accumulators from which on they are fewer
 BODY = 96  # operations of one iteration at most, if it is several rows
 
@@ -226,7 +227,7 @@ class Columns(Rows):
         """The mean of the first rows, if there are any, as the means and pivots of spreads."""
         b, axis = self.blocks[-1], len(self.space.sizes) - 1
         rows = self.dims(product(s for s, r in zip(self.space.sizes, self.space.reduced) if r))
-        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(CHAIN))
+        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(FIRST))
         stop = b.let("min", rows, stop)  # none if an outer axis is empty
 
         def add() -> None:
@@ -324,21 +325,31 @@ class Columns(Rows):
         size = self.space.sizes[axis]
         middle, below = self._whole(*bounds, together, size), bounds[1]
         full = self._whole(first, end, lanes, columns)
+        b = self.blocks[-1]
         if not (isinstance(columns, int) and columns >= lanes):
-            b = self.blocks[-1]
             some = b.let("lt", first, full)  # or no row is worth a turn
             middle, below = (b.let("select", some, x, bounds[0]) for x in (middle, below))
         steps = [(together, bounds[0], middle)]
-        if not (isinstance(size, int) and size % together == 0):
+        rows_left = not (isinstance(size, int) and size % together == 0)
+        columns_left = not (isinstance(columns, int) and columns % lanes == 0)
+        at_once = rows_left and columns_left and self._masks(vector)  # one loop for both rests
+        if rows_left and not at_once:
             steps.append((1, middle, below))
         for rows, begin, stop in steps:
             with self._loop(axis, begin, stop, rows) as loop:
                 places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
                 with self._loop(vector, first, full, lanes, "parallel", lanes):
                     self._take_rows(axis, origin, places, mine, feeds)
-        if not (isinstance(columns, int) and columns % lanes == 0):
-            with self._rest(vector, full, end, "parallel"):
-                self._take_down(axis, origin, bounds, mine, feeds)
+        if not columns_left:
+            return
+        start = full
+        if at_once:
+            start = b.let("select", b.let("lt", middle, below), first, full)
+        with self._rest(vector, start, end, "parallel") as rest:
+            top = bounds[0]
+            if at_once:
+                top = rest.let("select", rest.let("lt", rest.var, full), middle, top)
+            self._take_down(axis, origin, (top, bounds[1]), mine, feeds)
 
     def _rows_together(self, mine: list[Sums], feeds: list[int]) -> int:
         """How many rows share one access to the accumulators.
