@@ -57,15 +57,22 @@ class NextRows:
         self.rows += [(s, self.v._address(s.address, level)[0]) for s in self.streams]
 
     def ask(self) -> None:
-        """For the open columns of all rows of the next turn, if they are likely to be far."""
+        """For the open columns of all rows of the next turn, if there is one and it may be far."""
         if not self.rows:
             return
-        top, b = self.v.blocks[0], self.v.blocks[-1]
-        if known_le(self.size, self.near) is False:
-            self._hints(b)
+        v, axis = self.v, self.axis
+        turn = v.blocks[v.open_axes.index(axis) + 1]
+        conditions = []
+        if known_le(self.size, self.near) is None:
+            conditions.append(v.blocks[0].let("gt", v.dims(self.size), turn.index(self.near)))
+        if v.space.reduced.index(True) == axis:  # else the rows of another outer index follow
+            after = turn.let("add", v.index[axis], turn.index(1))
+            conditions.append(turn.let("lt", after, v.dims(v.space.sizes[axis])))
+        if not conditions:
+            self._hints(v.blocks[-1])
             return
-        large = top.let("gt", self.v.dims(self.size), top.index(self.near))
-        b.branch(large, self._hints)
+        likely = conditions[0] if len(conditions) == 1 else turn.let("and", *conditions)
+        v.blocks[-1].branch(likely, self._hints)
 
     def _hints(self, b: Block) -> Sequence[Value]:
         lines = {s: self._lines(s, b) for s in self.streams}

@@ -140,10 +140,10 @@ def test_the_next_rows_are_asked_for_while_these_are_read(name: str) -> None:
     (body,) = (part for part in down(("n", "m")).split("  for ") if "prefetch" in part)
     assert body.count("prefetch @x0") == body.count("= @x0[") == ROWS
     assert body.count(f"to L{LEVEL}") == ROWS
-    assert body.count("if ") == 1  # it depends on the sizes
+    assert body.count("if ") == 1  # it depends on the sizes, and there is no turn after the last
     large = max(machine.l2, machine.l3 // SHARE) // 4 // 1000 + 1
     assert "prefetch" not in down((large - 1, 1000))
-    assert "prefetch" in down((large, 1000)) and "if " not in down((large, 1000))
+    assert "prefetch" in down((large, 1000))
     assert "prefetch" not in kernel_text(lambda a: sg.max(a, 1), ("n", "m"), machine)
 
 
