@@ -72,14 +72,17 @@ def bits_of(value: float, dtype: str) -> int:
 class Formula:
     """Where numbers are built: the block that grows, and what the target can do.
 
-    `target` needs one field, `has_fma`; None stands for a target that has it.
+    `target` is a record with `has_fma`, and `has_scaleb` and `has_lookup` if it has these; None
+    stands for a target that has the first one alone.
     """
 
-    __slots__ = ("block", "has_fma")
+    __slots__ = ("block", "has_fma", "has_lookup", "has_scaleb")
 
     def __init__(self, block: Block, target: Any = None):
         self.block = block
         self.has_fma = target is None or bool(target.has_fma)
+        self.has_scaleb = bool(getattr(target, "has_scaleb", False))
+        self.has_lookup = bool(getattr(target, "has_lookup", False))
 
     def number(self, value: Value) -> Num:
         return Num(self, value)
@@ -263,6 +266,17 @@ def fma(a: Num, b: Operand, c: Operand) -> Num:
 
 def sqrt(x: Num) -> Num:
     return x._op("sqrt")
+
+
+def scaleb(x: Num, power: Num) -> Num:
+    """x * 2**floor(power), rounded once."""
+    return x._op("scaleb", power)
+
+
+def lookup(entries: Sequence[float], index: Num) -> Num:
+    """The entry at an unsigned index modulo their number."""
+    ty = Ty("float32", index.type.lanes)
+    return Num(index.at, index.at.block.let("lookup", index.value, type=ty, attr=tuple(entries)))
 
 
 def copysign(magnitude: Num, sign: Num) -> Num:
