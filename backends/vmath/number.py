@@ -107,6 +107,20 @@ class Formula:
 
         return [Num(self, v) for v in self.block.branch(cond.value, arm(then), arm(orelse))]
 
+    def turns(
+        self, count: int, init: Sequence[Num], step: Callable[..., Sequence[Num]]
+    ) -> list[Num]:
+        """`step(*carried)` so many times; it returns the next carried numbers."""
+        outer = self.block
+        with outer.loop(0, outer.index(count), carries=[n.value for n in init]) as body:
+            self.block = body
+            try:
+                carried = step(*(Num(self, c) for c in body.carried))
+            finally:
+                self.block = outer
+            body.next(*(n.value for n in carried))
+        return [Num(self, r) for r in body.results]
+
     def repeat(
         self, init: Sequence[Num], step: Callable[..., tuple[Num, Sequence[Num]]]
     ) -> list[Num]:
