@@ -185,7 +185,7 @@ class Rows(Axes):
             return unflat(loop.results, states)
         lanes, size = self.space.lanes, self.space.sizes[axis]
         ways = self._ways(size, kinds, feeds)
-        small = self._body(feeds) <= SMALL and ways > 1 and self._masks(axis)
+        small = _slow(kinds) and self._body(feeds) <= SMALL and ways > 1 and self._masks(axis)
         parts = [k.start(lanes) for _ in range(ways) for k in kinds]
         middle = start
         if not (isinstance(size, int) and size < lanes):
@@ -206,8 +206,7 @@ class Rows(Axes):
     def _ways(self, size: SizeLike, kinds: Sequence[Partial], feeds: list[int]) -> int:
         """How many accumulators take turns: enough to hide the latency of one."""
         carried = sum(len(k.start(1)) for k in kinds)
-        slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
-        ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
+        ways = 2 * UNROLL if _slow(kinds) and 4 * UNROLL * carried <= self.registers else UNROLL
         body = self._body(feeds)
         while ways > 1 and ways * body > LARGE * self.registers:
             ways //= 2
@@ -312,6 +311,11 @@ class Rows(Axes):
             for store in self._hold():
                 b.store(*store)
         return [k.take(b, s, v, place, mask) for k, s, v in zip(kinds, states, values)]
+
+
+def _slow(kinds: Sequence[Partial]) -> bool:
+    """Whether one more value takes long: a comparison, then a selection."""
+    return any(isinstance(k, Best) for k in kinds)
 
 
 def flat(states: States) -> list[Value]:
