@@ -22,7 +22,7 @@ from .moments import WIDE, Around, Distance, Spread
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
 SMALL = 12  # operations of a body that is done under a mask for all accumulators at once
-LARGE = 4  # operations of one iteration for each register at most, if it is several bodies
+LARGE = 2  # operations of one iteration for each register at most, if it is several bodies
 CHAIN = 64  # additions in one float accumulator before it is merged
 
 Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
