@@ -176,7 +176,7 @@ def test_moments_of_nothing_and_of_what_is_not_finite() -> None:
 
 
 MEAN_AND_VARIANCE = sg.function(
-    [ROWS := sg.array("a", ("n", "m"), "float32")], [sg.mean(ROWS, 1), sg.var(ROWS, 1)]
+    [MATRIX := sg.array("a", ("n", "m"), "float32")], [sg.mean(MATRIX, 1), sg.var(MATRIX, 1)]
 )
 
 
