@@ -173,6 +173,12 @@ def test_rows_stream_by_in_one_loop_over_the_columns() -> None:
     assert "stack" in text
 
 
+def test_lanes_go_along_the_rows_that_are_reduced() -> None:
+    """However many results there are, contiguous as they are."""
+    text = loops(lambda a: [sg.mean(a, 1), sg.var(a, 1), sg.max(a, 1)], ("n", "m"))
+    assert "hsum(" in text and "hmax(" in text  # across lanes, so these are of one row
+
+
 # -------------------------------------------------------------------------------------- accuracy
 
 
@@ -233,6 +239,43 @@ def test_moments_of_nothing_and_of_what_is_not_finite() -> None:
     assert np.isnan(squares[[3, 4, 5]]).all() and np.isnan(total)
     np.testing.assert_array_equal(mean[[3, 4, 5]], [np.inf, np.nan, -np.inf])
     assert (np.delete(squares, [3, 4, 5]) == 0).all()
+
+
+MEAN_AND_VARIANCE = sg.function(
+    [MATRIX := sg.array("a", ("n", "m"), "float32")], [sg.mean(MATRIX, 1), sg.var(MATRIX, 1)]
+)
+
+
+@given(
+    st.integers(1, 2 * NEAR + 99),
+    st.sampled_from([0.0, 1e4, -3e37, 2e38]),
+    st.sampled_from([1.0, 1e-3, 1e38]),
+    st.lists(st.sampled_from([np.inf, -np.inf, np.nan, 3e38, -3e38]), max_size=2),
+    st.integers(0, 2**32 - 1),
+)
+def test_means_told_by_distances(
+    n: int, shift: float, scale: float, odd: list[float], seed: int
+) -> None:
+    """Beside a variance, a mean comes from distances: as near as a sum, and as infinite."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = (shift + scale * rng.standard_normal((2, n))).astype("float32")
+        x[0, rng.integers(0, n, len(odd))] = odd
+        (mean, _), wide = MEAN_AND_VARIANCE(x), x.astype("float64")
+        want = wide.mean(1)
+        bound = (2 * CHAIN + 16) * np.finfo("float32").eps * np.abs(wide).mean(1)
+    whole = np.isfinite(wide).all(1)
+    np.testing.assert_array_equal(mean[~whole], want[~whole].astype("float32"))
+    sums = whole & (np.abs(wide).sum(1) < np.finfo("float32").max)  # no partial sum can overflow
+    assert (np.abs(mean[sums] - want[sums]) <= bound[sums]).all()
+
+
+@pytest.mark.parametrize("row", [[-3e38, 3e38, -1.5e38], [1e37, -3.4e38, 3.4e38, -9e37]])
+def test_a_mean_is_finite_where_a_distance_from_it_is_not(row: list[float]) -> None:
+    x = np.array([row, row], "float32")
+    np.testing.assert_allclose(
+        MEAN_AND_VARIANCE(x)[0], x.astype("float64").mean(1), rtol=1e-5, atol=1e32
+    )
 
 
 def test_squares_about_something_else_than_the_mean() -> None:
