@@ -72,7 +72,8 @@ def store(e: Emitter, stmt: Store) -> None:
 def prefetch(e: Emitter, stmt: Prefetch) -> None:
     """Emit a Prefetch, for what is read or written alike."""
     address = _place(e, stmt.buffer, stmt.offset)
-    words = (("i32", "0"), ("i32", "3"), ("i32", "1"))  # to read, keep, data
+    cache = "3" if stmt.near else "2"  # the first, or the second
+    words = (("i32", "0"), ("i32", cache), ("i32", "1"))  # to read; data
     e.text.call("void", "llvm.prefetch.p0", ("ptr", address), *words)
 
 

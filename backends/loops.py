@@ -119,11 +119,12 @@ class Store(NamedTuple):
 class Prefetch(NamedTuple):
     """A hint that the cache line of buffer[offset] is wanted soon.
 
-    Any offset is harmless.
+    near: so soon, and so few of them, that the first cache has room. Any offset is harmless.
     """
 
     buffer: Buffer
     offset: Value
+    near: bool = True
 
 
 class Carry(NamedTuple):
@@ -328,8 +329,8 @@ class Block:
     ) -> None:
         self.stmts.append(Store(buffer, offset, value, mask, stream))
 
-    def prefetch(self, buffer: Buffer, offset: Value) -> None:
-        self.stmts.append(Prefetch(buffer, offset))
+    def prefetch(self, buffer: Buffer, offset: Value, near: bool = True) -> None:
+        self.stmts.append(Prefetch(buffer, offset, near))
 
     def alloc(self, dtype: str, count: int) -> Buffer:
         self._names[0] += 1

@@ -9,8 +9,11 @@ What takes no more than a few operations is computed in registers, on squares of
 longer their lines, the more of them are on their way from memory at once. What takes more goes
 through a tile on the stack, from which it is computed in full vectors. It is turned in squares of
 16 bytes a line, which every machine interleaves in one instruction; LLVM is slow at longer ones.
-What is left over at the far edges goes by masked vectors that gather, or element by element where
-there are none.
+Squares whose lines are lines of cache are stored past the caches where all of it outgrows them, and
+what the next ones read, line by line from far apart, is asked for beforehand.
+Squares begin where what they read begins a line of cache, and the first and the last of a row of
+them overlap their neighbours. What is left over at the far end of the axis of computation goes by
+masked vectors that gather, or element by element where there are none.
 """
 
 from __future__ import annotations
@@ -19,17 +22,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from symgraph.dims import product
+from symgraph.dims import known_le, product
 from symgraph.leaves import Constant, DimValue
 from symgraph.ops.define import Cast, Elementwise
 
 from ..affine import Strided
-from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Ty, Value
+from ..irtext import BYTES
+from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Store, Ty, Value
 from ..packing import transposed
 from ..targets import Target
-from . import scalar
+from . import scalar, streaming
 from .request import Built, Dims, Nest
-from .tiling import Tiling, has_masks, tiled
+from .tiling import LINE, Tiling, has_masks, tiled
 from .trace import Entry
 
 BLOCK = 256  # elements of a block along the axis of computation
@@ -60,11 +64,21 @@ class _Square(NamedTuple):
     column: Value
 
 
+class _Across(NamedTuple):
+    """The axis across: its size, where the first tile begins (its rows before 0 are none), where
+    the last one ends.
+    """
+
+    size: Value
+    start: Value
+    stop: Value
+
+
 class _Tiles:
     """Emits the loops over tiles and what is done in one."""
 
     def __init__(self, nest: Nest, tiling: Tiling, target: Target):
-        self.nest, self.t = nest, tiling
+        self.nest, self.t, self.target = nest, tiling, target
         self.side = tiling.side
         self.masked = has_masks(target, tiling.entries)
         self.dims = Dims()
@@ -85,13 +99,17 @@ class _Tiles:
         ]
         self.turned_roots = [k for k, w in enumerate(tiling.writes) if tiling.turned(w)]
         self.scratch: dict[tuple[str, int], Buffer] = {}
+        self.streams: Value | None = None  # whether stores go past the caches, if they may
 
     def run(self) -> Built:
         if all(size != 0 for size in self.t.sizes):
             self._allocate()
+            self.rows = self._across()
+            self.streams = self._may_stream()
             self._outer(self.block, [], {})
         buffers = (*self.sources.values(), *self.results)
-        kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.block.stmts))
+        name = "transpose" if self.nest.name == "map" else self.nest.name  # see backends.memory
+        kernel = Kernel(name, buffers, tuple(self.dims.vars), tuple(self.block.stmts))
         work = product(self.t.sizes) * self.ops
         return Built(kernel, tuple(self.nodes), tuple(self.dims.sizes), work)
 
@@ -106,6 +124,23 @@ class _Tiles:
 
     def _tile(self, dtype: str) -> Buffer:
         return self.block.alloc(BITS.get(dtype, dtype), self.side * self.side)
+
+    def _may_stream(self) -> Value | None:
+        """Whether everything outgrows the caches, and lines of squares are lines of cache."""
+        writes = list(zip(self.results, self.t.writes))
+        whole = all(BYTES[buffer.dtype] * self.side == LINE for buffer, _ in writes)
+        if self.target.arch != "x86-64" or self.turned_roots or not (self.t.light and whole):
+            return None
+        moved = sum(BYTES[buffer.dtype] for buffer in (*self.sources.values(), *self.results))
+        size, limit = product(self.t.sizes), streaming.limit(self.target, moved)
+        if known_le(size, limit) is True:
+            return None
+        aligned = streaming.aligned(self.block, self.dims, writes, self.side)
+        if aligned is None or isinstance(size, int):
+            return aligned
+        return self.block.let(
+            "and", aligned, self.block.let("gt", self.dims(size), Const(limit, Ty(INDEX)))
+        )
 
     # --- loops
 
@@ -123,12 +158,35 @@ class _Tiles:
         with b.loop(0, self.dims(self.t.sizes[axis]), kind="parallel") as body:
             self._outer(body, [*done, axis], {**index, axis: body.var})
 
-    def _stop(self, axis: int) -> tuple[Value, Value]:
-        """The size of an axis, and where its last whole tile ends."""
-        size = self.dims(self.t.sizes[axis])
+    def _along(self) -> tuple[Value, Value]:
+        """The size of the axis of computation, and where its last whole tile ends."""
+        size = self.dims(self.t.sizes[self.t.along])
         if isinstance(size, Const):
             return size, Const(size.value // self.side * self.side, Ty(INDEX))
         return size, self.block.let("and", size, self.block.index(-self.side))
+
+    def _across(self) -> _Across:
+        """The size of the other axis and the run of its tiles, if it has room for one."""
+        b, side, zero = self.block, self.side, self.block.index(0)
+        size = self.dims(self.t.sizes[self.t.across])
+        if isinstance(size, Const):
+            room = size.value >= side
+            return _Across(size, self._before(), size) if room else _Across(size, zero, zero)
+        none = b.let("lt", size, b.index(side))
+        start = b.let("select", none, zero, self._before())
+        return _Across(size, start, b.let("select", none, zero, size))
+
+    def _before(self) -> Value:
+        """Minus the elements that a line of cache has before the first one of what is turned."""
+        b, group = self.block, self.t.group
+        turned = [
+            (self.sources[id(self.t.entries[i].node)], self.t.reads[i]) for i in self.turned_reads
+        ]
+        turned += [(self.results[k], self.t.writes[k]) for k in self.turned_roots]
+        buffer, access = max(turned, key=lambda x: BYTES[x[0].dtype])
+        ahead = b.let("ahead", type=Ty(INDEX), attr=(buffer, group))
+        inside = b.let("sub", self.dims(access.offset), ahead)
+        return b.let("sub", b.index(0), b.let("and", inside, b.index(group - 1)))
 
     def _poll(self, b: Block, elements: int) -> None:
         if self.nest.pollable:
@@ -136,18 +194,19 @@ class _Tiles:
 
     def _blocks(self, b: Block, index: dict[int, Value]) -> None:
         """Blocks along the axis of computation: whole tiles, then those at the edges."""
-        size, whole = self._stop(self.t.along)
+        size, whole = self._along()
         with b.loop(0, size, BLOCK, kind="parallel", hint="chunk") as chunk:
             stop = chunk.let("add", chunk.var, chunk.index(BLOCK))
             self._whole(chunk, index, chunk.let("min", stop, whole))
-            if not (self._divides(self.t.along) and self._divides(self.t.across)):
+            if not (self._is_whole(self.t.along) and self._has_room(self.t.across)):
                 self._edges(chunk, index, chunk.let("min", stop, size))
 
     def _whole(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         """Groups of tiles, so that the lines of cache they touch are used up."""
         along, across, side, group = self.t.along, self.t.across, self.side, self.t.group
-        _, bottom = self._stop(across)
-        with chunk.loop(0, bottom, group, kind="parallel") as row:
+        size, first, bottom = self.rows
+        last = chunk.let("sub", size, chunk.index(side))
+        with chunk.loop(first, bottom, group, kind="parallel") as row:
             self._poll(row, BLOCK * group)
             below = row.let("min", row.let("add", row.var, row.index(group)), bottom)
             with row.loop(chunk.var, stop, group, kind="parallel") as near:
@@ -156,14 +215,15 @@ class _Tiles:
                     near.loop(near.var, end, side, kind="parallel") as column,
                     column.loop(row.var, below, side, kind="parallel") as tile,
                 ):
-                    at = {**index, along: column.var, across: tile.var}
+                    top = tile.let("max", tile.let("min", tile.var, last), tile.index(0))
+                    at = {**index, along: column.var, across: top}
                     (self._unrolled if self.t.light else self._looped)(tile, at)
 
     def _edges(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
-        """The last tile of each column of tiles, and all of the last column."""
+        """The last column of tiles, and all of them where there is no room for one."""
         along, across, side = self.t.along, self.t.across, self.side
-        size, whole = self._stop(along)
-        height, bottom = self._stop(across)
+        size, whole = self._along()
+        height, _, bottom = self.rows
         with chunk.loop(chunk.var, stop, side, kind="parallel") as column:
             last = column.let("eq", column.var, whole)
             first = column.let("select", last, column.index(0), bottom)
@@ -172,9 +232,12 @@ class _Tiles:
                 at = {**index, along: column.var, across: tile.var}
                 (self._by_line if self.masked else self._by_element)(tile, at, (size, height))
 
-    def _divides(self, axis: int) -> bool:
+    def _is_whole(self, axis: int) -> bool:
         size = self.t.sizes[axis]
         return isinstance(size, int) and size % self.side == 0
+
+    def _has_room(self, axis: int) -> bool:
+        return known_le(self.side, self.t.sizes[axis]) is True
 
     # --- one tile
 
@@ -182,14 +245,47 @@ class _Tiles:
         """Everything in registers."""
         across, side = self.t.across, self.side
         lines = {i: self._turn(b, self._lines(b, i, at)) for i in self.turned_reads}
-        turned: dict[int, list[Value]] = {k: [] for k in self.turned_roots}
+        values: list[list[Value]] = [[] for _ in self.t.roots]
         for s in range(side):
             here = _At({**at, across: b.let("add", at[across], b.index(s))}, side)
-            values = self._values(b, here, {i: rows[s] for i, rows in lines.items()})
-            for k, value in self._store(b, here, values).items():
-                turned[k].append(value)
-        for k, rows in turned.items():
-            self._store_lines(b, k, at, self._turn(b, rows))
+            given = self._values(b, here, {i: rows[s] for i, rows in lines.items()})
+            for row, i in zip(values, self.t.roots):
+                row.append(scalar.align(b, given[i], side))
+        for k, row in enumerate(values):
+            if k in self.turned_roots:
+                self._store_lines(b, k, at, self._turn(b, row))
+        plain = [k for k in range(len(values)) if k not in self.turned_roots]
+        stores = [
+            Store(self.results[k], place, value)
+            for k in plain
+            for place, value in zip(self._steps(b, self.t.writes[k], at, across), values[k])
+        ]
+        self._store_all(b, at, stores)
+
+    def _store_all(self, b: Block, at: dict[int, Value], stores: Sequence[Store]) -> None:
+        """Stores of a square: past the caches, or not."""
+        if self.streams is None:
+            b.stmts.extend(stores)
+            return
+
+        def past(far: Block) -> tuple[()]:
+            for i in self.turned_reads:
+                self._ask(far, i, at)
+            far.stmts.extend(store._replace(stream=True) for store in stores)
+            return ()
+
+        def plain(near: Block) -> tuple[()]:
+            near.stmts.extend(stores)
+            return ()
+
+        b.branch(self.streams, past, plain)
+
+    def _ask(self, b: Block, entry: int, at: dict[int, Value]) -> None:
+        """Prefetch the lines of the square beside this one, across."""
+        across, buffer = self.t.across, self.sources[id(self.t.entries[entry].node)]
+        beside = {**at, across: b.let("add", at[across], b.index(self.t.square))}
+        for place in self._steps(b, self.t.reads[entry], beside, self.t.along):
+            b.prefetch(buffer, place, near=False)
 
     def _looped(self, b: Block, at: dict[int, Value]) -> None:
         """Through the stack, line by line: the code of one line is long."""
@@ -266,13 +362,16 @@ class _Tiles:
 
     def _lines(self, b: Block, entry: int, at: dict[int, Value]) -> list[Value]:
         """A square as it lies, vectors across."""
-        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
-        offset = self._offset(b, access, at)
-        lines: list[Value] = [b.load(buffer, offset, self.t.square)]
+        buffer = self.sources[id(self.t.entries[entry].node)]
+        places = self._steps(b, self.t.reads[entry], at, self.t.along)
+        return [b.load(buffer, place, self.t.square) for place in places]
+
+    def _steps(self, b: Block, access: Strided, at: dict[int, Value], axis: int) -> list[Value]:
+        """The offsets of a square's lines, which follow each other along an axis."""
+        offsets = [self._offset(b, access, at)]
         for _ in range(self.t.square - 1):
-            offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
-            lines.append(b.load(buffer, offset, self.t.square))
-        return lines
+            offsets.append(b.let("add", offsets[-1], self.dims(access.strides[axis])))
+        return offsets
 
     def _turn(self, b: Block, lines: Sequence[Value]) -> list[Value]:
         dtype = lines[0].type.dtype
@@ -357,12 +456,9 @@ class _Tiles:
         self, b: Block, root: int, at: dict[int, Value], lines: Sequence[Value]
     ) -> None:
         """A square of a root that lies across."""
-        access = self.t.writes[root]
-        offset = self._offset(b, access, at)
-        for s, line in enumerate(lines):
-            if s:
-                offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
-            b.store(self.results[root], offset, line)
+        places = self._steps(b, self.t.writes[root], at, self.t.along)
+        for place, line in zip(places, lines):
+            b.store(self.results[root], place, line)
 
 
 def _as_bits(b: Block, x: Value) -> Value:
