@@ -208,16 +208,24 @@ class _Tiles:
         last = chunk.let("sub", size, chunk.index(side))
         with chunk.loop(first, bottom, group, kind="parallel") as row:
             self._poll(row, BLOCK * group)
-            below = row.let("min", row.let("add", row.var, row.index(group)), bottom)
-            with row.loop(chunk.var, stop, group, kind="parallel") as near:
-                end = near.let("min", near.let("add", near.var, near.index(group)), stop)
-                with (
-                    near.loop(near.var, end, side, kind="parallel") as column,
-                    column.loop(row.var, below, side, kind="parallel") as tile,
-                ):
-                    top = tile.let("max", tile.let("min", tile.var, last), tile.index(0))
-                    at = {**index, along: column.var, across: top}
-                    (self._unrolled if self.t.light else self._looped)(tile, at)
+            with (
+                row.loop(chunk.var, stop, group, kind="parallel") as near,
+                self._inside(near, near.var, stop) as (columns, column),
+                self._inside(columns, row.var, bottom) as (tile, line),
+            ):
+                top = tile.let("max", tile.let("min", line, last), tile.index(0))
+                at = {**index, along: column, across: top}
+                (self._unrolled if self.t.light else self._looped)(tile, at)
+
+    @contextmanager
+    def _inside(self, b: Block, start: Value, stop: Value) -> Iterator[tuple[Block, Value]]:
+        """A loop over the tiles of the group at `start` along one axis; none where it is a tile."""
+        if self.t.group == self.side:
+            yield b, start
+            return
+        end = b.let("min", b.let("add", start, b.index(self.t.group)), stop)
+        with b.loop(start, end, self.side, kind="parallel") as body:
+            yield body, body.var
 
     def _edges(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         """The last column of tiles, and all of them where there is no room for one."""
