@@ -159,8 +159,9 @@ class Row:
         """Past the caches; `ahead` elements from its memory's start is the first aligned vector."""
         b, lanes = self.b, self.lanes
         self._poll(b, self._longest())
+        self._ask()
         first = self.pieces[0]
-        begin = _value(b, first, b.index(0), None)[0]
+        begin = _place(b, first, b.index(0))
         start: Value = b.let("and", b.let("sub", ahead, begin), b.index(lanes - 1))
         self._store_some(first, b.index(0), start)
         for number, piece in enumerate(self.pieces):
@@ -192,6 +193,14 @@ class Row:
 
         return write
 
+    def _ask(self) -> None:
+        """Prefetch what the next row ends in: no store passes one that waits for its line."""
+        b, last = self.b, self.pieces[-1]
+        place = _place(b, last, last.size)
+        for piece in self.pieces:
+            place = b.let("add", place, piece.size)
+        b.prefetch(last.store.buffer, place)
+
     def _longest(self) -> Value:
         longest, *others = dict.fromkeys(piece.size for piece in self.pieces)
         for size in others:
@@ -212,20 +221,36 @@ class Row:
         return b.let("lt", b.let("iota", type=Ty(INDEX, self.lanes)), b.splat(count, self.lanes))
 
 
+def _place(b: Block, piece: Piece, index: Value) -> Value:
+    """The offset of a piece's vector at an index."""
+    offset = piece.store.offset
+    needed: set[Value] = {offset}
+    code: list[Let | Load] = []
+    for s in reversed(piece.code):
+        if s.var in needed:
+            needed.update(_used(s))
+            code.insert(0, s)
+    return _again(b, code, piece.at, index, None).get(offset, offset)
+
+
 def _value(b: Block, piece: Piece, index: Value, mask: Value | None) -> tuple[Value, Value]:
-    """A piece's vector at an index, and the offset it belongs at."""
-    known: dict[Value, Value] = {piece.at: index}
+    """The offset of a piece's vector at an index, and the vector."""
+    known = _again(b, piece.code, piece.at, index, mask)
+    offset, value = piece.store.offset, piece.store.value
+    return known.get(offset, offset), known.get(value, value)
 
-    def now(x: Value) -> Value:
-        return known.get(x, x)
 
-    for s in piece.code:
+def _again(
+    b: Block, code: Sequence[Let | Load], at: Var, index: Value, mask: Value | None
+) -> dict[Value, Value]:
+    """Emit the code of a vector for another index; what has become of its variables."""
+    known: dict[Value, Value] = {at: index}
+    for s in code:
         if isinstance(s, Let):
-            known[s.var] = b.let(s.op, *map(now, s.args), type=s.var.type, attr=s.attr)
+            args = [known.get(x, x) for x in s.args]
+            known[s.var] = b.let(s.op, *args, type=s.var.type, attr=s.attr)
         else:
-            wide = s.var.type.lanes > 1
-            given = None if s.mask is None else now(s.mask)
-            known[s.var] = b.load(
-                s.buffer, now(s.offset), s.var.type.lanes, mask if wide else given
-            )
-    return now(piece.store.offset), now(piece.store.value)
+            own = s.mask if s.mask is None else known.get(s.mask, s.mask)
+            lanes, offset = s.var.type.lanes, known.get(s.offset, s.offset)
+            known[s.var] = b.load(s.buffer, offset, lanes, mask if lanes > 1 else own)
+    return known
