@@ -23,8 +23,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from symgraph.dims import known_le, product
-from symgraph.leaves import Constant, DimValue
-from symgraph.ops.define import Cast, Elementwise
 
 from ..affine import Strided
 from ..irtext import BYTES
@@ -32,9 +30,9 @@ from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Store, Ty, V
 from ..packing import transposed
 from ..targets import Target
 from . import scalar, streaming
-from .request import Built, Dims, Nest
+from .request import Built, Nest
+from .tile_values import At, TileValues
 from .tiling import LINE, Tiling, has_masks, tiled
-from .trace import Entry
 
 BLOCK = 256  # elements of a block along the axis of computation
 #: what the lanes of a dtype are moved as, where shuffling it costs more
@@ -45,14 +43,6 @@ def build(nest: Nest, target: Target) -> Built | None:
     """The kernel of a nest in tiles; None if it is none that gains by them."""
     tiling = tiled(nest, target)
     return None if tiling is None else _Tiles(nest, tiling, target).run()
-
-
-class _At(NamedTuple):
-    """Where a vector of values is computed: index by axis, lanes, and which of them count."""
-
-    place: dict[int, Value]
-    lanes: int
-    mask: Value | None = None
 
 
 class _Square(NamedTuple):
@@ -74,20 +64,14 @@ class _Across(NamedTuple):
     stop: Value
 
 
-class _Tiles:
+class _Tiles(TileValues):
     """Emits the loops over tiles and what is done in one."""
 
     def __init__(self, nest: Nest, tiling: Tiling, target: Target):
-        self.nest, self.t, self.target = nest, tiling, target
-        self.side = tiling.side
+        super().__init__(tiling)
+        self.nest, self.target = nest, target
         self.masked = has_masks(target, tiling.entries)
-        self.dims = Dims()
         self.block = Block()
-        nodes = {id(e.node): e.node for e in tiling.entries if e.kind == "load"}
-        self.nodes = list(nodes.values())
-        self.sources = {
-            id(n): Buffer(f"x{i}", str(n.array_type.dtype), "r") for i, n in enumerate(self.nodes)
-        }
         self.results = [
             Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
         ]
@@ -255,8 +239,8 @@ class _Tiles:
         lines = {i: self._turn(b, self._lines(b, i, at)) for i in self.turned_reads}
         values: list[list[Value]] = [[] for _ in self.t.roots]
         for s in range(side):
-            here = _At({**at, across: b.let("add", at[across], b.index(s))}, side)
-            given = self._values(b, here, {i: rows[s] for i, rows in lines.items()})
+            here = At({**at, across: b.let("add", at[across], b.index(s))}, side)
+            given = self.values(b, here, {i: rows[s] for i, rows in lines.items()})
             for row, i in zip(values, self.t.roots):
                 row.append(scalar.align(b, given[i], side))
         for k, row in enumerate(values):
@@ -305,10 +289,10 @@ class _Tiles:
                     bits = _as_bits(square.body, vector)
                     square.body.store(self.scratch["read", i], self._stack(square, s), bits)
         with b.loop(0, b.index(side)) as line:
-            here = _At({**at, across: line.let("add", at[across], line.var)}, side)
+            here = At({**at, across: line.let("add", at[across], line.var)}, side)
             place = line.let("mul", line.var, line.index(side))
             given = {i: self._kept(line, ("read", i), place, side) for i in self.turned_reads}
-            for k, value in self._store(line, here, self._values(line, here, given)).items():
+            for k, value in self._store(line, here, self.values(line, here, given)).items():
                 line.store(self.scratch["write", k], place, _as_bits(line, value))
         for k in self.turned_roots:
             with self._squares(b, at) as square:
@@ -347,7 +331,7 @@ class _Tiles:
         mask = b.let("lt", iota, b.splat(columns, self.side))
         with b.loop(0, b.let("min", rows, b.index(self.side))) as line:
             index = {**at, across: line.let("add", at[across], line.var)}
-            self._plain(line, _At(index, self.side, mask))
+            self._plain(line, At(index, self.side, mask))
 
     def _by_element(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
         """One element after the other."""
@@ -357,13 +341,13 @@ class _Tiles:
             for n, a in zip(sizes, (along, across))
         )
         with b.loop(at[across], bottom) as line, line.loop(at[along], right) as column:
-            self._plain(column, _At({**at, across: line.var, along: column.var}, 1))
+            self._plain(column, At({**at, across: line.var, along: column.var}, 1))
 
-    def _plain(self, b: Block, at: _At) -> None:
+    def _plain(self, b: Block, at: At) -> None:
         """Values there from memory to memory, nothing turned."""
-        values = self._values(b, at, {})
+        values = self.values(b, at, {})
         for k, i in enumerate(self.t.roots):
-            offset = self._places(b, self.t.writes[k], at)
+            offset = self.places(b, self.t.writes[k], at)
             b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes), at.mask)
 
     # --- turning
@@ -376,7 +360,7 @@ class _Tiles:
 
     def _steps(self, b: Block, access: Strided, at: dict[int, Value], axis: int) -> list[Value]:
         """The offsets of a square's lines, which follow each other along an axis."""
-        offsets = [self._offset(b, access, at)]
+        offsets = [self.offset(b, access, at)]
         for _ in range(self.t.square - 1):
             offsets.append(b.let("add", offsets[-1], self.dims(access.strides[axis])))
         return offsets
@@ -386,70 +370,9 @@ class _Tiles:
         turned = transposed(b, [_as_bits(b, line) for line in lines])
         return [_from_bits(b, line, dtype) for line in turned]
 
-    # --- values
+    # --- stores
 
-    def _offset(self, b: Block, access: Strided, index: dict[int, Value]) -> Value:
-        offset: Value = self.dims(access.offset)
-        for axis in sorted(index, key=lambda a: a in (self.t.along, self.t.across)):
-            stride = access.strides[axis]
-            if stride != 0:
-                step = index[axis]
-                step = step if stride == 1 else b.let("mul", step, self.dims(stride))
-                zero = isinstance(offset, Const) and offset.value == 0
-                offset = step if zero else b.let("add", offset, step)
-        return offset
-
-    def _values(self, b: Block, at: _At, given: dict[int, Value]) -> list[Value]:
-        """Every entry there; `given` are those that have been read already."""
-        values: list[Value] = []
-        for i, entry in enumerate(self.t.entries):
-            args = [values[a] for a in entry.args]
-            values.append(given[i] if i in given else self._value(b, i, entry, args, at))
-        return values
-
-    def _value(self, b: Block, i: int, entry: Entry, args: list[Value], at: _At) -> Value:
-        node, op = entry.node, entry.node.op
-        dtype = str(node.array_type.dtype)
-        if isinstance(op, Constant) and entry.kind == "const":
-            value = op.value.reshape(())
-            return Const(float(value) if dtype == "bfloat16" else value.item(), Ty(dtype))
-        if isinstance(op, DimValue) and entry.kind == "size":
-            return b.cast(self.dims(op.dim), "int64")
-        if entry.kind == "load":
-            return self._read(b, i, at)
-        if entry.kind == "iota":
-            return b.cast(self._count(b, self.t.reads[i], at), dtype)
-        if isinstance(op, Cast):
-            return scalar.cast(b, op, args[0])
-        assert isinstance(op, Elementwise), entry.kind
-        lanes = max(a.type.lanes for a in args)
-        return scalar.elementwise(b, op, [b.splat(a, lanes) for a in args], dtype)
-
-    def _read(self, b: Block, entry: int, at: _At) -> Value:
-        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
-        offset = self._places(b, access, at)
-        if access.strides[self.t.along] == 0:
-            return b.load(buffer, offset)
-        return b.load(buffer, offset, at.lanes, at.mask)
-
-    def _places(self, b: Block, access: Strided, at: _At) -> Value:
-        """The offset of the first lane where they are neighbours or the same, or of every lane."""
-        offset = self._offset(b, access, at.place)
-        step = access.strides[self.t.along]
-        if at.lanes == 1 or step in (0, 1):
-            return offset
-        iota = b.let("iota", type=Ty(INDEX, at.lanes))
-        steps = b.let("mul", iota, b.splat(self.dims(step), at.lanes))
-        return b.let("add", b.splat(offset, at.lanes), steps)
-
-    def _count(self, b: Block, access: Strided, at: _At) -> Value:
-        """The value of a counter in every lane."""
-        first = self._places(b, access, at)
-        if access.strides[self.t.along] != 1 or at.lanes == 1:
-            return first
-        return b.let("add", b.splat(first, at.lanes), b.let("iota", type=Ty(INDEX, at.lanes)))
-
-    def _store(self, b: Block, at: _At, values: Sequence[Value]) -> dict[int, Value]:
+    def _store(self, b: Block, at: At, values: Sequence[Value]) -> dict[int, Value]:
         """Store the roots that lie along; gives those that have to be turned."""
         turned: dict[int, Value] = {}
         for k, i in enumerate(self.t.roots):
@@ -457,7 +380,7 @@ class _Tiles:
             if k in self.turned_roots:
                 turned[k] = value
             else:
-                b.store(self.results[k], self._offset(b, self.t.writes[k], at.place), value)
+                b.store(self.results[k], self.offset(b, self.t.writes[k], at.place), value)
         return turned
 
     def _store_lines(
