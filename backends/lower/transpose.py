@@ -9,8 +9,9 @@ What takes no more than a few operations is computed in registers, on squares of
 longer their lines, the more of them are on their way from memory at once. What takes more goes
 through a tile on the stack, from which it is computed in full vectors. It is turned in squares of
 16 bytes a line, which every machine interleaves in one instruction; LLVM is slow at longer ones.
-Squares whose lines are lines of cache are stored past the caches where all of it outgrows them, and
-what the next ones read, line by line from far apart, is asked for beforehand.
+Where all of it may outgrow the caches, results are stored past them, and what comes next, line by
+line from far apart, is asked for beforehand. Squares whose lines are lines of cache are stored as
+they are; smaller ones are put together on the stack to rows as long as a block.
 Squares begin where what they read begins a line of cache, and the first and the last of a row of
 them overlap their neighbours. What is left over at the far end of the axis of computation goes by
 masked vectors that gather, or element by element where there are none.
@@ -64,6 +65,15 @@ class _Across(NamedTuple):
     stop: Value
 
 
+class _Group(NamedTuple):
+    """Tiles of a block along: from `start` to `stop` there, in a group that begins at `row`."""
+
+    at: dict[int, Value]
+    row: Value
+    start: Value
+    stop: Value
+
+
 class _Tiles(TileValues):
     """Emits the loops over tiles and what is done in one."""
 
@@ -82,14 +92,15 @@ class _Tiles(TileValues):
             if e.kind == "load" and tiling.turned(tiling.reads[i])
         ]
         self.turned_roots = [k for k, w in enumerate(tiling.writes) if tiling.turned(w)]
+        self.staged = tiling.group > tiling.side and len(self.results) == 1
         self.scratch: dict[tuple[str, int], Buffer] = {}
         self.streams: Value | None = None  # whether stores go past the caches, if they may
 
     def run(self) -> Built:
         if all(size != 0 for size in self.t.sizes):
-            self._allocate()
             self.rows = self._across()
             self.streams = self._may_stream()
+            self._allocate()
             self._outer(self.block, [], {})
         buffers = (*self.sources.values(), *self.results)
         name = "transpose" if self.nest.name == "map" else self.nest.name  # see backends.memory
@@ -99,6 +110,10 @@ class _Tiles(TileValues):
 
     def _allocate(self) -> None:
         """Tiles on the stack: lines that a loop reads or writes one by one."""
+        if self.staged and self.streams is not None:
+            dtype = self.results[0].dtype
+            rows = self.block.alloc(BITS.get(dtype, dtype), self.t.group * BLOCK)
+            self.scratch["stage", 0] = rows
         if self.t.light:
             return
         for i in self.turned_reads:
@@ -110,16 +125,17 @@ class _Tiles(TileValues):
         return self.block.alloc(BITS.get(dtype, dtype), self.side * self.side)
 
     def _may_stream(self) -> Value | None:
-        """Whether everything outgrows the caches, and lines of squares are lines of cache."""
+        """Whether everything outgrows the caches, and vectors lie as such stores need."""
         writes = list(zip(self.results, self.t.writes))
-        whole = all(BYTES[buffer.dtype] * self.side == LINE for buffer, _ in writes)
+        whole = self.staged or all(BYTES[buffer.dtype] * self.side == LINE for buffer, _ in writes)
         if self.target.arch != "x86-64" or self.turned_roots or not (self.t.light and whole):
             return None
         moved = sum(BYTES[buffer.dtype] for buffer in (*self.sources.values(), *self.results))
         size, limit = product(self.t.sizes), streaming.limit(self.target, moved)
         if known_le(size, limit) is True:
             return None
-        aligned = streaming.aligned(self.block, self.dims, writes, self.side)
+        lanes = self._wide() if self.staged else self.side
+        aligned = streaming.aligned(self.block, self.dims, writes, lanes)
         if aligned is None or isinstance(size, int):
             return aligned
         return self.block.let(
@@ -187,19 +203,73 @@ class _Tiles(TileValues):
 
     def _whole(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         """Groups of tiles, so that the lines of cache they touch are used up."""
-        along, across, side, group = self.t.along, self.t.across, self.side, self.t.group
-        size, first, bottom = self.rows
-        last = chunk.let("sub", size, chunk.index(side))
-        with chunk.loop(first, bottom, group, kind="parallel") as row:
-            self._poll(row, BLOCK * group)
-            with (
-                row.loop(chunk.var, stop, group, kind="parallel") as near,
-                self._inside(near, near.var, stop) as (columns, column),
-                self._inside(columns, row.var, bottom) as (tile, line),
-            ):
-                top = tile.let("max", tile.let("min", line, last), tile.index(0))
-                at = {**index, along: column, across: top}
-                (self._unrolled if self.t.light else self._looped)(tile, at)
+        _, first, bottom = self.rows
+        with chunk.loop(first, bottom, self.t.group, kind="parallel") as row:
+            self._poll(row, BLOCK * self.t.group)
+            group = _Group(index, row.var, chunk.var, stop)
+            if self.streams is None or not self.staged:
+                self._straight(row, group)
+            else:
+                row.branch(
+                    self.streams,
+                    lambda far: self._through_stage(far, group),
+                    lambda near: self._straight(near, group),
+                )
+
+    def _straight(self, b: Block, group: _Group) -> tuple[()]:
+        """Tile by tile."""
+        index, row, start, stop = group
+        with (
+            b.loop(start, stop, self.t.group, kind="parallel") as near,
+            self._inside(near, near.var, stop) as (columns, column),
+            self._inside(columns, row, self.rows.stop) as (tile, line),
+        ):
+            at = {**index, self.t.along: column, self.t.across: self._top(tile, line)}
+            (self._unrolled if self.t.light else self._looped)(tile, at)
+        return ()
+
+    def _top(self, b: Block, row: Value) -> Value:
+        """Where a tile across begins: the first and the last one overlap their neighbours."""
+        last = b.let("sub", self.rows.size, b.index(self.side))
+        return b.let("max", b.let("min", row, last), b.index(0))
+
+    def _through_stage(self, b: Block, group: _Group) -> tuple[()]:
+        """Rows of a block, put together on the stack and then stored past the caches."""
+        index, row, start, stop = group
+        along, across, side = self.t.along, self.t.across, self.side
+        below = b.let("add", row, b.index(self.t.group))
+        end = b.let("min", below, self.rows.stop)
+        with b.loop(start, stop, side, kind="parallel") as column:
+            self._ask(column, {**index, along: column.var, across: below})
+            near = column.let("sub", column.var, start)
+            with column.loop(row, end, side, kind="parallel") as tile:
+                at = {**index, along: column.var, across: self._top(tile, tile.var)}
+                down = tile.let("mul", tile.let("sub", tile.var, row), tile.index(BLOCK))
+                self._unrolled(tile, at, tile.let("add", down, near))
+        with b.loop(row, end, side, kind="parallel") as tile:
+            top, down = self._top(tile, tile.var), tile.let("sub", tile.var, row)
+            with tile.loop(0, tile.index(side), kind="parallel") as line:
+                here = {**index, along: start, across: line.let("add", top, line.var)}
+                target = self.offset(line, self.t.writes[0], here)
+                source = line.let("mul", line.let("add", down, line.var), line.index(BLOCK))
+                self._copy(line, source, target, line.let("sub", stop, start))
+        return ()
+
+    def _copy(self, b: Block, source: Value, target: Value, length: Value) -> None:
+        """A row from the stack: vectors past the caches, and what is left over."""
+        wide, result = self._wide(), self.results[0]
+        whole = b.let("and", length, b.index(-wide))
+        for start, stop, lanes in ((b.index(0), whole, wide), (whole, length, self.side)):
+            if lanes <= self.side and start is whole:
+                continue  # tiles are vectors: nothing is left over
+            with b.loop(start, stop, lanes, kind="parallel") as x:
+                bits = x.load(self.scratch["stage", 0], x.let("add", source, x.var), lanes)
+                value = _from_bits(x, bits, result.dtype)
+                x.store(result, x.let("add", target, x.var), value, None, lanes == wide)
+
+    def _wide(self) -> int:
+        """Elements of a vector of the one result."""
+        return self.target.vector_bytes // BYTES[self.results[0].dtype]
 
     @contextmanager
     def _inside(self, b: Block, start: Value, stop: Value) -> Iterator[tuple[Block, Value]]:
@@ -233,8 +303,8 @@ class _Tiles(TileValues):
 
     # --- one tile
 
-    def _unrolled(self, b: Block, at: dict[int, Value]) -> None:
-        """Everything in registers."""
+    def _unrolled(self, b: Block, at: dict[int, Value], stage: Value | None = None) -> None:
+        """Everything in registers; the result goes to the stack if there is a place for it."""
         across, side = self.t.across, self.side
         lines = {i: self._turn(b, self._lines(b, i, at)) for i in self.turned_reads}
         values: list[list[Value]] = [[] for _ in self.t.roots]
@@ -243,6 +313,11 @@ class _Tiles(TileValues):
             given = self.values(b, here, {i: rows[s] for i, rows in lines.items()})
             for row, i in zip(values, self.t.roots):
                 row.append(scalar.align(b, given[i], side))
+        if stage is not None:
+            for s, value in enumerate(values[0]):
+                place = b.let("add", stage, b.index(s * BLOCK))
+                b.store(self.scratch["stage", 0], place, _as_bits(b, value))
+            return
         for k, row in enumerate(values):
             if k in self.turned_roots:
                 self._store_lines(b, k, at, self._turn(b, row))
@@ -256,13 +331,13 @@ class _Tiles(TileValues):
 
     def _store_all(self, b: Block, at: dict[int, Value], stores: Sequence[Store]) -> None:
         """Stores of a square: past the caches, or not."""
-        if self.streams is None:
+        if self.streams is None or self.staged:
             b.stmts.extend(stores)
             return
 
         def past(far: Block) -> tuple[()]:
-            for i in self.turned_reads:
-                self._ask(far, i, at)
+            across = self.t.across
+            self._ask(far, {**at, across: far.let("add", at[across], far.index(self.side))})
             far.stmts.extend(store._replace(stream=True) for store in stores)
             return ()
 
@@ -272,12 +347,13 @@ class _Tiles(TileValues):
 
         b.branch(self.streams, past, plain)
 
-    def _ask(self, b: Block, entry: int, at: dict[int, Value]) -> None:
-        """Prefetch the lines of the square beside this one, across."""
-        across, buffer = self.t.across, self.sources[id(self.t.entries[entry].node)]
-        beside = {**at, across: b.let("add", at[across], b.index(self.t.square))}
-        for place in self._steps(b, self.t.reads[entry], beside, self.t.along):
-            b.prefetch(buffer, place, near=False)
+    def _ask(self, b: Block, at: dict[int, Value]) -> tuple[()]:
+        """Prefetch the lines that what is turned has at a place."""
+        for i in self.turned_reads:
+            buffer = self.sources[id(self.t.entries[i].node)]
+            for place in self._steps(b, self.t.reads[i], at, self.t.along):
+                b.prefetch(buffer, place, near=False)
+        return ()
 
     def _looped(self, b: Block, at: dict[int, Value]) -> None:
         """Through the stack, line by line: the code of one line is long."""
