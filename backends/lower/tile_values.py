@@ -16,11 +16,10 @@ from .trace import Entry
 
 
 class At(NamedTuple):
-    """Where a vector of values is computed: index by axis, lanes, and which of them count."""
+    """Where a vector of values is computed: index by axis, and lanes."""
 
     place: dict[int, Value]
     lanes: int
-    mask: Value | None = None
 
 
 class TileValues:
@@ -77,7 +76,7 @@ class TileValues:
         offset = self.places(b, access, at)
         if access.strides[self.t.along] == 0:
             return b.load(buffer, offset)
-        return b.load(buffer, offset, at.lanes, at.mask)
+        return b.load(buffer, offset, at.lanes)
 
     def places(self, b: Block, access: Strided, at: At) -> Value:
         """The offset of the first lane where they are neighbours or the same, or of every lane."""

@@ -13,8 +13,8 @@ Where all of it may outgrow the caches, results are stored past them, and what c
 line from far apart, is asked for beforehand. Squares whose lines are lines of cache are stored as
 they are; smaller ones are put together on the stack to rows as long as a block.
 Squares begin where what they read begins a line of cache, and the first and the last of a row of
-them overlap their neighbours. What is left over at the far end of the axis of computation goes by
-masked vectors that gather, or element by element where there are none.
+them overlap their neighbours. What is left over at the far end of the axis of computation goes
+element by element: vectors that gather are no faster, and LLVM is slow at them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..targets import Target
 from . import scalar, streaming
 from .request import Built, Nest
 from .tile_values import At, TileValues
-from .tiling import LINE, Tiling, has_masks, tiled
+from .tiling import LINE, Tiling, tiled
 
 BLOCK = 256  # elements of a block along the axis of computation
 #: what the lanes of a dtype are moved as, where shuffling it costs more
@@ -80,7 +80,6 @@ class _Tiles(TileValues):
     def __init__(self, nest: Nest, tiling: Tiling, target: Target):
         super().__init__(tiling)
         self.nest, self.target = nest, target
-        self.masked = has_masks(target, tiling.entries)
         self.block = Block()
         self.results = [
             Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
@@ -292,7 +291,7 @@ class _Tiles(TileValues):
             with column.loop(first, height, side, kind="parallel") as tile:
                 self._poll(tile, side * side)
                 at = {**index, along: column.var, across: tile.var}
-                (self._by_line if self.masked else self._by_element)(tile, at, (size, height))
+                self._by_element(tile, at, (size, height))
 
     def _is_whole(self, axis: int) -> bool:
         size = self.t.sizes[axis]
@@ -399,16 +398,6 @@ class _Tiles(TileValues):
         dtype = self.results[i].dtype if kind == "write" else ""
         return _from_bits(b, line, dtype or str(self.t.entries[i].node.array_type.dtype))
 
-    def _by_line(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
-        """Masked vectors that gather and scatter what lies across."""
-        along, across = self.t.along, self.t.across
-        columns, rows = (b.let("sub", n, at[a]) for n, a in zip(sizes, (along, across)))
-        iota = b.let("iota", type=Ty(INDEX, self.side))
-        mask = b.let("lt", iota, b.splat(columns, self.side))
-        with b.loop(0, b.let("min", rows, b.index(self.side))) as line:
-            index = {**at, across: line.let("add", at[across], line.var)}
-            self._plain(line, At(index, self.side, mask))
-
     def _by_element(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
         """One element after the other."""
         along, across = self.t.along, self.t.across
@@ -424,7 +413,7 @@ class _Tiles(TileValues):
         values = self.values(b, at, {})
         for k, i in enumerate(self.t.roots):
             offset = self.places(b, self.t.writes[k], at)
-            b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes), at.mask)
+            b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes))
 
     # --- turning
 
