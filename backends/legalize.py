@@ -138,7 +138,7 @@ class _Legalizer:
         return Fault(self.atom(stmt.cond), stmt.fault, self.atoms(stmt.payload))
 
     def prefetch(self, stmt: Prefetch) -> Prefetch:
-        return Prefetch(stmt.buffer, self.atom(stmt.offset), stmt.level)
+        return stmt._replace(offset=self.atom(stmt.offset))
 
     def poll(self, stmt: Poll) -> Poll:
         return Poll(self.atom(stmt.cost))

@@ -119,7 +119,7 @@ class Store(NamedTuple):
 class Prefetch(NamedTuple):
     """A hint that the cache line of buffer[offset] is wanted soon, in the cache of a level.
 
-    Any offset is harmless.
+    level 1: so soon, and so few of them, that the first cache has room. Any offset is harmless.
     """
 
     buffer: Buffer

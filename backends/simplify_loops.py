@@ -159,7 +159,7 @@ class _Forward:
             self.emit(Fault(cond, stmt.fault, tuple(map(self.atom, stmt.payload))))
 
     def prefetch(self, stmt: Prefetch) -> None:
-        self.emit(Prefetch(stmt.buffer, self.atom(stmt.offset), stmt.level))
+        self.emit(stmt._replace(offset=self.atom(stmt.offset)))
 
     def poll(self, stmt: Poll) -> None:
         self.emit(Poll(self.atom(stmt.cost)))
