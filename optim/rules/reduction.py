@@ -107,6 +107,8 @@ def under_reshape(x: Expr, outer: Reduce, shaped: Reshape, node: Expr) -> Expr:
     """reduce(keepdims or squeeze of x) -> reshape(reduce(x))"""
     place = dict(zip(real_axes(shaped.shape), real_axes(x.array_type.shape)))
     axes = tuple(sorted(place[a] for a in outer.axes if a in place))
+    if axes == tuple(real_axes(x.array_type.shape)):
+        axes = tuple(range(x.ndim))  # axes of size 1 go too: nothing is left to be reshaped
     return reshape_to(apply(Reduce(outer.kind, axes), x), node.array_type.shape)
 
 
