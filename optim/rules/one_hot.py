@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symgraph.dims import SizeLike
 from symgraph.dtypes import int64
-from symgraph.expr import Expr, apply
+from symgraph.expr import Expr
 from symgraph.leaves import size_value
 from symgraph.ops.define import cast
 from symgraph.ops.movement import Iota, broadcast_by, reshape_to
