@@ -183,7 +183,7 @@ def _sum_by_matrices(form: ConvForm, view: Expr, y: Expr) -> Expr:
 class Phase(NamedTuple):
     """The positions i = q*stride + phase of one axis of the image, as an output of stride 1 of y.
 
-    taps: `many` of them, every `step`-th from `first` on; none if many is 0; low, high: zeros around y.
+    taps: `many` of them, every `step`-th from `first` on.   low, high: zeros around y.
     """
 
     first: int
