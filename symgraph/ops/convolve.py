@@ -10,8 +10,7 @@ and o into equal runs, and only channels of one group meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product as points
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +21,10 @@ from ..dtypes import reals
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply
 from ..op import Op
-from ..relations import require_equal, require_le
+from ..relations import require_equal
 from .convolve_taps import expanded
 from .movement import show
+from .windows import Windows, array_overlap, array_views, padded_array
 
 #: by role: the two operands it takes, in order; it gives the third
 OPERANDS = {"output": ("x", "w"), "input": ("w", "y"), "kernel": ("x", "y")}
@@ -52,20 +52,27 @@ class ConvForm(NamedTuple):
         return len(self.strides)
 
     @property
+    def windows(self) -> Windows:
+        """The window that slides over the spatial axes of x."""
+        axes = tuple(range(1, self.rank + 1))
+        return Windows(
+            axes, self.strides, self.low, self.high, self.dilations, self.image, self.window
+        )
+
+    @property
     def reach(self) -> Shape:
         """How many places of the image a dilated window spans, per axis."""
-        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilations, self.window))
+        return self.windows.reach
 
     @property
     def padded(self) -> Shape:
         """The sizes of the image with its zeros."""
-        return tuple(s + a + b for s, a, b in zip(self.image, self.low, self.high))
+        return self.windows.padded
 
     @property
     def positions(self) -> Shape:
         """How often the window fits: the spatial sizes of y."""
-        places = zip(self.padded, self.reach, self.strides)
-        return tuple(floordiv(size - reach, stride) + 1 for size, reach, stride in places)
+        return self.windows.positions
 
 
 class Convolve(Op):
@@ -114,11 +121,9 @@ class Convolve(Op):
             len(part) != form.rank for part in (*form[:4], *form[5:])
         ):
             raise ShapeError(f"convolve: expected entries for 1 to 3 spatial axes, got {form}")
-        if any(n < 1 for n in (*form.strides, *form.dilations, form.groups)):
-            raise ShapeError(f"convolve: strides, dilations and groups start at 1, got {form}")
-        for axis, (reach, size) in enumerate(zip(form.reach, form.padded)):
-            require_le(1, form.window[axis], f"convolve: window of axis {axis}")
-            require_le(reach, size, f"convolve: window on the padded image, axis {axis}")
+        if form.groups < 1:
+            raise ShapeError(f"convolve: expected at least one group, got {form.groups}")
+        form.windows.require("convolve", (0, *form.image, 0))
 
     def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         dtype = a.dtype
@@ -172,32 +177,6 @@ def require_multiple(size: SizeLike, groups: int, what: str) -> None:
 # (the sizes of a form are numbers by then)
 
 
-def _taps(form: Any, image: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Each point of the window with the view of the padded image that it meets."""
-    for tap in points(*map(range, form.window)):
-        places = zip(tap, form.dilations, form.positions, form.strides)
-        cut = tuple(slice(k * d, k * d + (p - 1) * s + 1, s) for k, d, p, s in places)
-        yield tap, image[(slice(None), *cut)]
-
-
-def _overlap(form: Any) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the image lies in itself with its zeros, and what of it lies there."""
-    inside, kept = [], []
-    for size, low, whole in zip(form.image, form.low, form.padded):
-        start, stop = max(low, 0), min(low + size, whole)
-        stop = max(start, stop)
-        inside.append(slice(start, stop))
-        kept.append(slice(start - low, stop - low))
-    return (slice(None), *inside), (slice(None), *kept)
-
-
-def _padded(form: Any, x: np.ndarray) -> np.ndarray:
-    result = np.zeros((len(x), *form.padded, x.shape[-1]), x.dtype)
-    inside, kept = _overlap(form)
-    result[inside] = x[kept]
-    return result
-
-
 def _grouped(groups: int, a: np.ndarray) -> np.ndarray:
     """[..., c] as [groups, rows, c / groups]."""
     rows = a.reshape(int(np.prod(a.shape[:-1])), groups, a.shape[-1] // groups)
@@ -212,7 +191,7 @@ def _joined(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _output(form: Any, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     shape = (len(x), *form.positions, w.shape[-1])
     result = np.zeros(shape, x.dtype)
-    for tap, view in _taps(form, _padded(form, x)):
+    for tap, view in array_views(form.windows, padded_array(form.windows, x, 0)):
         product = np.matmul(_grouped(form.groups, view), _grouped(form.groups, w[tap]))
         result += _joined(product, result.shape)
     return result
@@ -222,11 +201,11 @@ def _input(form: Any, w: np.ndarray, y: np.ndarray) -> np.ndarray:
     channels = w.shape[-2] * form.groups
     padded = np.zeros((len(y), *form.padded, channels), y.dtype)
     rows = _grouped(form.groups, y)
-    for tap, view in _taps(form, padded):
+    for tap, view in array_views(form.windows, padded):
         product = np.matmul(rows, _grouped(form.groups, w[tap]).swapaxes(1, 2))
         view += _joined(product, view.shape)
     result = np.zeros((len(y), *form.image, channels), y.dtype)
-    inside, kept = _overlap(form)
+    inside, kept = array_overlap(form.windows, y.ndim)
     result[kept] = padded[inside]
     return result
 
@@ -235,7 +214,7 @@ def _kernel(form: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     channels = x.shape[-1] // form.groups
     result = np.empty((*form.window, channels, y.shape[-1]), x.dtype)
     columns = _grouped(form.groups, y)
-    for tap, view in _taps(form, _padded(form, x)):
+    for tap, view in array_views(form.windows, padded_array(form.windows, x, 0)):
         product = np.matmul(_grouped(form.groups, view).swapaxes(1, 2), columns)
         result[tap] = _joined(product, result[tap].shape)
     return result
