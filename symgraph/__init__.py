@@ -100,6 +100,7 @@ from .ops.nan_statistics import *
 from .ops.nnet import *
 from .ops.pool import *
 from .ops.reduce import *
+from .ops.resize import *
 from .ops.running import *
 from .ops.shaping import *
 from .ops.statistics import *

@@ -81,8 +81,8 @@ class Convolve(Op):
     role "output": (x, w) -> y, the convolution (no kernel is flipped: cross-correlation);
     "input": (w, y) -> x, its input gradient, the transposed convolution; "kernel": (x, y) -> w.
     Each is linear in both operands, so every derivative is the same form in another role.
-    Real dtypes but bool; halves are summed in float32, integers wrap. Zeros around the image take
-    part in role "output" as numbers do (0 * inf is NaN), in the others they need not.
+    Real dtypes but bool; halves are summed in float32, integers wrap. Elements outside of x and
+    positions outside of y are zeros that take part as numbers do: 0 * inf is NaN.
     """
 
     name = "convolve"
@@ -198,16 +198,31 @@ def _output(form: Any, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _input(form: Any, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    windows, y = _all_positions(form, y)
     channels = w.shape[-2] * form.groups
-    padded = np.zeros((len(y), *form.padded, channels), y.dtype)
+    padded = np.zeros((len(y), *windows.padded, channels), y.dtype)
     rows = _grouped(form.groups, y)
-    for tap, view in array_views(form.windows, padded):
+    for tap, view in array_views(windows, padded):
         product = np.matmul(rows, _grouped(form.groups, w[tap]).swapaxes(1, 2))
         view += _joined(product, view.shape)
     result = np.zeros((len(y), *form.image, channels), y.dtype)
-    inside, kept = array_overlap(form.windows, y.ndim)
+    inside, kept = array_overlap(windows, y.ndim)
     result[kept] = padded[inside]
     return result
+
+
+def _all_positions(form: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Windows at every position that meets the image, and y with zeros at those it lacks."""
+    low, high, around = [], [], []
+    fields = zip(form.image, form.positions, form.low, form.reach, form.strides)
+    for size, positions, before, reach, stride in fields:
+        first = min(0, (before - reach + stride) // stride)
+        last = max(positions, (size - 1 + before) // stride + 1)
+        around.append((-first, last - positions))
+        low.append(before - first * stride)
+        high.append((last - first - 1) * stride + reach - size - low[-1])
+    windows = form.windows._replace(low=tuple(low), high=tuple(high))
+    return windows, np.pad(y, ((0, 0), *around, (0, 0)))
 
 
 def _kernel(form: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
