@@ -11,12 +11,12 @@ and o into equal runs, and only channels of one group meet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..arraytype import Array
-from ..dims import Shape, SizeLike, floordiv
+from ..dims import SizeLike, floordiv
 from ..dtypes import reals
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply
@@ -24,55 +24,11 @@ from ..op import Op
 from ..relations import require_equal
 from .convolve_taps import expanded
 from .movement import show
-from .windows import Windows, array_overlap, array_views, padded_array
+from .windows import ConvForm, array_overlap, array_views, padded_array
 
 #: by role: the two operands it takes, in order; it gives the third
 OPERANDS = {"output": ("x", "w"), "input": ("w", "y"), "kernel": ("x", "y")}
 GIVES = {"output": "y", "input": "x", "kernel": "w"}
-
-
-class ConvForm(NamedTuple):
-    """The geometry of a convolution: one entry per spatial axis, but for the groups.
-
-    low, high: how many zeros stand before and after the image (negative: so much is cut off).
-    image, window: the spatial sizes of x and w, which may be symbolic.
-    """
-
-    strides: tuple[int, ...]
-    low: tuple[int, ...]
-    high: tuple[int, ...]
-    dilations: tuple[int, ...]
-    groups: int
-    image: Shape
-    window: Shape
-
-    @property
-    def rank(self) -> int:
-        """The number of spatial axes."""
-        return len(self.strides)
-
-    @property
-    def windows(self) -> Windows:
-        """The window that slides over the spatial axes of x."""
-        axes = tuple(range(1, self.rank + 1))
-        return Windows(
-            axes, self.strides, self.low, self.high, self.dilations, self.image, self.window
-        )
-
-    @property
-    def reach(self) -> Shape:
-        """How many places of the image a dilated window spans, per axis."""
-        return self.windows.reach
-
-    @property
-    def padded(self) -> Shape:
-        """The sizes of the image with its zeros."""
-        return self.windows.padded
-
-    @property
-    def positions(self) -> Shape:
-        """How often the window fits: the spatial sizes of y."""
-        return self.windows.positions
 
 
 class Convolve(Op):
@@ -152,7 +108,7 @@ class Convolve(Op):
         return parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None
 
     def expand(self, a: Expr, b: Expr) -> Expr:
-        return expanded(self.form, self.role, a, b)
+        return expanded(self, a, b)
 
 
 def _check_sizes(name: str, type: Array, form: ConvForm) -> None:
@@ -236,3 +192,5 @@ def _kernel(form: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 _EVALUATE = {"output": _output, "input": _input, "kernel": _kernel}
+
+__all__ = ["GIVES", "OPERANDS", "ConvForm", "Convolve"]

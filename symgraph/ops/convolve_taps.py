@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product as points
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..dims import Shape, SizeLike, product
 from ..expr import Expr, apply
@@ -31,16 +31,16 @@ from .movement import (
     transpose_by,
 )
 from .reduce import computed_in, sum
-from .windows import Phase, excess, interleaved, padded, phase_counts, phases, view
-
-if TYPE_CHECKING:
-    from .convolve import ConvForm
+from .windows import ConvForm, Phase, excess, interleaved, padded, phase_counts, phases, view
 
 
-def expanded(form: ConvForm, role: str, a: Expr, b: Expr) -> Expr:
-    """The convolution of two operands in smaller ops.  Halves are summed in float32."""
+def expanded(op: Any, a: Expr, b: Expr) -> Expr:
+    """The convolution `op` of two operands in smaller ops.  Halves are summed in float32."""
     wide = computed_in(a.dtype)
-    result = _EXPANSIONS[role](form, cast(a, wide), cast(b, wide))
+    left, right = cast(a, wide), cast(b, wide)
+    if op.role == "input":
+        return cast(_input(op, left, right), a.dtype)
+    result = (_output if op.role == "output" else _kernel)(op.form, left, right)
     return cast(result, a.dtype)
 
 
@@ -148,16 +148,15 @@ def _sum_by_matrices(form: ConvForm, view: Expr, y: Expr) -> Expr:
 # -------------------------------------------------------------------------------------------- input
 
 
-def _input(form: ConvForm, w: Expr, y: Expr) -> Expr:
-    windows = form.windows
-    parts = points(*(phases(windows, axis) for axis in range(form.rank)))
-    return interleaved(windows, [_phase(form, w, y, p) for p in parts])
+def _input(op: Any, w: Expr, y: Expr) -> Expr:
+    windows = op.form.windows
+    parts = points(*(phases(windows, axis) for axis in range(op.form.rank)))
+    return interleaved(windows, [_phase(op, w, y, p) for p in parts])
 
 
-def _phase(form: ConvForm, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
+def _phase(op: Any, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
     """The positions of one phase of every axis.  [n, *ceil(image / stride), c]"""
-    from .convolve import ConvForm, Convolve
-
+    form: ConvForm = op.form
     counts = phase_counts(form.windows)
     channels = w.array_type.shape[-2] * form.groups
     if not all(p.taps for p in axes):
@@ -171,7 +170,7 @@ def _phase(form: ConvForm, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
         image=y.array_type.shape[1:-1],
         window=tuple(len(p.taps) for p in axes),
     )
-    result = apply(Convolve(part, "output"), y, _turned(form, w, axes))
+    result = apply(type(op)(part, "output"), y, _turned(form, w, axes))
     for axis, size in enumerate(counts, 1):
         result = slice_axis(result, axis, 0, size)
     return result
@@ -188,6 +187,3 @@ def _turned(form: ConvForm, w: Expr, axes: Sequence[Phase]) -> Expr:
     split = reshape_to(taps, (*sizes[:rank], inner, form.groups, outer))
     order = (*range(rank), rank + 2, rank + 1, rank)
     return reshape_to(transpose_by(split, order), (*sizes[:rank], outer, form.groups * inner))
-
-
-_EXPANSIONS = {"output": _output, "kernel": _kernel, "input": _input}

@@ -101,6 +101,50 @@ class Windows(NamedTuple):
             require_equal(size, shape[axis], f"{what}: size of axis {axis}")
 
 
+class ConvForm(NamedTuple):
+    """The geometry of a convolution: one entry per spatial axis, but for the groups.
+
+    low, high: how many zeros stand before and after the image (negative: so much is cut off).
+    image, window: the spatial sizes of x and w, which may be symbolic.
+    """
+
+    strides: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    dilations: tuple[int, ...]
+    groups: int
+    image: Shape
+    window: Shape
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.strides)
+
+    @property
+    def windows(self) -> Windows:
+        """The window that slides over the spatial axes of x."""
+        axes = tuple(range(1, self.rank + 1))
+        return Windows(
+            axes, self.strides, self.low, self.high, self.dilations, self.image, self.window
+        )
+
+    @property
+    def reach(self) -> Shape:
+        """How many places of the image a dilated window spans, per axis."""
+        return self.windows.reach
+
+    @property
+    def padded(self) -> Shape:
+        """The sizes of the image with its zeros."""
+        return self.windows.padded
+
+    @property
+    def positions(self) -> Shape:
+        """How often the window fits: the spatial sizes of y."""
+        return self.windows.positions
+
+
 # ----------------------------------------------------------------------------------------- in NumPy
 # (the sizes of windows are numbers by then)
 
