@@ -247,6 +247,7 @@ def _operands(what: str, x: Any, w: Any, rank: int) -> list[Expr]:
                 f"{what}: expected {name} of rank {rank + 2}, got {node.type}",
                 site=user_site(),
                 operands=nodes,
+                hint="x is [n, channels, *image], w [out, in / groups, *window]",
             )
     return nodes
 
