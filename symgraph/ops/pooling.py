@@ -31,7 +31,7 @@ from ..leaves import constant
 from ..op import Op
 from ..relations import require_equal
 from .define import cast
-from .elementwise import eq, gt, isnan, logical_and, logical_not, logical_or, maximum, where
+from .elementwise import eq, ge, isnan, logical_or, maximum, where
 from .movement import Iota, broadcast_by, place_axis, reshape_to, show, slice_axis
 from .reduce import Reduce, computed_in
 from .windows import (
@@ -144,14 +144,12 @@ class ArgmaxPool(Sliding):
 
     def expand(self, x: Expr) -> Expr:
         image = padded(self.windows, x, lowest(x.dtype))
-        first, *taps = self.windows.points
-        best = view(self.windows, image, first)
-        index = broadcast_by(constant(0, int32), best.array_type.shape)
-        for tap in taps:
+        *before, last = self.windows.points  # from the last to the first, which so wins ties
+        best = view(self.windows, image, last)
+        index = broadcast_by(constant(self.number(last), int32), best.array_type.shape)
+        for tap in reversed(before):
             v = view(self.windows, image, tap)
-            better = gt(v, best)
-            if x.dtype.is_float:
-                better = logical_or(better, logical_and(isnan(v), logical_not(isnan(best))))
+            better = logical_or(ge(v, best), isnan(v)) if x.dtype.is_float else ge(v, best)
             index = where(better, constant(self.number(tap), int32), index)
             best = where(better, v, best)
         return index
