@@ -13,16 +13,21 @@ from ..dims import Shape, ceildiv, dim_max, dim_min, floordiv
 from ..errors import ShapeError
 from ..expr import Expr, apply
 from ..relations import require_equal, require_le
-from .movement import (
-    Concatenate,
-    Place,
-    Slice,
-    fill_value,
-    reshape_to,
-    slice_axis,
-)
+from .movement import Concatenate, Place, Slice, fill_value, reshape_to, show, slice_axis
 
 Point = tuple[int, ...]
+
+
+def _geometry(form: Any) -> str:
+    """[3, 3] on [56, 56], strides [2, 2], padding [1, 1] + [1, 1]"""
+    parts = [f"{show(form.window)} on {show(form.image)}"]
+    if any(s != 1 for s in form.strides):
+        parts.append(f"strides {show(form.strides)}")
+    if any((*form.low, *form.high)):
+        parts.append(f"padding {show(form.low)} + {show(form.high)}")
+    if any(d != 1 for d in form.dilations):
+        parts.append(f"dilations {show(form.dilations)}")
+    return ", ".join(parts)
 
 
 class Windows(NamedTuple):
@@ -40,6 +45,9 @@ class Windows(NamedTuple):
     dilations: tuple[int, ...]
     image: Shape
     window: Shape
+
+    def __str__(self) -> str:
+        return f"{_geometry(self)}, axes {show(self.axes)}"
 
     @property
     def reach(self) -> Shape:
@@ -114,6 +122,9 @@ class ConvForm(NamedTuple):
     groups: int
     image: Shape
     window: Shape
+
+    def __str__(self) -> str:
+        return _geometry(self) + (f", {self.groups} groups" if self.groups > 1 else "")
 
     @property
     def rank(self) -> int:
