@@ -22,7 +22,8 @@ class Convolution(Layer):
 
     x: [n, inputs, *image] -> [n, outputs, *positions], or channels-last with the layout's name.
     window, stride, padding, dilation: an int, or one per axis; padding also as in sg.conv2d.
-    weight, bias: initializer, number or array (bias None: there is none), in the layout's order.
+    weight: initializer, number or array, [*window, inputs / groups, outputs] in either layout, as
+    it is read. bias: the same, of the outputs; None: there is none.
     """
 
     rank: ClassVar[int] = 2
@@ -50,23 +51,24 @@ class Convolution(Layer):
     ):
         rng = generator(rng)
         self.layout = layout or f"NC{conv.SPATIAL[self.rank]}"
-        place = conv.layout_of(name, self.rank, self.layout)
+        conv.layout_of(name, self.rank, self.layout)
         size = conv.per_axis(f"{name}: window", window, self.rank, 1)
         pair = (inputs, outputs // groups) if self.transposed else (outputs, inputs // groups)
         self.activation = activation
         self.options = {
             "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, **options
         }  # fmt: skip
-        shape = (*size, *pair[::-1]) if place.last else (*pair, *size)
-        if callable(weight) and place.last:  # drawn in the order whose fans are known
+        if callable(weight):  # drawn in the order whose fans are known
             weight = np.moveaxis(weight((*pair, *size), rng), (0, 1), (-1, -2))
+        shape = (*size, *pair[::-1])
         self.weight = parameter(weight, shape, rng, f"{name}.weight", dtype)
         self.bias = (
             None if bias is None else parameter(bias, (outputs,), rng, f"{name}.bias", dtype)
         )
 
     def __call__(self, x: Expr, deterministic: bool = False) -> Expr:
-        y = type(self).convolve(x, self.weight, layout=self.layout, **self.options)
+        order = conv.SPATIAL[self.rank] + ("OI" if self.transposed else "IO")
+        y = type(self).convolve(x, self.weight, layout=self.layout, kernel=order, **self.options)
         if self.bias is not None:
             y = y + over_channels(self.bias, y.ndim, self.layout)
         return y if self.activation is None else self.activation(y)
@@ -103,7 +105,7 @@ class Conv3d(Convolution):
 class ConvTranspose2d(Convolution):
     """activation(transposed convolution + bias), which enlarges.
 
-    x: [n, inputs, h, w] -> [n, outputs, height, width]; weight [inputs, outputs / groups, kh, kw].
+    x: [n, inputs, h, w] -> [n, outputs, height, width]; weight [kh, kw, outputs / groups, inputs].
     Arguments as Conv2d's, and output_padding; see sg.conv_transpose2d.
     """
 

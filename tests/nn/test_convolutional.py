@@ -22,9 +22,9 @@ def test_convolution_is_the_function_plus_bias() -> None:
         dtype="float64",
     )  # fmt: skip
     w, b = (v.get_value() for v in layer.parameters())
-    assert w.shape == (4, 3, 3, 2)
+    assert w.shape == (3, 2, 3, 4)
     got = sg.evaluate(layer(sg.constant(IMAGE)))
-    want = np.tanh(sg.evaluate(sg.conv2d(IMAGE, w, 2, 1)) + b[:, None, None])
+    want = np.tanh(sg.evaluate(sg.conv2d(IMAGE, w, 2, 1, kernel="HWIO")) + b[:, None, None])
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
@@ -33,9 +33,17 @@ def test_channels_last_holds_the_same_weights(groups: int) -> None:
     common = {"rng": 5, "groups": groups, "padding": "same", "dtype": "float64"}
     plain, turned = nn.Conv2d(3, 6, 3, **common), nn.Conv2d(3, 6, 3, layout="NHWC", **common)
     assert turned.weight.array_type.shape == (3, 3, 3 // groups, 6)
+    np.testing.assert_array_equal(turned.weight.get_value(), plain.weight.get_value())
     want = sg.evaluate(plain(sg.constant(IMAGE)))
     got = sg.evaluate(turned(sg.constant(last(IMAGE))))
     np.testing.assert_allclose(got, last(want), rtol=1e-12, atol=1e-12)
+
+
+def test_initial_values_have_the_variance_of_their_fans() -> None:
+    weight = nn.Conv2d(64, 128, 5, rng=0).weight.get_value()
+    assert weight.std() == pytest.approx(np.sqrt(2 / (64 * 25)), rel=0.01)
+    weight = nn.ConvTranspose2d(64, 128, 5, rng=0, weight=nn.init.glorot_normal).weight.get_value()
+    assert weight.std() == pytest.approx(np.sqrt(2 / ((64 + 128) * 25)), rel=0.01)
 
 
 def test_every_rank_and_direction() -> None:
@@ -48,7 +56,7 @@ def test_every_rank_and_direction() -> None:
         y = down(3, 4, 4, 2, 1, rng=0)(x)
         assert y.array_type.shape[1:] == (4, *[4] * rank)
         back = up(4, 3, 4, 2, 1, rng=0)
-        assert back.weight.array_type.shape == (4, 3, *[4] * rank)
+        assert back.weight.array_type.shape == (*[4] * rank, 3, 4)
         assert back(y).array_type.shape[1:] == (3, *[8] * rank)
 
 
@@ -57,7 +65,8 @@ def test_depthwise_takes_each_channel_by_itself() -> None:
     got = sg.evaluate(layer(sg.constant(IMAGE)))
     w = layer.weight.get_value()
     for c in range(3):
-        want = sg.evaluate(sg.conv2d(IMAGE[:, c : c + 1], w[2 * c : 2 * c + 2], padding=1))
+        kernel = w[..., 2 * c : 2 * c + 2]
+        want = sg.evaluate(sg.conv2d(IMAGE[:, c : c + 1], kernel, padding=1, kernel="HWIO"))
         np.testing.assert_allclose(got[:, 2 * c : 2 * c + 2], want, rtol=1e-12, atol=1e-13)
 
 
