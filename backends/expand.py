@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.errors import HostCallError
-from symgraph.expr import Expr, rebuild, toposort
+from symgraph.expr import Expr, at_site, rebuild, toposort
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.define import Elementwise
@@ -59,7 +59,8 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
             done[id(node)] = rebuilt
             keep.append(node)
         else:
-            smaller = rebuilt.op.expand(*rebuilt.inputs)
+            with at_site(rebuilt.site):
+                smaller = rebuilt.op.expand(*rebuilt.inputs)
             keep.append(smaller)
             if id(smaller) in done:
                 stack.pop()

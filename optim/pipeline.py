@@ -21,6 +21,7 @@ from .rewrite import Rewriter
 from .rule import Rule, Rules
 from .rules import (
     algebra,
+    layout,
     logic,
     movement,
     one_hot,
@@ -32,7 +33,8 @@ from .rules import (
 
 LEVELS = {"none": (), "safe": ("exact", "stabler"), "full": ("exact", "stabler", "rounds")}
 SIMPLIFY: tuple[Rules, ...] = (
-    folding.rules, algebra.rules, logic.rules, movement.rules, reduction.rules, stability.rules,
+    folding.rules, algebra.rules, logic.rules, movement.rules, layout.rules, reduction.rules,
+    stability.rules,
 )  # fmt: skip
 PASSES: dict[str, tuple[Rules, ...]] = {
     "simplify": SIMPLIFY,  # to the form in which the stability rules see their patterns

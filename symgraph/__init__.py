@@ -78,6 +78,7 @@ from .leaves import (
 from .ops.agreement import *
 from .ops.binary_floats import *
 from .ops.contract import *
+from .ops.conv import *
 from .ops.creation import *
 from .ops.define import cast
 from .ops.einsum import einsum
@@ -97,7 +98,9 @@ from .ops.joining import *
 from .ops.names import *
 from .ops.nan_statistics import *
 from .ops.nnet import *
+from .ops.pool import *
 from .ops.reduce import *
+from .ops.resize import *
 from .ops.running import *
 from .ops.shaping import *
 from .ops.statistics import *

@@ -57,7 +57,7 @@ def repeated(z: Expr, i: Expr, places: Iota, node: Expr) -> Expr:
 
 
 def is_picked_score(x: Expr, i: Expr, log_soft: LogSoftmax, total: Reduce, node: Expr) -> bool:
-    """The softmax's axis is the one the mask picks from, and each row of the mask has its scores."""
+    """The softmax is along the axis the mask picks from; each row of the mask has its scores."""
     return (
         is_pick(i, total, node)
         and log_soft.axis == x.ndim - 1 == node.ndim
