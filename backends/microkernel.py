@@ -1,6 +1,6 @@
 """The innermost loops of a contraction, in registers, and the shapes of tiles that fit there.
 
-`outer_product` holds rows x vectors sums while k advances; each step loads a row of the B panel as
+`OuterProduct` holds rows x vectors sums while k advances; each step loads a row of the B panel as
 vectors and splats one scalar of A for each row. `inner_product` runs vectors along k. `row_sums`
 adds a few rows of B, each times a scalar.
 """
@@ -93,59 +93,102 @@ def tile_shapes(target: Target) -> list[tuple[int, int]]:
 
 
 class Stream(NamedTuple):
-    """Values read at step k: `buffer[start + k * step]` for each of `starts`."""
+    """Values read at step k: `buffer[start + k * step]` for each of `starts`.
+
+    outer: the steps of the axes around k, outermost first, where k is a nest.
+    """
 
     buffer: Buffer
     starts: tuple[Value, ...]
     step: Value
+    outer: tuple[Value, ...] = ()
 
 
 class Panel(NamedTuple):
     """Vectors read at step k: `buffer[start + j * lanes + k * step]` for each vector j of a tile.
 
-    padded: the memory goes on beyond the last column, no mask is needed.
+    padded: the memory goes on beyond the last column, no mask is needed, and all steps follow each
+    other. outer: else, the steps of the axes around k, outermost first.
     """
 
     buffer: Buffer
     start: Value
     step: Value
     padded: bool
+    outer: tuple[Value, ...] = ()
 
 
-def outer_product(
-    b: Block,
-    arith: Arithmetic,
-    tile: Tile,
-    rows: Stream,
-    panel: Panel,
-    mask: Value | None,
-    count: Value,
-) -> list[Value]:
-    """Sums over k < count of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
+class OuterProduct(NamedTuple):
+    """Sums over all steps of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
 
-    mask: of the panel's vectors, for what may not be read.
+    mask: of the panel's vectors, for what may not be read. counts: sizes of the axes of steps,
+    outermost first; the sums stay in registers throughout.
     """
-    sums: list[Value] = [arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
-    unit = isinstance(rows.step, Const) and rows.step.value == 1
-    moving = [panel.start] if unit else [panel.start, b.index(0)]
-    with b.loop(0, count, kind="reduce", carries=[*moving, *sums], hint="k") as k:
-        at, sums = k.carried[0], list(k.carried[len(moving) :])
-        along = k.var if unit else k.carried[1]
+
+    arith: Arithmetic
+    tile: Tile
+    rows: Stream
+    panel: Panel
+    mask: Value | None
+    counts: tuple[Value, ...]
+
+    def write(self, b: Block) -> list[Value]:
+        """Emit the loops; gives the sums."""
+        tile = self.tile
+        sums: list[Value] = [self.arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
+        return self._axis(b, 0, self.panel.start, b.index(0), sums)[1]
+
+    def _axis(
+        self, b: Block, axis: int, at: Value, along: Value, sums: list[Value]
+    ) -> tuple[Value, list[Value]]:
+        """The loops from an axis on.
+
+        at: where the panel's step begins; along: how far A has moved. Gives `at` after the last
+        step, and the sums.
+        """
+        if axis + 1 == len(self.counts):
+            return self._run(b, at, along, sums)
+        with b.loop(0, self.counts[axis], kind="reduce", carries=[at, along, *sums], hint="s") as s:
+            begin, here, *held = s.carried
+            end, total = self._axis(s, axis + 1, begin, here, list(held))
+            panel = end if self.panel.padded else s.let("add", begin, self.panel.outer[axis])
+            s.next(panel, s.let("add", here, self.rows.outer[axis]), *total)
+        return s.results[0], list(s.results[2:])
+
+    def _run(
+        self, b: Block, at: Value, along: Value, sums: list[Value]
+    ) -> tuple[Value, list[Value]]:
+        """The innermost axis."""
+        step, count = self.rows.step, self.counts[-1]
+        unit = isinstance(step, Const) and step.value == 1
+        stop = b.let("add", along, count) if unit and along != b.index(0) else count
+        moving = [at] if unit else [at, along]
+        with b.loop(
+            along if unit else 0, stop, kind="reduce", carries=[*moving, *sums], hint="k"
+        ) as k:
+            here = k.var if unit else k.carried[1]
+            total = self._step(k, k.carried[0], here, list(k.carried[len(moving) :]))
+            steps: list[Value] = [k.let("add", k.carried[0], self.panel.step)]
+            if not unit:
+                steps.append(k.let("add", here, step))
+            k.next(*steps, *total)
+        return k.results[0], list(k.results[len(moving) :])
+
+    def _step(self, k: Block, at: Value, along: Value, sums: list[Value]) -> list[Value]:
+        """One row of the panel times one element of each row of the tile."""
+        tile, arith = self.tile, self.arith
         vectors = []
         for j in range(tile.vectors):
-            line = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
+            where = offset(k, at, j * tile.lanes)
+            line = k.load(self.panel.buffer, where, tile.lanes, self.mask)
             vectors.append(k.cast(line, arith.accumulate))
-        for i, start in enumerate(rows.starts):
-            element = k.load(rows.buffer, k.let("add", start, along))
+        for i, start in enumerate(self.rows.starts):
+            element = k.load(self.rows.buffer, k.let("add", start, along))
             x = k.splat(k.cast(element, arith.accumulate), tile.lanes)
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
                 sums[s] = arith.dot(k, x, y, sums[s])
-        steps: list[Value] = [k.let("add", at, panel.step)]
-        if not unit:
-            steps.append(k.let("add", along, rows.step))
-        k.next(*steps, *sums)
-    return list(k.results[len(moving) :])
+        return sums
 
 
 def inner_product(
