@@ -39,6 +39,7 @@ __all__ = [
 
 DEPTH = 1024  # longest run of products summed in one register
 NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many as fit
+PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
@@ -79,11 +80,6 @@ class ContractionSpec(NamedTuple):
     def accumulate(self) -> str:
         """The dtype of the sums, and of the workspace."""
         return ACCUMULATE[self.dtype]
-
-    @property
-    def depth(self) -> int:
-        """The most steps of a block of k."""
-        return DEPTH if self.shape.is_plain else NEST_DEPTH
 
 
 def build_contraction(
@@ -145,7 +141,7 @@ def _build(
         epilogue,
     )
     b = Block()
-    whole.open(b, spec.depth, any(blocking.kept for blocking in blockings))
+    whole.open(b, _depth(spec, target), any(blocking.kept for blocking in blockings))
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
         return _WALKS[blocking.form](whole, blocking, rows).write(t)
@@ -175,8 +171,26 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
-    depth = min(spec.depth, spec.k or spec.depth)
+    longest = _depth(spec, target)
+    depth = min(longest, spec.k or longest)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
+
+
+def lead_axes(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> int:
+    """Shape.lead for axes of k of these sizes: as few as leave blocks of k that fit."""
+    longest = _depth(spec, target)
+    for lead in range(len(sizes) - 1):
+        inner = product(sizes[lead + 1 :])
+        if isinstance(inner, int) and inner <= longest:
+            return lead
+    return len(sizes) - 1
+
+
+def _depth(spec: ContractionSpec, target: Target) -> int:
+    """The most steps of a block of k."""
+    if spec.shape.is_plain:
+        return DEPTH
+    return PACKED_DEPTH if _packs(spec, target) else NEST_DEPTH
 
 
 def product_split(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> Split | None:
@@ -263,7 +277,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     rows = ROWS // main.rows * main.rows
     height = rows if spec.m is None or spec.m >= SMALL else spec.m
     masks = target.masked_memory(BYTES[spec.accumulate])
-    blocks = spec.k is None or spec.k > spec.depth
+    blocks = spec.k is None or spec.k > _depth(spec, target)
     return Blocking(
         Form.TILES,
         main,

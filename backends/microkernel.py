@@ -7,7 +7,7 @@ adds a few rows of B, each times a scalar.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Const, Ty, Value
@@ -118,6 +118,14 @@ class Panel(NamedTuple):
     outer: tuple[Value, ...] = ()
 
 
+class Ahead(NamedTuple):
+    """Memory that is wanted after this product: at step k the line at `start` + k * `step`."""
+
+    buffer: Buffer
+    start: Value
+    step: Value
+
+
 class OuterProduct(NamedTuple):
     """Sums over all steps of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
 
@@ -131,64 +139,86 @@ class OuterProduct(NamedTuple):
     panel: Panel
     mask: Value | None
     counts: tuple[Value, ...]
+    ahead: Ahead | None = None
 
     def write(self, b: Block) -> list[Value]:
         """Emit the loops; gives the sums."""
         tile = self.tile
         sums: list[Value] = [self.arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
-        return self._axis(b, 0, self.panel.start, b.index(0), sums)[1]
+        start = _At(b.index(0), self.panel.start, () if self.ahead is None else (self.ahead.start,))
+        return self._axis(b, 0, start, sums)[1]
 
-    def _axis(
-        self, b: Block, axis: int, at: Value, along: Value, sums: list[Value]
-    ) -> tuple[Value, list[Value]]:
-        """The loops from an axis on.
-
-        at: where the panel's step begins; along: how far A has moved. Gives `at` after the last
-        step, and the sums.
-        """
+    def _axis(self, b: Block, axis: int, at: _At, sums: list[Value]) -> tuple[_At, list[Value]]:
+        """The loops from an axis on: where they end, and the sums."""
         if axis + 1 == len(self.counts):
-            return self._run(b, at, along, sums)
-        with b.loop(0, self.counts[axis], kind="reduce", carries=[at, along, *sums], hint="s") as s:
-            begin, here, *held = s.carried
-            end, total = self._axis(s, axis + 1, begin, here, list(held))
-            panel = end if self.panel.padded else s.let("add", begin, self.panel.outer[axis])
-            s.next(panel, s.let("add", here, self.rows.outer[axis]), *total)
-        return s.results[0], list(s.results[2:])
+            return self._run(b, at, sums)
+        carries = [at.along, at.panel, *at.ahead, *sums]
+        with b.loop(0, self.counts[axis], kind="reduce", carries=carries, hint="s") as s:
+            here, held = _At.of(s.carried, at)
+            end, total = self._axis(s, axis + 1, here, held)
+            along = s.let("add", here.along, self.rows.outer[axis])
+            panel = end.panel
+            if not self.panel.padded:
+                panel = s.let("add", here.panel, self.panel.outer[axis])
+            s.next(along, panel, *end.ahead, *total)
+        return _At.of(s.results, at)
 
-    def _run(
-        self, b: Block, at: Value, along: Value, sums: list[Value]
-    ) -> tuple[Value, list[Value]]:
+    def _run(self, b: Block, at: _At, sums: list[Value]) -> tuple[_At, list[Value]]:
         """The innermost axis."""
         step, count = self.rows.step, self.counts[-1]
         unit = isinstance(step, Const) and step.value == 1
-        stop = b.let("add", along, count) if unit and along != b.index(0) else count
-        moving = [at] if unit else [at, along]
-        with b.loop(
-            along if unit else 0, stop, kind="reduce", carries=[*moving, *sums], hint="k"
-        ) as k:
-            here = k.var if unit else k.carried[1]
-            total = self._step(k, k.carried[0], here, list(k.carried[len(moving) :]))
-            steps: list[Value] = [k.let("add", k.carried[0], self.panel.step)]
-            if not unit:
-                steps.append(k.let("add", here, step))
-            k.next(*steps, *total)
-        return k.results[0], list(k.results[len(moving) :])
+        first: Value = b.index(0)
+        stop = count
+        if unit:  # how far A has moved is the loop's index
+            first, stop = at.along, _sum(b, at.along, count)
+        carries = [*([] if unit else [at.along]), at.panel, *at.ahead, *sums]
+        with b.loop(first, stop, kind="reduce", carries=carries, hint="k") as k:
+            here, held = _At.of([k.var, *k.carried] if unit else k.carried, at)
+            total = self._step(k, here, held)
+            after: list[Value] = [] if unit else [k.let("add", here.along, step)]
+            after.append(k.let("add", here.panel, self.panel.step))
+            for line in here.ahead:
+                assert self.ahead is not None
+                k.prefetch(self.ahead.buffer, line)
+                after.append(k.let("add", line, self.ahead.step))
+            k.next(*after, *total)
+        return _At.of([stop, *k.results] if unit else k.results, at)
 
-    def _step(self, k: Block, at: Value, along: Value, sums: list[Value]) -> list[Value]:
+    def _step(self, k: Block, at: _At, sums: list[Value]) -> list[Value]:
         """One row of the panel times one element of each row of the tile."""
         tile, arith = self.tile, self.arith
         vectors = []
         for j in range(tile.vectors):
-            where = offset(k, at, j * tile.lanes)
+            where = offset(k, at.panel, j * tile.lanes)
             line = k.load(self.panel.buffer, where, tile.lanes, self.mask)
             vectors.append(k.cast(line, arith.accumulate))
         for i, start in enumerate(self.rows.starts):
-            element = k.load(self.rows.buffer, k.let("add", start, along))
+            element = k.load(self.rows.buffer, k.let("add", start, at.along))
             x = k.splat(k.cast(element, arith.accumulate), tile.lanes)
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
                 sums[s] = arith.dot(k, x, y, sums[s])
         return sums
+
+
+class _At(NamedTuple):
+    """Where a step of k reads: how far A has moved; a row of the panel; a line asked for ahead."""
+
+    along: Value
+    panel: Value
+    ahead: tuple[Value, ...]
+
+    @staticmethod
+    def of(values: Sequence[Value], like: _At) -> tuple[_At, list[Value]]:
+        """What a loop carries, apart: the places, and the sums."""
+        along, panel, *rest = values
+        lines = len(like.ahead)
+        return _At(along, panel, tuple(rest[:lines])), rest[lines:]
+
+
+def _sum(b: Block, x: Value, y: Value) -> Value:
+    """x + y, nothing emitted where x is 0."""
+    return y if x == b.index(0) else b.let("add", x, y)
 
 
 def inner_product(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
 from .macrokernel import Nest, Rows, across, times
-from .microkernel import OuterProduct, Panel, Stream, Tile, offset
+from .microkernel import Ahead, OuterProduct, Panel, Stream, Tile, offset
 from .packing import Destination, Source, pack
 
 FEW_VECTORS = 4  # in a row of a tile, up to which they are unrolled on their way to C
@@ -28,7 +28,8 @@ class _Place(NamedTuple):
     """A block of rows and of k of a panel of C; `left`: columns from its first to C's last.
 
     first_k, steps: the block of k, as if k were one axis; at_a, at_b: how far A and B have moved to
-    its first step; counts: its sizes along the axes of k that run in registers.
+    its first step; counts: its sizes along the axes of k that run in registers. later: where
+    the panel that is packed next begins, if it is worth asking for.
     """
 
     rows: Rows
@@ -39,6 +40,7 @@ class _Place(NamedTuple):
     at_a: Value
     at_b: Value
     counts: tuple[Value, ...]
+    later: Value | None = None
 
 
 class _Strip(NamedTuple):
@@ -98,6 +100,8 @@ class Tiles(Nest):
         work = b.let("mul", height, place.steps)
         b.poll(times(b, work, b.index(max(1, main.columns // 8))))
         source = self._source(b, place)
+        if self.blocking.packs and self.right.unit == "n":
+            place = place._replace(later=self._later(b, place))
 
         def whole(t: Block) -> tuple[()]:
             return self._strip(t, place, source, main, t.index(0), None)
@@ -135,6 +139,16 @@ class Tiles(Nest):
         target = Destination(product.workspace, to, place.counts[-1], product.index_dtype)
         self._pack(b, place, source, target, 0)
         return Panel(product.workspace, to, width, True)
+
+    def _later(self, b: Block, place: _Place) -> Value:
+        """Where B goes on: after this block of k, or in the next columns."""
+        right = self.right
+        item = times(b, place.rows.item, right.batch)
+        column = b.let("add", item, times(b, place.column, right.along))
+        below = b.let("add", place.first_k, place.steps)
+        further = b.let("add", column, times(b, below, right.depth))
+        beside = b.let("add", column, times(b, b.index(self.blocking.main.columns), right.along))
+        return b.let("select", b.let("ge", below, self.product.k), beside, further)
 
     def _outer(self, place: _Place, operand: str) -> tuple[Value, ...]:
         """How far A or B moves along the axes of a block's steps, but for the innermost."""
@@ -202,9 +216,19 @@ class Tiles(Nest):
         stream = Stream(left.buffer, tuple(starts), left.depth, self._outer(place, "a"))
         reach = None if strip.source.padded else strip.mask
         micro = OuterProduct(self.arithmetic, tile, stream, strip.source, reach, place.counts)
+        if place.later is not None and tile == self.blocking.main:
+            micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
         for s, x in enumerate(micro.write(b)):
             b.store(strip.scratch, b.index(s * tile.lanes), x)
         self._results(b, strip, first_row)
+
+    def _ahead(self, b: Block, place: _Place, tile: Tile, first_row: Value) -> Ahead:
+        """One line of each row of the panel that is packed next; its lines take turns."""
+        assert place.later is not None
+        number = b.let("div", b.let("sub", first_row, place.rows.start), b.index(tile.rows))
+        line = b.let("rem", number, b.index(tile.vectors))
+        start = b.let("add", place.later, times(b, line, b.index(tile.lanes)))
+        return Ahead(self.right.buffer, start, self.right.depth)
 
     def _results(self, b: Block, strip: _Strip, first_row: Value) -> None:
         """A tile from the stack row by row, cut off where C ends; the epilogue is written once."""
