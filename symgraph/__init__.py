@@ -78,6 +78,7 @@ from .leaves import (
 from .ops.agreement import *
 from .ops.binary_floats import *
 from .ops.contract import *
+from .ops.conv import *
 from .ops.creation import *
 from .ops.define import cast
 from .ops.einsum import einsum

@@ -23,6 +23,7 @@ from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply
 from ..op import Op
 from ..relations import require_equal, require_le
+from .convolve_taps import expanded
 from .movement import show
 
 #: by role: the two operands it takes, in order; it gives the third
@@ -144,6 +145,9 @@ class Convolve(Op):
         parts = [apply(self, da, b) for da in tangents[:1] if da is not None]
         parts += [apply(self, a, db) for db in tangents[1:] if db is not None]
         return parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None
+
+    def expand(self, a: Expr, b: Expr) -> Expr:
+        return expanded(self.form, self.role, a, b)
 
 
 def _check_sizes(name: str, type: Array, form: ConvForm) -> None:
