@@ -13,6 +13,7 @@ from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import Param, Shared, constant
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
+from symgraph.ops.convolve import Convolve
 from symgraph.ops.effects import Assert
 from symgraph.ops.gather import Indexed, Scatter, out_of_range
 from symgraph.ops.loop import Scan
@@ -21,8 +22,8 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
+from . import convolution, program
 from . import product as matmul
-from . import program
 from .affine import Axis, Map, Strided, identity, project, row_strides, unit
 from .classify import host_reason, is_leaf, whole_base
 from .expand import expand
@@ -445,6 +446,7 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Cumulative: Body._cumulative,
     Assert: Body._assert,
     MatMul: matmul.launch,
+    Convolve: convolution.launch,
     Scan: Body._scan,
     Cond: Body._cond,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from symgraph.arraytype import Array
@@ -33,43 +33,45 @@ def launch(body: Body, node: Expr) -> None:
     spec = ContractionSpec(
         str(node.array_type.dtype),
         None,
-        _unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
-        _unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
+        unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
+        unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
         m if isinstance(m, int) else None,
         n if isinstance(n, int) else None,
         k if isinstance(k, int) else None,
     )
-    kernel = contraction(spec, body.p.target)
-    args = [_advance(body, body.where(v.base), s, outer) for v, s in zip(views, (a, b))] + [
-        _advance(body, body.home(node), c, outer)
-    ]
-    space = workspace_elements(spec, body.p.target)
-    if space:
-        args.append(body.p.temp(Array(dtype(spec.accumulate), (space,))))
-    batch = product(shape[j] for j in inner)
+    refs = [_advance(body, body.where(v.base), s, outer) for v, s in zip(views, (a, b))]
+    refs.append(_advance(body, body.home(node), c, outer))
     last = inner[-1] if inner else None
-    a_batch, b_batch, c_batch = (s.strides[last] if last is not None else 0 for s in (a, b, c))
-    sizes = (
-        batch,
-        m,
-        n,
-        k,
-        a_batch,
-        a.strides[-2],
-        a.strides[-1],
-        b_batch,
-        b.strides[-2],
-        b.strides[-1],
-        c_batch,
-        c.strides[-2],
-    )
-    work = product(shape) * k
-    split = product_split(spec, body.p.target, sizes) if may_pay(work) else None
-    step: Step = Launch(kernel, tuple(args), sizes, work, node, (), split)
+    batches = (s.strides[last] if last is not None else 0 for s in (a, b, c))
+    dims = {"batch": product(shape[j] for j in inner), "M": m, "N": n, "K": k}
+    dims |= dict(zip(("a_batch", "b_batch", "c_batch"), batches))
+    dims |= {"a_row": a.strides[-2], "a_col": a.strides[-1], "c_row": c.strides[-2]}
+    dims |= {"b_row": b.strides[-2], "b_col": b.strides[-1]}
+    step: Step = contract(body, node, spec, refs, dims)
     for axis in reversed(outer):
         step = Repeat(shape[axis], (step,), False, node)
     body.steps.append(step)
+
+
+def contract(
+    body: Body,
+    node: Expr,
+    spec: ContractionSpec,
+    refs: Sequence[Ref],
+    dims: Mapping[str, SizeLike],
+) -> Launch:
+    """The launch of the kernel of `spec` on A, B and C at `refs`.  dims: by name."""
+    target = body.p.target
+    kernel = contraction(spec, target)
+    args = list(refs)
+    space = workspace_elements(spec, target)
+    if space:
+        args.append(body.p.temp(Array(dtype(spec.accumulate), (space,))))
+    sizes = tuple(dims[name] for name in spec.shape.dims())
+    work = product(node.array_type.shape) * dims["K"]
+    split = product_split(spec, target, sizes) if may_pay(work) else None
     body.p.groups.append(program.Group(kernel.name, (node,), "a product has a kernel of its own"))
+    return Launch(kernel, tuple(args), sizes, work, node, (), split)
 
 
 def _advance(body: Body, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
@@ -93,7 +95,7 @@ def _batches(
     return list(range(len(batch) - len(inner))), inner
 
 
-def _unit_axis(
+def unit_axis(
     strides: dict[str, SizeLike], sizes: dict[str, SizeLike], preferred: str
 ) -> str | None:
     """The axis of an operand along which elements are neighbours; of several, one longer than 1."""
