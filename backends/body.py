@@ -25,6 +25,7 @@ from symgraph.ops.tuple import Get
 from . import convolution, program
 from . import product as matmul
 from .affine import Axis, Map, Strided, identity, project, row_strides, unit
+from .border import border, dims, edges, elements
 from .classify import host_reason, is_leaf, whole_base
 from .expand import expand
 from .fusion import partition
@@ -262,15 +263,27 @@ class Body:
     def _place(self, node: Expr) -> None:
         op = node.op
         assert isinstance(op, Place)
-        fill = apply(BroadcastTo(op.shape), constant(op.fill, node.array_type.dtype))
         strides = row_strides(op.shape)
-        # computed here even where the graph stores an equal node, which may come later
-        self.write(fill, Strided(0, strides), node, name="fill", stored=is_leaf)
+        if all(step == 1 for step in op.steps):
+            self._fill_around(node)
+        else:
+            fill = apply(BroadcastTo(op.shape), constant(op.fill, node.array_type.dtype))
+            # computed here even where the graph stores an equal node, which may come later
+            self.write(fill, Strided(0, strides), node, name="fill", stored=is_leaf)
         offset: SizeLike = 0
         for start, stride in zip(op.starts, strides):
             offset = offset + start * stride
         steps = tuple(k * s for k, s in zip(op.steps, strides))
         self.write(node.inputs[0], Strided(offset, steps), node, name="place")
+
+    def _fill_around(self, node: Expr) -> None:
+        """Fill what a Place leaves of its array around one block."""
+        op = node.op
+        assert isinstance(op, Place)
+        around = edges(op.shape, op.starts, node.inputs[0].array_type.shape)
+        if around:
+            kernel = border(node.array_type.dtype, op.fill, around, self.p.target)
+            self.launch(kernel, [self.home(node)], dims(around), elements(around), node)
 
     def _overwrite(self, node: Expr) -> None:
         op = node.op

@@ -40,7 +40,9 @@ __all__ = [
 DEPTH = 1024  # longest run of products summed in one register
 NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many as fit
 PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
+ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
+ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
@@ -190,6 +192,8 @@ def _depth(spec: ContractionSpec, target: Target) -> int:
     """The most steps of a block of k."""
     if spec.shape.is_plain:
         return DEPTH
+    if _lies_across(spec):
+        return ACROSS_DEPTH
     return PACKED_DEPTH if _packs(spec, target) else NEST_DEPTH
 
 
@@ -274,8 +278,8 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
 def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
     main = _main_tile(spec, target)
-    rows = ROWS // main.rows * main.rows
-    height = rows if spec.m is None or spec.m >= SMALL else spec.m
+    rows = (ACROSS_ROWS if _lies_across(spec) else ROWS) // main.rows * main.rows
+    height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
     blocks = spec.k is None or spec.k > _depth(spec, target)
     return Blocking(
@@ -290,6 +294,11 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         masks=masks,
         foot=_foot(spec.m, main.rows),
     )
+
+
+def _lies_across(spec: ContractionSpec) -> bool:
+    """Whether steps are long strides through a nest, as in the gradient of a kernel."""
+    return spec.a_unit == "m" and not spec.shape.is_plain
 
 
 def _foot(m: int | None, rows: int) -> int:
