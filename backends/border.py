@@ -1,9 +1,7 @@
 """The kernel that writes a constant around a block inside of an array, and nothing of the block.
 
-Axes of a border are listed outermost first; what lies inside of the last one is one run of memory.
-
-    border(axis, base):  elements [0, low) and [size - high, size) of the axis, whole;
-                         then border(axis + 1, ...) at each index between them
+Axes are listed outermost first; what lies inside of the last one is one run of memory. The runs of
+the block are gone through in order, and what lies between two of them is filled at once.
 """
 
 from __future__ import annotations
@@ -61,8 +59,11 @@ def border(dtype: DType, value: Any, around: Sequence[Edge], target: Target) -> 
         for j in range(len(around))
     ]
     lanes = max(1, target.lanes(dtype.bytes))
-    bordered = [not edge.is_free for edge in around]
-    _axis(_Writer(out, Const(value, Ty(str(dtype))), lanes, bordered, sizes), b, 0, b.index(0))
+    writer = _Writer(out, Const(value, Ty(str(dtype))), lanes, sizes)
+    done = _axis(writer, b, 0, b.index(0), b.index(0))
+    low, inside, high, stride = sizes[0]
+    whole = b.let("add", b.let("add", low, inside), high)
+    _run(writer, b, done, b.let("mul", whole, stride))
     names = tuple(size for axis in sizes for size in axis)
     return Kernel("fill", (out,), names, tuple(b.stmts))
 
@@ -71,32 +72,31 @@ class _Writer(NamedTuple):
     out: Buffer
     value: Const
     lanes: int
-    bordered: list[bool]
     sizes: list[list[Var]]
 
 
-def _axis(w: _Writer, b: Block, axis: int, base: Value) -> None:
-    low, inside, high, stride = w.sizes[axis]
-    first: Value = b.index(0)
-    if w.bordered[axis]:
-        first = b.let("mul", low, stride)
-        _run(w, b, base, first)
-        after = b.let("add", base, b.let("mul", b.let("add", low, inside), stride))
-        _run(w, b, after, b.let("mul", high, stride))
-    if axis + 1 < len(w.sizes):
-        with b.loop(0, inside, hint="at") as i:
-            at = i.let("add", i.let("add", base, first), i.let("mul", i.var, stride))
-            _axis(w, i, axis + 1, at)
+def _axis(w: _Writer, b: Block, axis: int, base: Value, done: Value) -> Value:
+    """Fill what lies before each run of the block; `done`: where the last one ended."""
+    low, inside, _, stride = w.sizes[axis]
+    first = b.let("add", base, b.let("mul", low, stride))
+    if axis + 1 == len(w.sizes):
+        _run(w, b, done, first)
+        return b.let("add", first, b.let("mul", inside, stride))
+    with b.loop(0, inside, carries=[done], hint="at") as i:
+        at = i.let("add", first, i.let("mul", i.var, stride))
+        i.next(_axis(w, i, axis + 1, at, i.carried[0]))
+    return i.results[0]
 
 
-def _run(w: _Writer, b: Block, start: Value, count: Value) -> None:
-    """`count` elements from `start` on: whole vectors, then one by one."""
+def _run(w: _Writer, b: Block, start: Value, stop: Value) -> None:
+    """Elements from `start` to `stop`: whole vectors, then one by one."""
+    count = b.let("sub", stop, start)
     b.poll(b.let("div", count, b.index(8)))
-    whole = b.let("sub", count, b.let("rem", count, b.index(w.lanes)))
-    with b.loop(0, whole, w.lanes, hint="e") as e:
-        e.store(w.out, e.let("add", start, e.var), e.splat(w.value, w.lanes))
-    with b.loop(whole, count, hint="e") as e:
-        e.store(w.out, e.let("add", start, e.var), w.value)
+    whole = b.let("sub", stop, b.let("rem", count, b.index(w.lanes)))
+    with b.loop(start, whole, w.lanes, hint="e") as e:
+        e.store(w.out, e.var, e.splat(w.value, w.lanes))
+    with b.loop(whole, stop, hint="e") as e:
+        e.store(w.out, e.var, w.value)
 
 
 def elements(around: Sequence[Edge]) -> SizeLike:

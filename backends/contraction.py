@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from symgraph.dims import SizeLike, product
 
-from .loops import Block, Buffer, Kernel, Value
+from .loops import Block, Buffer, Kernel, Value, Var
 from .macrokernel import Blocking, Epilogue, Form, Nest, Position, Product
 from .matvec import Dots, Streams
 from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
@@ -89,6 +89,7 @@ def build_contraction(
     target: Target,
     epilogue: Epilogue | None = None,
     extra_buffers: Sequence[Buffer] = (),
+    extra_dims: Sequence[Var] = (),
     name: str | None = None,
 ) -> Kernel:
     """The kernel of C = epilogue(A @ B) for any batch, M, N, K and strides; sizes may be 0.
@@ -99,10 +100,12 @@ def build_contraction(
 
     epilogue: called with (block, sums, position), gives the values to store: vectors along n or
     scalars. The sums are of dtype spec.accumulate; the result is cast to that of C. It is called
-    once for each piece of code that stores, and must not read C.
+    once for each piece of code that stores, and must not read C. extra_dims: dims behind all others
+    that it needs; it may add to them while it is called.
     """
     blockings = _blockings(spec, target)
-    return _build(_coded(spec, blockings), blockings, target, epilogue, extra_buffers, name)
+    extra = (extra_buffers, extra_dims)
+    return _build(_coded(spec, blockings), blockings, target, epilogue, extra, name)
 
 
 def contraction(spec: ContractionSpec, target: Target) -> Kernel:
@@ -131,7 +134,7 @@ def _build(
     blockings: tuple[Blocking, ...],
     target: Target,
     epilogue: Epilogue | None = None,
-    extra_buffers: Sequence[Buffer] = (),
+    extra: tuple[Sequence[Buffer], Sequence[Var]] = ((), ()),
     name: str | None = None,
 ) -> Kernel:
     whole = Product(
@@ -158,8 +161,8 @@ def _build(
         )
     uses_workspace = any(blocking.kept or blocking.packs for blocking in blockings)
     workspace = [whole.workspace] if uses_workspace else []
-    buffers = (whole.a, whole.b, whole.c, *workspace, *extra_buffers)
-    dims = tuple(whole.dims.values())
+    buffers = (whole.a, whole.b, whole.c, *workspace, *extra[0])
+    dims = (*whole.dims.values(), *extra[1])
     return Kernel(name or _name(spec, blockings[-1]), buffers, dims, tuple(b.stmts))
 
 
@@ -197,12 +200,17 @@ def _depth(spec: ContractionSpec, target: Target) -> int:
     return PACKED_DEPTH if _packs(spec, target) else NEST_DEPTH
 
 
-def product_split(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> Split | None:
+def product_split(
+    spec: ContractionSpec,
+    target: Target,
+    sizes: Sequence[SizeLike],
+    more: Sequence[Sequence[SizeLike]] = (),
+) -> Split | None:
     """How a product may be cut: by items of the batch, by columns, or by rows; None: it may not.
 
     sizes: the values of the dims. Columns are best, each thread then packs only panels of its own;
     rows are for products with few columns, by their outermost axis. A size that is a constant of
-    the code cannot be cut.
+    the code cannot be cut. more: how far each extra buffer moves by item, by row, by column.
     """
     blocking, at = _blockings(spec, target)[-1], dict(zip(spec.shape.dims(), sizes))
     tiles = blocking.form is Form.TILES and not blocking.turned
@@ -222,18 +230,22 @@ def product_split(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLik
     }[axis]
     space = workspace_elements(spec, target) * BYTES[spec.accumulate]
     scratch = len(moves) if space else -1
-    whole = (*moves, 0) if space else moves
+    place, unit = ("batch", "M", "N").index(axis), _inner_rows(spec, at) if axis == "M" else 1
+    beside = [by[place] * unit for by in more]
+    whole = (*moves, *([0] if space else []), *beside)
     return Split(at[axis], grain, slice=Slice(DIMS.index(axis), whole, scratch, space))
 
 
 def _moves_by_row(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> tuple[SizeLike, ...]:
     """How far A, B and C move from one to the next of the outermost axis of rows."""
-    if spec.shape.rows == 1:
-        return at["a_row"], 0, at["c_row"]
-    if spec.shape.scattered:
-        return at["a_m0"], 0, at["c_m0"]
-    inner = product(at[f"m{j}"] for j in range(1, spec.shape.rows))
-    return at["a_m0"], 0, inner * at["c_row"]
+    a_move = at["a_m0"] if spec.shape.rows > 1 else at["a_row"]
+    c_move = at["c_m0"] if spec.shape.scattered else at["c_row"] * _inner_rows(spec, at)
+    return a_move, 0, c_move
+
+
+def _inner_rows(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> SizeLike:
+    """Rows that one of the outermost axis stands for."""
+    return product(at[f"m{j}"] for j in range(1, spec.shape.rows))
 
 
 def _is_long(size: int | None, least: int) -> bool:

@@ -17,11 +17,15 @@ from symgraph.dims import SizeLike, known_equal, product
 from symgraph.expr import Expr, apply
 from symgraph.ops.convolve import ConvForm, Convolve
 from symgraph.ops.convolve_taps import padded_image
+from symgraph.ops.movement import Place
 
 from .affine import Strided, identity, resolve, row_strides, strided
 from .contraction import ContractionSpec, lead_axes
+from .epilogue import Frame, Unfit
 from .nested import Shape
-from .product import contract, unit_axis
+from .product import Finish, contract, unit_axis
+from .program import Ref
+from .units import Group
 
 if TYPE_CHECKING:
     from .body import Body
@@ -81,13 +85,17 @@ def _is_depthwise(node: Expr) -> bool:
     return groups > 1 and known_equal(node.inputs[0].array_type.shape[-1], groups) is True
 
 
-def launch(body: Body, node: Expr) -> None:
-    """Add the launch of a Convolve."""
+def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
+    """Add the launch of a Convolve; gives the name of its kernel.
+
+    Raises: Unfit if `finish` cannot be its epilogue.
+    """
     views = [resolve(x, identity(x.ndim), body.stored) for x in node.inputs]
     x, other = (strided(v, n.ndim) for v, n in zip(views, node.inputs))
-    geometry = _geometry(node, x, other)
+    home, strides, scattered = _home(body, node, finish)
+    geometry = _geometry(node, x, other, strides)
     rows, steps = _merged(geometry.rows), _merged(geometry.steps)
-    shape = Shape(len(rows), len(steps))
+    shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
     sizes = (product(a.size for a in rows), geometry.columns, product(a.size for a in steps))
     m, n, k = (s if isinstance(s, int) else None for s in sizes)
     spec = ContractionSpec(
@@ -108,13 +116,36 @@ def launch(body: Body, node: Expr) -> None:
     spec = spec._replace(shape=shape._replace(lead=lead))
     refs = [body.where(v.base).moved(s.offset) for v, s in zip(views, (x, other))]
     dims = _dims(geometry, rows, steps, sizes[2])
-    body.steps.append(contract(body, node, spec, [*refs, body.home(node)], dims))
+    chain = None
+    if finish is not None:
+        chain = finish.chain(Frame(sizes[0], node.array_type.shape[-1], geometry.columns))
+    launched = contract(body, node, spec, [*refs, home], dims, chain)
+    body.steps.append(launched)
+    return launched.kernel.name
 
 
-def _geometry(node: Expr, x: Strided, other: Strided) -> Geometry:
+def _home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
+    """Where the result goes, its strides there, and whether that is not an array of its own."""
+    shape = node.array_type.shape
+    if finish is None:
+        return body.home(node), row_strides(shape), False
+    if isinstance(finish.tail.unit, Group):
+        return finish.home, row_strides(shape), False
+    place = finish.tail.unit.node
+    assert isinstance(place.op, Place)
+    if place.ndim != len(shape):
+        raise Unfit("its reader sees it in another shape")
+    strides = row_strides(place.op.shape)
+    offset: SizeLike = 0
+    for start, stride in zip(place.op.starts, strides):
+        offset = offset + start * stride
+    return finish.home.moved(offset), strides, True
+
+
+def _geometry(node: Expr, x: Strided, other: Strided, result: tuple[SizeLike, ...]) -> Geometry:
     op = node.op
     assert isinstance(op, Convolve)
-    form, result = op.form, row_strides(node.array_type.shape)
+    form = op.form
     batch, channels = node.inputs[0].array_type.shape[0], node.inputs[0].array_type.shape[-1]
     places = list(zip(form.positions, form.strides, x.strides[1:-1]))
     windows = list(zip(form.window, form.dilations, x.strides[1:-1]))
@@ -161,7 +192,7 @@ def _dims(
     for j, axis in enumerate(rows[1:], 1):
         dims[f"m{j}"] = axis.size
     for j, axis in enumerate(rows[:-1]):
-        dims[f"a_m{j}"] = axis.a
+        dims[f"a_m{j}"], dims[f"c_m{j}"] = axis.a, axis.other
     for j, axis in enumerate(steps):
         dims[f"k{j}"] = axis.size
         dims[f"a_k{j}"], dims[f"b_k{j}"] = axis.a, axis.other

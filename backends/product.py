@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from symgraph.arraytype import Array
 from symgraph.dims import SizeLike, known_equal, product
 from symgraph.dtypes import dtype
 from symgraph.expr import Expr
 
-from . import program
 from .affine import Strided, identity, resolve, row_strides, strided
-from .contraction import ContractionSpec, contraction, product_split, workspace_elements
+from .contraction import (
+    ContractionSpec,
+    build_contraction,
+    contraction,
+    product_split,
+    workspace_elements,
+)
+from .epilogue import Epilogue, Frame, Tail, Unfit
 from .program import Launch, Ref, Repeat, Step
 from .split import may_pay
 
@@ -20,8 +26,12 @@ if TYPE_CHECKING:
     from .body import Body
 
 
-def launch(body: Body, node: Expr) -> None:
-    """Add the launch of a MatMul, in loops over the batch axes that its kernel cannot take."""
+def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
+    """Add the launch of a MatMul, in loops over the batch axes that its kernel cannot take.
+
+    Gives the name of the kernel.
+    Raises: Unfit if `finish` cannot be its epilogue.
+    """
     rank = node.ndim
     views = [resolve(x, identity(rank), body.stored) for x in node.inputs]
     a, b = (strided(v, rank) for v in views)
@@ -40,17 +50,33 @@ def launch(body: Body, node: Expr) -> None:
         k if isinstance(k, int) else None,
     )
     refs = [_advance(body, body.where(v.base), s, outer) for v, s in zip(views, (a, b))]
-    refs.append(_advance(body, body.home(node), c, outer))
+    if finish is not None and outer:
+        raise Unfit("it takes loops around its kernel")
+    refs.append(_advance(body, finish.home if finish else body.home(node), c, outer))
     last = inner[-1] if inner else None
     batches = (s.strides[last] if last is not None else 0 for s in (a, b, c))
     dims = {"batch": product(shape[j] for j in inner), "M": m, "N": n, "K": k}
     dims |= dict(zip(("a_batch", "b_batch", "c_batch"), batches))
     dims |= {"a_row": a.strides[-2], "a_col": a.strides[-1], "c_row": c.strides[-2]}
     dims |= {"b_row": b.strides[-2], "b_col": b.strides[-1]}
-    step: Step = contract(body, node, spec, refs, dims)
+    launched = contract(body, node, spec, refs, dims, finish and finish.chain(Frame(m, n)))
+    step: Step = launched
     for axis in reversed(outer):
         step = Repeat(shape[axis], (step,), False, node)
     body.steps.append(step)
+    return launched.kernel.name
+
+
+class Finish(NamedTuple):
+    """What takes a product's values: the tail, and where its first root goes."""
+
+    tail: Tail
+    home: Ref
+    stored: Callable[[Expr], bool]
+
+    def chain(self, frame: Frame) -> Epilogue:
+        """The epilogue's code.  Raises: Unfit."""
+        return Epilogue(self.tail, frame, self.stored)
 
 
 def contract(
@@ -59,18 +85,27 @@ def contract(
     spec: ContractionSpec,
     refs: Sequence[Ref],
     dims: Mapping[str, SizeLike],
+    chain: Epilogue | None = None,
 ) -> Launch:
     """The launch of the kernel of `spec` on A, B and C at `refs`.  dims: by name."""
     target = body.p.target
-    kernel = contraction(spec, target)
     args = list(refs)
+    more: list[SizeLike] = []
+    if chain is None:
+        kernel = contraction(spec, target)
+    else:
+        spec = spec._replace(out=str(chain.roots[0].array_type.dtype))
+        kernel = build_contraction(spec, target, chain, chain.buffers, chain.dims.vars)
+        more = chain.dims.sizes
     space = workspace_elements(spec, target)
     if space:
         args.append(body.p.temp(Array(dtype(spec.accumulate), (space,))))
-    sizes = tuple(dims[name] for name in spec.shape.dims())
+    if chain is not None:
+        args += [*map(body.where, chain.reads), *map(body.home, chain.roots[1:])]
+    sizes = (*(dims[name] for name in spec.shape.dims()), *more)
     work = product(node.array_type.shape) * dims["K"]
-    split = product_split(spec, target, sizes) if may_pay(work) else None
-    body.p.groups.append(program.Group(kernel.name, (node,), "a product has a kernel of its own"))
+    moves = chain.moves if chain is not None else ()
+    split = product_split(spec, target, sizes, moves) if may_pay(work) else None
     return Launch(kernel, tuple(args), sizes, work, node, (), split)
 
 
