@@ -71,7 +71,7 @@ class Body:
             if not is_leaf(r):
                 self.place.setdefault(id(r), t)
         found = tails(self.part.units, results, last)
-        for part in self.part.units:
+        for part in found.units:
             self._unit(part, found, final)
         for r, t in zip(results, targets):
             if self.where(r) != t:

@@ -20,6 +20,7 @@ from symgraph.ops.contract import MatMul
 from symgraph.ops.convolve import Convolve
 from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import Place
+from symgraph.ops.reduce import ArgReduce, Reduce
 
 from .affine import Strided, identity, row_strides
 from .classify import host_reason
@@ -58,8 +59,10 @@ def is_product(unit: Unit) -> bool:
 
 
 class Tails(NamedTuple):
-    """by_unit: tails by the id of their unit; apart: why a product (by id) has none."""
+    """units: all units, in order; by_unit: tails by the id of their unit; apart: why a product, by
+    its id, has none."""
 
+    units: list[Unit]
     by_unit: dict[int, Tail]
     apart: dict[int, str]
 
@@ -70,7 +73,7 @@ def tails(units: Sequence[Unit], results: Sequence[Expr], last: Iterable[Expr]) 
     What is computed for `last` alone stays apart: a product may be interrupted, and then an update
     could not be written in place.
     """
-    found = Tails({}, {})
+    found = Tails(list(units), {}, {})
     products = [unit for unit in units if is_product(unit)]
     if not products:
         return found
@@ -79,6 +82,9 @@ def tails(units: Sequence[Unit], results: Sequence[Expr], last: Iterable[Expr]) 
     for unit in products:
         assert isinstance(unit, Opaque)
         reader, reason = readers.only(unit.node)
+        if isinstance(reader, Group) and reader.reduced:
+            reader = _divide(found.units, readers, reader, unit.node)
+            reason = "" if reader is not None else "its reader reduces"
         if reader is not None:
             reason = _refusal(unit.node, reader, final)
         if reader is None or reason or id(reader) in found.by_unit:
@@ -88,6 +94,39 @@ def tails(units: Sequence[Unit], results: Sequence[Expr], last: Iterable[Expr]) 
     return found
 
 
+def _divide(units: list[Unit], readers: _Readers, group: Group, node: Expr) -> Group | None:
+    """Cut a group that reduces in two, in its place among the units: first what can be a tail.
+
+    That is worth it, and possible, if the rest reads stored values of the first part alone.
+    """
+    if not any(unit is group for unit in units):
+        return None  # another product has cut it already
+    front: set[int] = set()
+    for m in group.members:
+        whole = m.array_type.shape == group.space and not _reduces(m)
+        reads = readers.owned(m.inputs) if whole else ()
+        if whole and all(id(x) in front or readers.owner[id(x)] is not group for x in reads):
+            front.add(id(m))
+    roots = tuple(r for r in group.roots if id(r) in front)
+    rest = tuple(m for m in group.members if id(m) not in front)
+    stored = {id(r) for r in roots}
+    for x in readers.owned([x for m in rest for x in m.inputs]):
+        if x is node or (id(x) in front and id(x) not in stored):
+            return None
+    if not roots or not rest:
+        return None
+    first = tuple(m for m in group.members if id(m) in front)
+    head = Group(group.space, (), first, roots, "what follows reduces")
+    tail = group._replace(members=rest, roots=tuple(r for r in group.roots if id(r) not in front))
+    place = next(i for i, unit in enumerate(units) if unit is group)
+    units[place : place + 1] = [head, tail]
+    return head
+
+
+def _reduces(node: Expr) -> bool:
+    return isinstance(node.op, (Reduce, ArgReduce))
+
+
 def _refusal(node: Expr, reader: Unit, final: set[int]) -> str:
     """Why a product's only reader does not take its values; "" if it may."""
     if isinstance(reader, Opaque):
@@ -95,8 +134,6 @@ def _refusal(node: Expr, reader: Unit, final: set[int]) -> str:
         if not isinstance(op, Place) or not isinstance(node.op, Convolve):
             return f"{op.name} reads whole arrays"
         return "" if all(step == 1 for step in op.steps) else "its reader scatters it"
-    if reader.reduced:
-        return "its reader reduces"
     if all(id(root) in final for root in reader.roots):
         return "its reader is an update, which may not be interrupted"
     return ""
@@ -134,6 +171,18 @@ class _Readers:
         if len(found) != 1:
             return None, "several kernels read it"
         return next(iter(found.values())), ""
+
+    def owned(self, nodes: Iterable[Expr]) -> list[Expr]:
+        """The nodes of units that these read or are, through what belongs to no unit."""
+        found, stack, seen = [], list(nodes), set()
+        while stack:
+            at = stack.pop()
+            if id(at) in self.owner:
+                found.append(at)
+            elif id(at) not in seen:
+                seen.add(id(at))
+                stack.extend(at.inputs)
+        return found
 
 
 # ------------------------------------------------------------------------------ the code of a chain
