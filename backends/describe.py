@@ -9,6 +9,7 @@ from symgraph.errors import GraphError
 from symgraph.show import listing
 from symgraph.sites import show_site, user_site
 
+from ..optim.rules.layout import chosen
 from .calls import Function
 from .options import Options
 from .program import Host, Launch, Program
@@ -68,6 +69,7 @@ def _explain(function: Function, planned: Any, stages: Stages | None) -> str:
     lines = [
         str(function.signature),
         f"rewrites: {planned.journal}",
+        *chosen(planned.outputs),
         *_kernels(program),
         *_hosts(program),
     ]

@@ -9,7 +9,9 @@ from symgraph.dims import SizeLike
 from symgraph.expr import Expr, toposort
 from symgraph.op import Op
 from symgraph.ops.contract import MatMul
+from symgraph.ops.convolve import GIVES, OPERANDS, Convolve
 from symgraph.ops.define import Cast, Elementwise
+from symgraph.ops.movement import Reshape
 
 if TYPE_CHECKING:
     from .rule import Match
@@ -59,12 +61,14 @@ class GenericCost:
     def weight(self, node: Expr) -> float:
         if not isinstance(node.type, Array):
             return self._body(node)
-        if not node.inputs:
+        if not node.inputs or isinstance(node.op, Reshape):  # which moves nothing
             return 0.0
         if isinstance(node.op, Elementwise):
             return elements(node) * element_cost(node.op)
         if isinstance(node.op, MatMul):
             return elements(node) * extent(node.inputs[0].array_type.shape[-1])
+        if isinstance(node.op, Convolve):
+            return _products(node, node.op)
         if node.op.name in ("sum", "prod", "max", "min", "any", "all"):
             return float(elements(node.inputs[0]) + elements(node))
         return elements(node) * (1.0 if isinstance(node.op, Cast) else _MOVE)
@@ -77,6 +81,19 @@ class GenericCost:
             for x in toposort(getattr(value, "results", ()))
         )
         return once * extent(getattr(node.op, "n_steps", 1))
+
+
+def _products(node: Expr, op: Convolve) -> float:
+    """How many products a convolution adds up: channels of x at each position for each of y's."""
+    arrays = dict(zip(OPERANDS[op.role], node.inputs)) | {GIVES[op.role]: node}
+    count = 1.0
+    for size in (
+        arrays["y"].array_type.shape[0],
+        *op.form.positions,
+        *arrays["w"].array_type.shape,
+    ):
+        count *= extent(size)
+    return count
 
 
 def elements(x: Expr) -> int:

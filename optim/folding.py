@@ -23,13 +23,14 @@ from symgraph.expr import Expr, apply
 from symgraph.leaves import Constant, DimValue, constant
 from symgraph.op import Op
 from symgraph.ops.contract import MatMul
+from symgraph.ops.convolve import Convolve
 
 from .cost import GENERIC, elements
 from .pattern import operator
 from .rule import Rules, rule
 
 MAX_BYTES = 1 << 20  # results may also be as large as their operands
-MAX_PRODUCTS = 1 << 26  # multiplications in a matrix product
+MAX_PRODUCTS = 1 << 26  # multiplications in a product or a convolution
 
 #: what is smaller as it stands, does something when it runs, or has several outputs
 _KEPT = frozenset("broadcast_to iota print assert scan while cond get".split())
@@ -52,7 +53,7 @@ def fold(node: Expr) -> Expr | None:
     count = elements(node)
     if count * node.dtype.bytes > max(MAX_BYTES, given):
         return None
-    if isinstance(node.op, MatMul) and GENERIC.weight(node) > MAX_PRODUCTS:
+    if isinstance(node.op, (MatMul, Convolve)) and GENERIC.weight(node) > MAX_PRODUCTS:
         return None
     try:
         value = compute(node, [x.op.value for x in node.inputs], {})  # type: ignore[attr-defined]

@@ -19,11 +19,12 @@ from .journal import Journal
 from .match import Index
 from .rewrite import Rewriter
 from .rule import Rule, Rules
-from .rules import algebra, logic, movement, placement, reduction, specialize, stability
+from .rules import algebra, layout, logic, movement, placement, reduction, specialize, stability
 
 LEVELS = {"none": (), "safe": ("exact", "stabler"), "full": ("exact", "stabler", "rounds")}
 SIMPLIFY: tuple[Rules, ...] = (
-    folding.rules, algebra.rules, logic.rules, movement.rules, reduction.rules, stability.rules,
+    folding.rules, algebra.rules, logic.rules, movement.rules, layout.rules, reduction.rules,
+    stability.rules,
 )  # fmt: skip
 PASSES: dict[str, tuple[Rules, ...]] = {
     "simplify": SIMPLIFY,  # to the form in which the stability rules see their patterns

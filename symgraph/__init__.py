@@ -98,7 +98,9 @@ from .ops.joining import *
 from .ops.names import *
 from .ops.nan_statistics import *
 from .ops.nnet import *
+from .ops.pool import *
 from .ops.reduce import *
+from .ops.resize import *
 from .ops.running import *
 from .ops.shaping import *
 from .ops.statistics import *

@@ -1,7 +1,7 @@
 """Movement: what only rearranges is composed, dropped, or done on less. Everything here is exact.
 
 Directions, so that no rule undoes another: slices sink below transposes and broadcasts,
-broadcasts rise above everything, transposes rise above nothing (they only cancel), joins are
+broadcasts rise above everything, transposes only cancel (but see `layout`), joins are
 flattened.
 """
 

@@ -10,62 +10,25 @@ and o into equal runs, and only channels of one group meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product as points
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..arraytype import Array
-from ..dims import Shape, SizeLike, floordiv
+from ..dims import SizeLike, floordiv
 from ..dtypes import reals
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply
 from ..op import Op
-from ..relations import require_equal, require_le
+from ..relations import require_equal
 from .convolve_taps import expanded
 from .movement import show
+from .windows import ConvForm, array_overlap, array_views, padded_array
 
 #: by role: the two operands it takes, in order; it gives the third
 OPERANDS = {"output": ("x", "w"), "input": ("w", "y"), "kernel": ("x", "y")}
 GIVES = {"output": "y", "input": "x", "kernel": "w"}
-
-
-class ConvForm(NamedTuple):
-    """The geometry of a convolution: one entry per spatial axis, but for the groups.
-
-    low, high: how many zeros stand before and after the image (negative: so much is cut off).
-    image, window: the spatial sizes of x and w, which may be symbolic.
-    """
-
-    strides: tuple[int, ...]
-    low: tuple[int, ...]
-    high: tuple[int, ...]
-    dilations: tuple[int, ...]
-    groups: int
-    image: Shape
-    window: Shape
-
-    @property
-    def rank(self) -> int:
-        """The number of spatial axes."""
-        return len(self.strides)
-
-    @property
-    def reach(self) -> Shape:
-        """How many places of the image a dilated window spans, per axis."""
-        return tuple(d * (k - 1) + 1 for d, k in zip(self.dilations, self.window))
-
-    @property
-    def padded(self) -> Shape:
-        """The sizes of the image with its zeros."""
-        return tuple(s + a + b for s, a, b in zip(self.image, self.low, self.high))
-
-    @property
-    def positions(self) -> Shape:
-        """How often the window fits: the spatial sizes of y."""
-        places = zip(self.padded, self.reach, self.strides)
-        return tuple(floordiv(size - reach, stride) + 1 for size, reach, stride in places)
 
 
 class Convolve(Op):
@@ -74,8 +37,8 @@ class Convolve(Op):
     role "output": (x, w) -> y, the convolution (no kernel is flipped: cross-correlation);
     "input": (w, y) -> x, its input gradient, the transposed convolution; "kernel": (x, y) -> w.
     Each is linear in both operands, so every derivative is the same form in another role.
-    Real dtypes but bool; halves are summed in float32, integers wrap. Zeros around the image take
-    part in role "output" as numbers do (0 * inf is NaN), in the others they need not.
+    Real dtypes but bool; halves are summed in float32, integers wrap. Elements outside of x and
+    positions outside of y are zeros that take part as numbers do: 0 * inf is NaN.
     """
 
     name = "convolve"
@@ -114,11 +77,9 @@ class Convolve(Op):
             len(part) != form.rank for part in (*form[:4], *form[5:])
         ):
             raise ShapeError(f"convolve: expected entries for 1 to 3 spatial axes, got {form}")
-        if any(n < 1 for n in (*form.strides, *form.dilations, form.groups)):
-            raise ShapeError(f"convolve: strides, dilations and groups start at 1, got {form}")
-        for axis, (reach, size) in enumerate(zip(form.reach, form.padded)):
-            require_le(1, form.window[axis], f"convolve: window of axis {axis}")
-            require_le(reach, size, f"convolve: window on the padded image, axis {axis}")
+        if form.groups < 1:
+            raise ShapeError(f"convolve: expected at least one group, got {form.groups}")
+        form.windows.require("convolve", (0, *form.image, 0))
 
     def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         dtype = a.dtype
@@ -147,7 +108,7 @@ class Convolve(Op):
         return parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None
 
     def expand(self, a: Expr, b: Expr) -> Expr:
-        return expanded(self.form, self.role, a, b)
+        return expanded(self, a, b)
 
 
 def _check_sizes(name: str, type: Array, form: ConvForm) -> None:
@@ -172,32 +133,6 @@ def require_multiple(size: SizeLike, groups: int, what: str) -> None:
 # (the sizes of a form are numbers by then)
 
 
-def _taps(form: Any, image: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Each point of the window with the view of the padded image that it meets."""
-    for tap in points(*map(range, form.window)):
-        places = zip(tap, form.dilations, form.positions, form.strides)
-        cut = tuple(slice(k * d, k * d + (p - 1) * s + 1, s) for k, d, p, s in places)
-        yield tap, image[(slice(None), *cut)]
-
-
-def _overlap(form: Any) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the image lies in itself with its zeros, and what of it lies there."""
-    inside, kept = [], []
-    for size, low, whole in zip(form.image, form.low, form.padded):
-        start, stop = max(low, 0), min(low + size, whole)
-        stop = max(start, stop)
-        inside.append(slice(start, stop))
-        kept.append(slice(start - low, stop - low))
-    return (slice(None), *inside), (slice(None), *kept)
-
-
-def _padded(form: Any, x: np.ndarray) -> np.ndarray:
-    result = np.zeros((len(x), *form.padded, x.shape[-1]), x.dtype)
-    inside, kept = _overlap(form)
-    result[inside] = x[kept]
-    return result
-
-
 def _grouped(groups: int, a: np.ndarray) -> np.ndarray:
     """[..., c] as [groups, rows, c / groups]."""
     rows = a.reshape(int(np.prod(a.shape[:-1])), groups, a.shape[-1] // groups)
@@ -212,33 +147,50 @@ def _joined(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _output(form: Any, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     shape = (len(x), *form.positions, w.shape[-1])
     result = np.zeros(shape, x.dtype)
-    for tap, view in _taps(form, _padded(form, x)):
+    for tap, view in array_views(form.windows, padded_array(form.windows, x, 0)):
         product = np.matmul(_grouped(form.groups, view), _grouped(form.groups, w[tap]))
         result += _joined(product, result.shape)
     return result
 
 
 def _input(form: Any, w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    windows, y = _all_positions(form, y)
     channels = w.shape[-2] * form.groups
-    padded = np.zeros((len(y), *form.padded, channels), y.dtype)
+    padded = np.zeros((len(y), *windows.padded, channels), y.dtype)
     rows = _grouped(form.groups, y)
-    for tap, view in _taps(form, padded):
+    for tap, view in array_views(windows, padded):
         product = np.matmul(rows, _grouped(form.groups, w[tap]).swapaxes(1, 2))
         view += _joined(product, view.shape)
     result = np.zeros((len(y), *form.image, channels), y.dtype)
-    inside, kept = _overlap(form)
+    inside, kept = array_overlap(windows, y.ndim)
     result[kept] = padded[inside]
     return result
+
+
+def _all_positions(form: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Windows at every position that meets the image, and y with zeros at those it lacks."""
+    low, high, around = [], [], []
+    fields = zip(form.image, form.positions, form.low, form.reach, form.strides)
+    for size, positions, before, reach, stride in fields:
+        first = min(0, (before - reach + stride) // stride)
+        last = max(positions, (size - 1 + before) // stride + 1)
+        around.append((-first, last - positions))
+        low.append(before - first * stride)
+        high.append((last - first - 1) * stride + reach - size - low[-1])
+    windows = form.windows._replace(low=tuple(low), high=tuple(high))
+    return windows, np.pad(y, ((0, 0), *around, (0, 0)))
 
 
 def _kernel(form: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     channels = x.shape[-1] // form.groups
     result = np.empty((*form.window, channels, y.shape[-1]), x.dtype)
     columns = _grouped(form.groups, y)
-    for tap, view in _taps(form, _padded(form, x)):
+    for tap, view in array_views(form.windows, padded_array(form.windows, x, 0)):
         product = np.matmul(_grouped(form.groups, view).swapaxes(1, 2), columns)
         result[tap] = _joined(product, result[tap].shape)
     return result
 
 
 _EVALUATE = {"output": _output, "input": _input, "kernel": _kernel}
+
+__all__ = ["GIVES", "OPERANDS", "ConvForm", "Convolve"]

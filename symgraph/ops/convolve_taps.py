@@ -14,67 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product as points
-from math import gcd
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
-from ..dims import Shape, SizeLike, ceildiv, dim_max, dim_min, product
-from ..errors import ShapeError
+from ..dims import Shape, SizeLike, product
 from ..expr import Expr, apply
 from ..leaves import constant
 from .contract import MatMul, swapped
 from .define import cast
 from .movement import (
     Concatenate,
-    Place,
     Slice,
     broadcast_by,
-    fill_value,
     flip_axes,
     reshape_to,
     slice_axis,
     transpose_by,
 )
 from .reduce import computed_in, sum
-
-if TYPE_CHECKING:
-    from .convolve import ConvForm
+from .windows import ConvForm, Phase, excess, interleaved, padded, phase_counts, phases, view
 
 
-def expanded(form: ConvForm, role: str, a: Expr, b: Expr) -> Expr:
-    """The convolution of two operands in smaller ops.  Halves are summed in float32."""
+def expanded(op: Any, a: Expr, b: Expr) -> Expr:
+    """The convolution `op` of two operands in smaller ops.  Halves are summed in float32."""
     wide = computed_in(a.dtype)
-    result = _EXPANSIONS[role](form, cast(a, wide), cast(b, wide))
+    left, right = cast(a, wide), cast(b, wide)
+    if op.role == "input":
+        return cast(_input(op, left, right), a.dtype)
+    result = (_output if op.role == "output" else _kernel)(op.form, left, right)
     return cast(result, a.dtype)
-
-
-def window_points(form: ConvForm) -> list[tuple[int, ...]]:
-    """All points of the window, in row-major order; its sizes must be known."""
-    if not all(isinstance(k, int) for k in form.window):
-        raise ShapeError(f"convolve: a window of {form.window} has no native form: sizes unknown")
-    return list(points(*map(range, form.window)))
-
-
-def padded_image(form: ConvForm, x: Expr) -> Expr:
-    """The image with its zeros, and without what negative widths cut off."""
-    for axis, (low, high) in enumerate(zip(form.low, form.high), 1):
-        size = x.array_type.shape[axis]
-        kept = dim_max(size + min(low, 0) + min(high, 0), 0)
-        x = slice_axis(x, axis, max(-low, 0), kept)
-    shape = x.array_type.shape
-    starts = tuple(dim_min(max(a, 0), whole) for a, whole in zip(form.low, form.padded))
-    target = (shape[0], *form.padded, shape[-1])
-    if target == shape:
-        return x
-    place = Place((0, *starts, 0), (1,) * len(shape), target, fill_value(0, x.dtype))
-    return apply(place, x)
-
-
-def at_tap(form: ConvForm, image: Expr, tap: Sequence[int]) -> Expr:
-    """What one tap meets of the padded image at all positions.  [n, *positions, c]"""
-    shape = image.array_type.shape
-    starts = (0, *(k * d for k, d in zip(tap, form.dilations)), 0)
-    cut = Slice(starts, (shape[0], *form.positions, shape[-1]), (1, *form.strides, 1))
-    return apply(cut, image)
 
 
 def _depthwise(form: ConvForm, channels: SizeLike) -> bool:
@@ -94,10 +61,11 @@ def tap_of(w: Expr, tap: Sequence[int]) -> Expr:
 
 
 def _output(form: ConvForm, x: Expr, w: Expr) -> Expr:
-    image = padded_image(form, x)
+    image = padded(form.windows, x)
     multiply = _channelwise if _depthwise(form, x.array_type.shape[-1]) else _by_matrices
     terms = [
-        multiply(form, at_tap(form, image, tap), tap_of(w, tap)) for tap in window_points(form)
+        multiply(form, view(form.windows, image, tap), tap_of(w, tap))
+        for tap in form.windows.points
     ]
     return _total(terms)
 
@@ -148,13 +116,13 @@ def _by_matrices(form: ConvForm, view: Expr, matrix: Expr) -> Expr:
 
 
 def _kernel(form: ConvForm, x: Expr, y: Expr) -> Expr:
-    image = padded_image(form, x)
+    image = padded(form.windows, x)
     channels, outputs = x.array_type.shape[-1], y.array_type.shape[-1]
     shape = (_per_group(channels, form), outputs)
     sums = _sum_channelwise if _depthwise(form, channels) else _sum_by_matrices
     parts = [
-        reshape_to(sums(form, at_tap(form, image, tap), y), (1, *shape))
-        for tap in window_points(form)
+        reshape_to(sums(form, view(form.windows, image, tap), y), (1, *shape))
+        for tap in form.windows.points
     ]
     whole = parts[0] if len(parts) == 1 else apply(Concatenate(0), *parts)
     return reshape_to(whole, (*form.window, *shape))
@@ -180,72 +148,29 @@ def _sum_by_matrices(form: ConvForm, view: Expr, y: Expr) -> Expr:
 # -------------------------------------------------------------------------------------------- input
 
 
-class Phase(NamedTuple):
-    """The positions i = q*stride + phase of one axis of the image, as an output of stride 1 of y.
-
-    taps: `many` of them, every `step`-th from `first` on.   low, high: zeros around y.
-    """
-
-    first: int
-    step: int
-    many: int
-    dilation: int
-    low: int
-    high: int
+def _input(op: Any, w: Expr, y: Expr) -> Expr:
+    windows = op.form.windows
+    parts = points(*(phases(windows, axis) for axis in range(op.form.rank)))
+    return interleaved(windows, [_phase(op, w, y, p) for p in parts])
 
 
-def phases(form: ConvForm, axis: int) -> list[Phase]:
-    """The phases of one axis; together they give ceil(image / stride) * stride positions."""
-    stride, dilation = form.strides[axis], form.dilations[axis]
-    size, window = form.image[axis], form.window[axis]
-    low, reach = form.low[axis], form.reach[axis]
-    assert isinstance(window, int) and isinstance(reach, int)
-    common = gcd(stride, dilation)
-    step, spread = stride // common, dilation // common
-    # ceil(image / stride) exceeds the number of positions by at most this
-    excess = ceildiv(stride - 1 - low - form.high[axis] + reach, stride) - 1
-    if isinstance(size, int):
-        positions = form.positions[axis]
-        excess = ceildiv(size, stride) - positions
-    assert isinstance(excess, int)
-    found = []
-    for phase in range(stride):
-        first = next((k for k in range(step) if not (phase + low - k * dilation) % stride), window)
-        count = len(range(first, window, step))
-        shift = (phase + low - first * dilation) // stride
-        before = (count - 1) * spread - shift
-        found.append(Phase(first, step, count, spread, before, excess + shift))
-    return found
-
-
-def _input(form: ConvForm, w: Expr, y: Expr) -> Expr:
-    window_points(form)
-    if form.strides == (1,) * form.rank:
-        return _phase(form, w, y, [phases(form, axis)[0] for axis in range(form.rank)])
-    parts = [_phase(form, w, y, p) for p in points(*(phases(form, a) for a in range(form.rank)))]
-    return _interleaved(form, parts)
-
-
-def _phase(form: ConvForm, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
+def _phase(op: Any, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
     """The positions of one phase of every axis.  [n, *ceil(image / stride), c]"""
-    from .convolve import ConvForm, Convolve
-
-    counts = tuple(ceildiv(s, t) for s, t in zip(form.image, form.strides))
+    form: ConvForm = op.form
+    counts = phase_counts(form.windows)
     channels = w.array_type.shape[-2] * form.groups
-    shape = (y.array_type.shape[0], *counts, channels)
-    if not all(p.many for p in axes):
-        return broadcast_by(constant(0, y.dtype), shape)
-    kernel = _turned(form, w, axes)
+    if not all(p.taps for p in axes):
+        return broadcast_by(constant(0, y.dtype), (y.array_type.shape[0], *counts, channels))
     part = ConvForm(
         strides=(1,) * form.rank,
         low=tuple(p.low for p in axes),
-        high=tuple(p.high for p in axes),
-        dilations=tuple(p.dilation for p in axes),
+        high=tuple(excess(form.windows, i) + p.shift for i, p in enumerate(axes)),
+        dilations=tuple(p.spread for p in axes),
         groups=form.groups,
         image=y.array_type.shape[1:-1],
-        window=tuple(p.many for p in axes),
+        window=tuple(len(p.taps) for p in axes),
     )
-    result = apply(Convolve(part, "output"), y, kernel)
+    result = apply(type(op)(part, "output"), y, _turned(form, w, axes))
     for axis, size in enumerate(counts, 1):
         result = slice_axis(result, axis, 0, size)
     return result
@@ -253,33 +178,12 @@ def _phase(form: ConvForm, w: Expr, y: Expr, axes: Sequence[Phase]) -> Expr:
 
 def _turned(form: ConvForm, w: Expr, axes: Sequence[Phase]) -> Expr:
     """The taps of a phase in reverse, the channels of each group exchanged."""
-    shape = w.array_type.shape
-    starts = (*(p.first for p in axes), 0, 0)
-    sizes = (*(p.many for p in axes), *shape[-2:])
-    cut = Slice(starts, sizes, (*(p.step for p in axes), 1, 1))
-    taps = flip_axes(apply(cut, w), range(form.rank))
+    shape, rank = w.array_type.shape, form.rank
+    sizes = (*(len(p.taps) for p in axes), *shape[-2:])
+    starts = (*(p.taps.start for p in axes), 0, 0)
+    cut = Slice(starts, sizes, (*(p.taps.step for p in axes), 1, 1))
+    taps = flip_axes(apply(cut, w), range(rank))
     inner, outer = shape[-2], _per_group(shape[-1], form)
-    rank = form.rank
     split = reshape_to(taps, (*sizes[:rank], inner, form.groups, outer))
     order = (*range(rank), rank + 2, rank + 1, rank)
     return reshape_to(transpose_by(split, order), (*sizes[:rank], outer, form.groups * inner))
-
-
-def _interleaved(form: ConvForm, parts: Sequence[Expr]) -> Expr:
-    """The positions of all phases, in order."""
-    rank = form.rank
-    batch, *counts, channels = parts[0].array_type.shape
-    stacked = apply(Concatenate(0), *[reshape_to(p, (1, *p.array_type.shape)) for p in parts])
-    apart = reshape_to(stacked, (*form.strides, batch, *counts, channels))
-    order = [rank]  # n, then each count before its phase, then the channels
-    for axis in range(rank):
-        order += [rank + 1 + axis, axis]
-    together = transpose_by(apart, (*order, 2 * rank + 1))
-    whole = tuple(q * s for q, s in zip(counts, form.strides))
-    result = reshape_to(together, (batch, *whole, channels))
-    for axis, size in enumerate(form.image, 1):
-        result = slice_axis(result, axis, 0, size)
-    return result
-
-
-_EXPANSIONS = {"output": _output, "kernel": _kernel, "input": _input}

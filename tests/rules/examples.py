@@ -31,6 +31,8 @@ from symgraph.ops.nnet import Softmax
 from symgraph.ops.reduce import Reduce
 from symgraph.optim.samples import draw_dtype, draw_shape
 
+from .layout_examples import LAYOUT
+
 Random = np.random.Generator
 OPS = ["add", "mul", "sub", "maximum", "where", "tanh", "neg", "lt", "isnan", "true_div"]
 
@@ -273,4 +275,5 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "scan of 1 step": short_loops(1),
     "assert(x, True) -> x": true_assertions,
     "log(pick(softmax(x))) -> pick(log_softmax(x))": picks,
+    **LAYOUT,
 }
