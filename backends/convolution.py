@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from symgraph.dims import SizeLike, known_equal, product
 from symgraph.expr import Expr, apply
-from symgraph.ops.convolve import ConvForm, Convolve
-from symgraph.ops.convolve_taps import padded_image
+from symgraph.ops.convolve import Convolve
 from symgraph.ops.movement import Place
+from symgraph.ops.windows import ConvForm, padded
 
 from .affine import Strided, identity, resolve, row_strides, strided
 from .contraction import ContractionSpec, lead_axes
@@ -68,7 +68,7 @@ def smaller(node: Expr) -> Expr:
     x, other = node.inputs
     none = (0,) * op.form.rank
     form = op.form._replace(low=none, high=none, image=op.form.padded)
-    return apply(Convolve(form, op.role), padded_image(op.form, x), other)
+    return apply(Convolve(form, op.role), padded(op.form.windows, x), other)
 
 
 def _is_padded(form: ConvForm) -> bool:
