@@ -10,10 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symgraph.backends import targets
-from symgraph.backends.contraction import ContractionSpec, lead_axes, workspace_elements
+from symgraph.backends.contraction import (
+    ContractionSpec,
+    lead_axes,
+    packed_panel_columns,
+    workspace_elements,
+)
 from symgraph.backends.interpret import interpret, numpy_dtype
 from symgraph.backends.loops import INDEX, Block, Buffer, Const, Kernel, Ty, Var
 from symgraph.backends.nested import MOST_AXES, Shape, fill
+from symgraph.backends.prepacked import panels
 from symgraph.backends.verify_loops import verify
 from tests.backends.loop_cases import EVERY
 from tests.backends.test_contraction import (
@@ -217,3 +223,27 @@ def test_row_tables(sizes: list[int], start: int, count: int, data: Any) -> None
     for table, line in zip(got, strides):
         assert (table[: stop - first] == offsets(sizes, line)[first:stop]).all()
         assert (table[stop - first :] == -7).all()
+
+
+@pytest.mark.parametrize("name", [n for n in X86 if runs(n)])
+def test_panels_made_beforehand(name: str) -> None:
+    """B in panels, packed as the planner does with a constant."""
+    rng = np.random.default_rng(4)
+    case = window((6, 7), 5, 3, 75, "output", name)
+    case.b_steps = [3 * 5 * 80, 80]
+    case.batch, case.moves = 2, (1, 7, 42 * 75)
+    b = rng.standard_normal(case.moves[1] + 9 * 5 * 80).astype("f4")
+    spec = case.spec._replace(packed_b=True)
+    width = packed_panel_columns(spec, targets.target(name))
+    sizes, strides = (2, *case.steps, case.n), (case.moves[1], *case.b_steps, 1)
+    packed = panels(b, 0, sizes, strides, width)
+    assert packed.shape == (2, -(-75 // width), 45, width)
+    a_at = offsets(case.rows, case.a_rows)[:, None] + offsets(case.steps, case.a_steps)
+    a, b_at = rng.standard_normal(a_at.max() + 2).astype("f4"), offsets([9 * 5], [80])[:, None]
+    call, c = compiled(spec, name), np.zeros((2, 42, 75), "f4")
+    case.spec, case.moves = spec, (1, packed[0].size, 42 * 75)
+    space = np.zeros(workspace_elements(spec, targets.target(name)), "f4")
+    spaces = [space] if space.size else []
+    assert call([a, packed.reshape(-1), c.reshape(-1), *spaces], case.dims(), None) == 0
+    items = np.arange(2)[:, None, None]
+    check(c, a[a_at + items], b[b_at + np.arange(75) + 7 * items], "float32")
