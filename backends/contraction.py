@@ -295,6 +295,9 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
     blocks = spec.k is None or spec.k > _depth(spec, target)
+    panels = 1 if spec.n is None else -(-spec.n // main.columns)
+    sums = height * main.columns * BYTES[spec.accumulate]
+    deep = blocks and 1 < panels <= target.l2 // 2 // sums
     return Blocking(
         Form.TILES,
         main,
@@ -302,10 +305,12 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
-        kept=height * main.columns if blocks else 0,
+        kept=height * main.columns * (panels if deep else 1) if blocks else 0,
         packs=packs(spec, target),
         masks=masks,
         foot=_foot(spec.m, main.rows),
+        deep=deep,
+        height=height,
     )
 
 

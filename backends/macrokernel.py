@@ -52,7 +52,8 @@ class Blocking(NamedTuple):
     trade places, vectors run along m; packed: B lies in panels already; kept: elements of the
     workspace for sums (0: k is one block); packs: a panel is packed behind them; masks: masked
     loads are cheap; foot: rows that have a tile of their own where just so many are left at the
-    bottom (0: there is none).
+    bottom (0: there is none); deep: blocks of k lie outside of the panels, whose sums are all kept,
+    `height` rows each.
     """
 
     form: Form
@@ -66,6 +67,8 @@ class Blocking(NamedTuple):
     packs: bool = False
     masks: bool = False
     foot: int = 0
+    deep: bool = False
+    height: int = 0
 
     def workspace(self, depth: int) -> int:
         """Elements of the workspace, if a block of k is at most `depth` long."""

@@ -1,7 +1,8 @@
 """The loops around a register tile: panels of columns, blocks of k, tiles of rows, edges.
 
     for panel of columns            `main.columns` wide
-      for block of k                some axes of k one by one, the next one in pieces
+      for block of k                some axes of k one by one, the next one in pieces; outside of
+                                    the panels if the block's sums are few
         pack the panel of B, if it has to be
         for tile of rows            register tile, then row by row through the epilogue to C,
                                     or, where k goes on, to the workspace
@@ -13,7 +14,8 @@ the rows that are left have a tile of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
@@ -43,6 +45,9 @@ class _Place(NamedTuple):
     later: Value | None = None
 
 
+_Walk = Callable[[Block, _Place], object]
+
+
 class _Strip(NamedTuple):
     """The columns of one tile: from `shift` on in a place's panel, which is read at `source`.
 
@@ -62,16 +67,23 @@ class Tiles(Nest):
     """Form.TILES."""
 
     def block(self, b: Block, rows: Rows) -> None:
-        counts = tuple(axis.size for axis in self.steps)
-        with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
-            left, zero = p.let("sub", self.columns, p.var), p.index(0)
-            place = _Place(rows, p.var, left, zero, self.product.k, zero, zero, counts)
-            if self.blocking.kept:
-                self._blocks(p, place, 0)
-            else:
-                self._panel(p, place)
+        counts, zero = tuple(axis.size for axis in self.steps), b.index(0)
+        place = _Place(rows, zero, self.columns, zero, self.product.k, zero, zero, counts)
+        if self.blocking.deep:
+            self._blocks(b, place, 0, self._panels)
+            return
+        inside = self._panel
+        if self.blocking.kept:
+            inside = partial(self._blocks, axis=0, inside=self._panel)
+        self._panels(b, place, inside)
 
-    def _blocks(self, b: Block, place: _Place, axis: int) -> None:
+    def _panels(self, b: Block, place: _Place, inside: _Walk | None = None) -> None:
+        """A loop over panels of columns."""
+        with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
+            left = p.let("sub", self.columns, p.var)
+            (inside or self._panel)(p, place._replace(column=p.var, left=left))
+
+    def _blocks(self, b: Block, place: _Place, axis: int, inside: _Walk) -> None:
         """Loops over blocks of k, axis by axis; one block even for K = 0: C is to be written."""
         product, step = self.product, self.steps[axis]
         size, lead = step.size, axis < product.shape.lead
@@ -83,7 +95,7 @@ class Tiles(Nest):
                 at_b=_moved(d, place.at_b, d.var, step.b),
             )
             if lead:
-                self._blocks(d, here, axis + 1)
+                self._blocks(d, here, axis + 1, inside)
                 return
             if product.shape.lead:  # an axis outside may be empty
                 none = d.let("eq", product.k, d.index(0))
@@ -91,7 +103,7 @@ class Tiles(Nest):
             count = d.let("min", d.let("sub", size, d.var), product.depth)
             counts = (count, *(inner.size for inner in self.steps[axis + 1 :]))
             steps = times(d, count, product.runs[axis])
-            self._panel(d, here._replace(steps=steps, counts=counts))
+            inside(d, here._replace(steps=steps, counts=counts))
 
     def _panel(self, b: Block, place: _Place) -> None:
         """A block of k of one panel, whole or narrower."""
@@ -147,7 +159,15 @@ class Tiles(Nest):
         column = b.let("add", item, times(b, place.column, right.along))
         below = b.let("add", place.first_k, place.steps)
         further = b.let("add", column, times(b, below, right.depth))
-        beside = b.let("add", column, times(b, b.index(self.blocking.main.columns), right.along))
+        width = b.index(self.blocking.main.columns)
+        if self.blocking.deep:
+            beside = b.let("add", place.column, width)
+            wraps = b.let("ge", beside, self.columns)
+            first_k = b.let("select", wraps, below, place.first_k)
+            beside = b.let("select", wraps, b.index(0), beside)
+            at = b.let("add", item, times(b, beside, right.along))
+            return b.let("add", at, times(b, first_k, right.depth))
+        beside = b.let("add", column, times(b, width, right.along))
         return b.let("select", b.let("ge", below, self.product.k), beside, further)
 
     def _outer(self, place: _Place, operand: str) -> tuple[Value, ...]:
@@ -277,6 +297,8 @@ class Tiles(Nest):
             return
         width = b.index(self.blocking.main.columns)
         line = times(b, b.let("sub", row, place.rows.start), width)
+        if self.blocking.deep:  # all panels of the block are kept, one after the other
+            line = b.let("add", line, times(b, place.column, b.index(self.blocking.height)))
         homes = [b.let("add", line, column) for column in columns]
 
         def joined(t: Block) -> list[Value]:
