@@ -12,7 +12,6 @@ from symgraph.errors import AssertionFault, IndexFault, InternalError
 from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import Param, Shared, constant
 from symgraph.ops.branch import Cond
-from symgraph.ops.contract import MatMul
 from symgraph.ops.effects import Assert
 from symgraph.ops.gather import Indexed, Scatter, out_of_range
 from symgraph.ops.loop import Scan
@@ -21,10 +20,11 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
-from . import product as matmul
-from . import program
+from . import products, program
 from .affine import Axis, Map, Strided, identity, project, row_strides, unit
+from .border import border, dims, edges, elements
 from .classify import host_reason, is_leaf, whole_base
+from .epilogue import Tails, is_product, tails
 from .expand import expand
 from .fusion import partition
 from .loops import Kernel
@@ -36,7 +36,7 @@ from .lower.request import Bound, Nest, Root
 from .lower.special import SPECIAL
 from .program import Branch, Copy, FaultSpec, Host, Launch, Ref, Repeat, Step, verbatim
 from .split import Split, may_pay, ranged
-from .units import Group, Opaque, Partition
+from .units import Group, Opaque, Partition, Unit
 
 if TYPE_CHECKING:
     from .plan import Planner
@@ -70,11 +70,9 @@ class Body:
         for r, t in zip(results, targets):
             if not is_leaf(r):
                 self.place.setdefault(id(r), t)
-        for part in self.part.units:
-            if isinstance(part, Group):
-                self._group(part, all(id(r) in final for r in part.roots))
-            else:
-                self._opaque(part)
+        found = tails(self.part.units, results, last)
+        for part in found.units:
+            self._unit(part, found, final)
         for r, t in zip(results, targets):
             if self.where(r) != t:
                 self.copy(t, self.where(r), r.array_type)
@@ -114,6 +112,24 @@ class Body:
         self.steps.append(Copy(target, source, type.size, str(type.dtype)))
 
     # ---------------------------------------------------------------------------------- groups
+
+    def _unit(self, unit: Unit, found: Tails, final: set[int]) -> None:
+        """Lower one unit; a product whose values another unit takes waits for that one."""
+        tail = found.by_unit.get(id(unit))
+        reason = ""
+        if tail is not None:
+            reason = products.finished(self, tail)
+            if not reason:
+                return
+            products.alone(self, tail.product, reason)
+        if is_product(unit):
+            assert isinstance(unit, Opaque)
+            if id(unit.node) in found.apart:
+                products.alone(self, unit.node, found.apart[id(unit.node)])
+        elif isinstance(unit, Group):
+            self._group(unit, all(id(r) in final for r in unit.roots))
+        else:
+            self._opaque(unit)
 
     def _group(self, group: Group, final: bool) -> None:
         inside = {id(m) for m in group.members}
@@ -261,15 +277,27 @@ class Body:
     def _place(self, node: Expr) -> None:
         op = node.op
         assert isinstance(op, Place)
-        fill = apply(BroadcastTo(op.shape), constant(op.fill, node.array_type.dtype))
         strides = row_strides(op.shape)
-        # computed here even where the graph stores an equal node, which may come later
-        self.write(fill, Strided(0, strides), node, name="fill", stored=is_leaf)
+        if all(step == 1 for step in op.steps):
+            self.fill_around(node)
+        else:
+            fill = apply(BroadcastTo(op.shape), constant(op.fill, node.array_type.dtype))
+            # computed here even where the graph stores an equal node, which may come later
+            self.write(fill, Strided(0, strides), node, name="fill", stored=is_leaf)
         offset: SizeLike = 0
         for start, stride in zip(op.starts, strides):
             offset = offset + start * stride
         steps = tuple(k * s for k, s in zip(op.steps, strides))
         self.write(node.inputs[0], Strided(offset, steps), node, name="place")
+
+    def fill_around(self, node: Expr) -> None:
+        """Fill what a Place leaves of its array around one block."""
+        op = node.op
+        assert isinstance(op, Place)
+        around = edges(op.shape, op.starts, node.inputs[0].array_type.shape)
+        if around:
+            kernel = border(node.array_type.dtype, op.fill, around, self.p.target)
+            self.launch(kernel, [self.home(node)], dims(around), elements(around), node)
 
     def _overwrite(self, node: Expr) -> None:
         op = node.op
@@ -444,7 +472,6 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Scatter: Body._scatter,
     Cumulative: Body._cumulative,
     Assert: Body._assert,
-    MatMul: matmul.launch,
     Scan: Body._scan,
     Cond: Body._cond,
 }

@@ -9,6 +9,7 @@ from symgraph.expr import Expr
 from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
+from symgraph.ops.convolve import Convolve
 from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.gather import Gather, Scatter
 from symgraph.ops.loop import Scan
@@ -17,7 +18,7 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
-from .affine import View, identity, resolve
+from .affine import View, identity, resolve, strided
 
 Stored = Callable[[Expr], bool]
 LEAVES = (Input, Param, SharedOp, Constant)
@@ -68,11 +69,15 @@ def is_leaf(node: Expr) -> bool:
 def operand_base(node: Expr, x: Expr, stored: Stored) -> Expr:
     """The node whose memory an opaque node reads for operand x.
 
-    A product takes any strided view, others whole arrays.
+    A product takes any strided view, a convolution one whose last axis is contiguous; others take
+    whole arrays.
     """
-    if isinstance(node.op, MatMul) and not host_reason(node):
-        return resolve(x, identity(len(x.array_type.shape)), stored).base
-    return whole_base(x, stored)
+    if host_reason(node) or not isinstance(node.op, (MatMul, Convolve)):
+        return whole_base(x, stored)
+    view = resolve(x, identity(len(x.array_type.shape)), stored)
+    if isinstance(node.op, Convolve) and strided(view, x.ndim).strides[-1] != 1:
+        return whole_base(x, stored)
+    return view.base
 
 
 def whole_base(x: Expr, stored: Stored) -> Expr:

@@ -10,18 +10,20 @@ on K and on whether M is 1; not on the place in C nor in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from symgraph.dims import SizeLike
+from symgraph.dims import SizeLike, product
 
-from .loops import Block, Buffer, Kernel, Value
-from .macrokernel import DIMS, Blocking, Epilogue, Form, Nest, Position, Product, Tiles
+from .loops import Block, Buffer, Kernel, Value, Var
+from .macrokernel import Blocking, Epilogue, Form, Nest, Position, Product
 from .matvec import Dots, Streams
 from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
+from .nested import DIMS, Shape
 from .split import LINE, Slice, Split
 from .targets import Target
+from .tiles import Tiles
 
 __all__ = [
     "DIMS",
@@ -31,15 +33,22 @@ __all__ = [
     "build_contraction",
     "contraction",
     "packed_panel_columns",
+    "packs",
     "product_split",
     "workspace_elements",
 ]
 
 DEPTH = 1024  # longest run of products summed in one register
-ROWS = 480  # rows that share a packed panel of B; a multiple of most tiles' rows
+NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many as fit
+PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
+ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
+ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
+ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
+WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
+FOOT_COST = 1.03  # how much better tiles with a foot have to be: it is more code to compile
 SMALL = 129  # sizes below it are constants of the code; larger ones only choose tile and walk
 SHARING = 1.01  # how much slower the tile that most large products share may be than the best one
 TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
@@ -56,6 +65,8 @@ class ContractionSpec(NamedTuple):
     m, n, k: the size where it is known: drops edges, picks the tile; a size of SMALL or more has no
     other influence, so that products of many sizes have the same code.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
+    shape: the axes that m and k are nests of. m and k are then the products of their sizes, and a
+    choice of tile and walk, no more.
     """
 
     dtype: str
@@ -66,6 +77,7 @@ class ContractionSpec(NamedTuple):
     n: int | None = None
     k: int | None = None
     packed_b: bool = False
+    shape: Shape = Shape()
 
     @property
     def accumulate(self) -> str:
@@ -78,6 +90,7 @@ def build_contraction(
     target: Target,
     epilogue: Epilogue | None = None,
     extra_buffers: Sequence[Buffer] = (),
+    extra_dims: Sequence[Var] = (),
     name: str | None = None,
 ) -> Kernel:
     """The kernel of C = epilogue(A @ B) for any batch, M, N, K and strides; sizes may be 0.
@@ -88,10 +101,12 @@ def build_contraction(
 
     epilogue: called with (block, sums, position), gives the values to store: vectors along n or
     scalars. The sums are of dtype spec.accumulate; the result is cast to that of C. It is called
-    once for each piece of code that stores, and must not read C.
+    once for each piece of code that stores, and must not read C. extra_dims: dims behind all others
+    that it needs; it may add to them while it is called.
     """
     blockings = _blockings(spec, target)
-    return _build(_coded(spec, blockings), blockings, target, epilogue, extra_buffers, name)
+    extra = (extra_buffers, extra_dims)
+    return _build(_coded(spec, blockings), blockings, target, epilogue, extra, name)
 
 
 def contraction(spec: ContractionSpec, target: Target) -> Kernel:
@@ -110,6 +125,8 @@ def _coded(spec: ContractionSpec, blockings: tuple[Blocking, ...]) -> Contractio
     m, n, k = (s if s is not None and s < SMALL else None for s in (spec.m, spec.n, spec.k))
     if any(blocking.form is Form.TILES for blocking in blockings):
         k = None
+    if not spec.shape.is_plain:
+        m = None
     return spec._replace(m=m, n=n, k=k)
 
 
@@ -118,35 +135,35 @@ def _build(
     blockings: tuple[Blocking, ...],
     target: Target,
     epilogue: Epilogue | None = None,
-    extra_buffers: Sequence[Buffer] = (),
+    extra: tuple[Sequence[Buffer], Sequence[Var]] = ((), ()),
     name: str | None = None,
 ) -> Kernel:
-    product = Product(
+    whole = Product(
         (spec.dtype, spec.out or spec.dtype),
         (spec.a_unit, spec.b_unit),
         (spec.m, spec.n, spec.k),
+        spec.shape,
         target,
         epilogue,
     )
     b = Block()
-    if any(blocking.kept for blocking in blockings):
-        product.divide_depth(b, DEPTH)
+    whole.open(b, _depth(spec, target), any(blocking.kept for blocking in blockings))
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
-        return _WALKS[blocking.form](product, blocking, rows).write(t)
+        return _WALKS[blocking.form](whole, blocking, rows).write(t)
 
     if len(blockings) == 1:
-        nest(b, blockings[0], product.m)
+        nest(b, blockings[0], whole.m)
     else:
         b.branch(
-            b.let("eq", product.m, b.index(1)),
+            b.let("eq", whole.m, b.index(1)),
             lambda t: nest(t, blockings[0], t.index(1)),
-            lambda t: nest(t, blockings[1], product.m),
+            lambda t: nest(t, blockings[1], whole.m),
         )
     uses_workspace = any(blocking.kept or blocking.packs for blocking in blockings)
-    workspace = [product.workspace] if uses_workspace else []
-    buffers = (product.a, product.b, product.c, *workspace, *extra_buffers)
-    dims = tuple(product.dims.values())
+    workspace = [whole.workspace] if uses_workspace else []
+    buffers = (whole.a, whole.b, whole.c, *workspace, *extra[0])
+    dims = (*whole.dims.values(), *extra[1])
     return Kernel(name or _name(spec, blockings[-1]), buffers, dims, tuple(b.stmts))
 
 
@@ -154,40 +171,82 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
     """dtype, walk, tile and access: "matmul_float32_tiles_6x64_pack"."""
     access = "panels" if blocking.packed else "pack" if blocking.packs else "direct"
     tile = f"{blocking.main.rows}x{blocking.main.columns}"
-    return f"matmul_{spec.dtype}_{blocking.form.name.lower()}_{tile}_{access}"
+    what = "matmul" if spec.shape.is_plain else "convolve"
+    return f"{what}_{spec.dtype}_{blocking.form.name.lower()}_{tile}_{access}"
 
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
-    depth = min(DEPTH, spec.k or DEPTH)
+    longest = _depth(spec, target)
+    depth = min(longest, spec.k or longest)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
 
 
-def product_split(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> Split | None:
+def lead_axes(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> int:
+    """Shape.lead for axes of k of these sizes: as few as leave blocks of k that fit."""
+    longest = _depth(spec, target)
+    for lead in range(len(sizes) - 1):
+        inner = product(sizes[lead + 1 :])
+        if isinstance(inner, int) and inner <= longest:
+            return lead
+    return len(sizes) - 1
+
+
+def _depth(spec: ContractionSpec, target: Target) -> int:
+    """The most steps of a block of k."""
+    if spec.shape.is_plain:
+        return DEPTH
+    if _lies_across(spec):
+        return ACROSS_DEPTH
+    return PACKED_DEPTH if packs(spec, target) else NEST_DEPTH
+
+
+def product_split(
+    spec: ContractionSpec,
+    target: Target,
+    sizes: Sequence[SizeLike],
+    more: Sequence[Sequence[SizeLike]] = (),
+) -> Split | None:
     """How a product may be cut: by items of the batch, by columns, or by rows; None: it may not.
 
-    sizes: the values of DIMS. Columns are best, each thread then packs only panels of its own; rows
-    are for products with few columns. A size that is a constant of the code cannot be cut.
+    sizes: the values of the dims. Columns are best, each thread then packs only panels of its own;
+    rows are for products with few columns, by their outermost axis. A size that is a constant of
+    the code cannot be cut. more: how far each extra buffer moves by item, by row, by column.
     """
-    blocking, at = _blockings(spec, target)[-1], dict(zip(DIMS, sizes))
+    blocking, at = _blockings(spec, target)[-1], dict(zip(spec.shape.dims(), sizes))
     tiles = blocking.form is Form.TILES and not blocking.turned
+    nested = spec.shape.rows > 1
     if at["batch"] != 1:
         axis, grain = "batch", 1
-    elif spec.packed_b or not _is_long(spec.n, 4 * blocking.main.columns if tiles else SMALL):
-        axis, grain = "M", blocking.main.rows if tiles else LINE
+    elif not _is_long(spec.n, 4 * blocking.main.columns if tiles else SMALL):
+        axis, grain = "M", 1 if nested else blocking.main.rows if tiles else LINE
     else:
         axis, grain = "N", blocking.main.columns if tiles else LINE
-    if axis == "M" and not _is_long(spec.m, SMALL):
+    if axis == "M" and not nested and not _is_long(spec.m, SMALL):
         return None
     moves = {
         "batch": (at["a_batch"], at["b_batch"], at["c_batch"]),
-        "M": (at["a_row"], 0, at["c_row"]),
-        "N": (0, at["b_col"], 1),
+        "M": _moves_by_row(spec, at),
+        "N": (0, at["K"] if spec.packed_b else at["b_col"], 1),
     }[axis]
     space = workspace_elements(spec, target) * BYTES[spec.accumulate]
     scratch = len(moves) if space else -1
-    whole = (*moves, 0) if space else moves
+    place, unit = ("batch", "M", "N").index(axis), _inner_rows(spec, at) if axis == "M" else 1
+    beside = [by[place] * unit for by in more]
+    whole = (*moves, *([0] if space else []), *beside)
     return Split(at[axis], grain, slice=Slice(DIMS.index(axis), whole, scratch, space))
+
+
+def _moves_by_row(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> tuple[SizeLike, ...]:
+    """How far A, B and C move from one to the next of the outermost axis of rows."""
+    a_move = at["a_m0"] if spec.shape.rows > 1 else at["a_row"]
+    c_move = at["c_m0"] if spec.shape.scattered else at["c_row"] * _inner_rows(spec, at)
+    return a_move, 0, c_move
+
+
+def _inner_rows(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> SizeLike:
+    """Rows that one of the outermost axis stands for."""
+    return product(at[f"m{j}"] for j in range(1, spec.shape.rows))
 
 
 def _is_long(size: int | None, least: int) -> bool:
@@ -207,6 +266,8 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
 @lru_cache(maxsize=1024)
 def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
     """How the kernel walks over C; two ways where M is unknown: the first for M = 1."""
+    if not spec.shape.is_plain:
+        return (_tiles(spec, target),)
     if spec.n == 1 and spec.a_unit == "m" and not spec.packed_b:
         # the matrix comes transposed: take the vector for A and the matrix for B
         turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
@@ -224,21 +285,44 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
         wide = spec.n is None or spec.n >= target.lanes(BYTES[spec.accumulate])
         if spec.m == 1 and spec.b_unit == "n" and wide and not _stays_in_l2(spec, target):
             return _streams(spec, target)
+    return _tiles(spec, target)
+
+
+def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
+    """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
     main = _main_tile(spec, target)
-    height = ROWS if spec.m is None or spec.m >= SMALL else spec.m
+    rows = (ACROSS_ROWS if _lies_across(spec) else ROWS) // main.rows * main.rows
+    height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
-    blocks = spec.k is None or spec.k > DEPTH
+    blocks = spec.k is None or spec.k > _depth(spec, target)
+    panels = 1 if spec.n is None else -(-spec.n // main.columns)
+    sums = height * main.columns * BYTES[spec.accumulate]
+    deep = blocks and 1 < panels <= target.l2 // 2 // sums
     return Blocking(
         Form.TILES,
         main,
         _edges(spec, main, masks),
-        ROWS,
+        rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
-        kept=height * main.columns if blocks else 0,
-        packs=_packs(spec, target),
+        kept=height * main.columns * (panels if deep else 1) if blocks else 0,
+        packs=packs(spec, target),
         masks=masks,
+        foot=_foot(spec.m, main.rows),
+        deep=deep,
+        height=height,
     )
+
+
+def _lies_across(spec: ContractionSpec) -> bool:
+    """Whether steps are long strides through a nest, as in the gradient of a kernel."""
+    return spec.a_unit == "m" and not spec.shape.is_plain
+
+
+def _foot(m: int | None, rows: int) -> int:
+    """Rows of the last tile, if one of `rows` rows wasted too much; 0: it does not."""
+    left = 0 if m is None else m % rows
+    return left if m and left and rows - left > WASTE * m else 0
 
 
 def _dots(spec: ContractionSpec, target: Target) -> Blocking:
@@ -290,8 +374,12 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
         for n in widths:
             panels, left = divmod(n, vectors * lanes)
             for m in heights:
-                whole = -(-m // rows) * panels * _step(rows, vectors)
-                total += (whole + -(-m // EDGE_ROWS) * -(-left // lanes) * edge) / (m * n)
+                foot = _foot(m, rows)
+                whole = -(-(m - foot) // rows) * _step(rows, vectors)
+                whole += _step(foot, vectors) if foot else 0
+                rest = -(-m // EDGE_ROWS) * -(-left // lanes) * edge
+                code = FOOT_COST if foot else 1.0
+                total += code * (whole * panels + rest) / (m * n)
         return total
 
     widest = max(1, -(-widths[0] // lanes)) if spec.n is not None else 99
@@ -314,7 +402,7 @@ def _step(rows: int, vectors: int) -> float:
     return max(rows * vectors, 4) + 0.25 * (rows + vectors)
 
 
-def _packs(spec: ContractionSpec, target: Target) -> bool:
+def packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
     B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not

@@ -9,6 +9,7 @@ from symgraph.errors import HostCallError
 from symgraph.expr import Expr, at_site, rebuild, toposort
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
+from symgraph.ops.convolve import Convolve
 from symgraph.ops.define import Elementwise
 from symgraph.ops.effects import Assert
 from symgraph.ops.gather import Gather, Scatter
@@ -18,6 +19,7 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
+from . import convolution
 from .classify import host_reason
 from .lower.special import SPECIAL
 
@@ -60,7 +62,7 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
             keep.append(node)
         else:
             with at_site(rebuilt.site):
-                smaller = rebuilt.op.expand(*rebuilt.inputs)
+                smaller = _smaller(rebuilt)
             keep.append(smaller)
             if id(smaller) in done:
                 stack.pop()
@@ -71,8 +73,17 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
     return [done[id(r)] for r in results]
 
 
+def _smaller(node: Expr) -> Expr:
+    """A node without a kernel in other ops."""
+    return (
+        convolution.smaller(node) if isinstance(node.op, Convolve) else node.op.expand(*node.inputs)
+    )
+
+
 def _has_kernel(node: Expr) -> bool:
     op = node.op
+    if isinstance(op, Convolve):
+        return convolution.has_kernel(node)
     if isinstance(op, Elementwise):
         return op.spec.expand is None
     return op.expand is None or isinstance(op, NATIVE)

@@ -41,7 +41,7 @@ class Streams(Nest):
                 self._add(step, at_a, at_b, width, scratch, 1, rest)
             for e, tile, mask in across(c, ELEMENT if self.blocking.turned else rest, width):
                 x = e.load(scratch, e.var, tile.lanes)
-                self.store(e, rows.item, r.var, e.let("add", c.var, e.var), x, mask)
+                self.store(e, rows, r.var, e.let("add", c.var, e.var), x, mask)
 
     def _masked_only(self) -> tuple[tuple[Tile, bool], ...]:
         """For code that is run once: masked vectors alone, where the target has them."""
@@ -95,7 +95,7 @@ class Dots(Nest):
                 with r.loop(0, height, hint="i") as i, i.loop(0, width, hint="j") as j:
                     at = j.let("add", times(j, i.var, j.index(tile.vectors)), j.var)
                     row, column = j.let("add", r.var, i.var), j.let("add", c.var, j.var)
-                    self.store(j, rows.item, row, column, j.load(scratch, at), None)
+                    self.store(j, rows, row, column, j.load(scratch, at), None)
 
     def _lines(
         self, b: Block, operand: Operand, item: Value, first: Value, many: int, size: Value

@@ -1,13 +1,13 @@
 """The innermost loops of a contraction, in registers, and the shapes of tiles that fit there.
 
-`outer_product` holds rows x vectors sums while k advances; each step loads a row of the B panel as
+`OuterProduct` holds rows x vectors sums while k advances; each step loads a row of the B panel as
 vectors and splats one scalar of A for each row. `inner_product` runs vectors along k. `row_sums`
 adds a few rows of B, each times a scalar.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Const, Ty, Value
@@ -93,59 +93,132 @@ def tile_shapes(target: Target) -> list[tuple[int, int]]:
 
 
 class Stream(NamedTuple):
-    """Values read at step k: `buffer[start + k * step]` for each of `starts`."""
+    """Values read at step k: `buffer[start + k * step]` for each of `starts`.
+
+    outer: the steps of the axes around k, outermost first, where k is a nest.
+    """
 
     buffer: Buffer
     starts: tuple[Value, ...]
     step: Value
+    outer: tuple[Value, ...] = ()
 
 
 class Panel(NamedTuple):
     """Vectors read at step k: `buffer[start + j * lanes + k * step]` for each vector j of a tile.
 
-    padded: the memory goes on beyond the last column, no mask is needed.
+    padded: the memory goes on beyond the last column, no mask is needed, and all steps follow each
+    other. outer: else, the steps of the axes around k, outermost first.
     """
 
     buffer: Buffer
     start: Value
     step: Value
     padded: bool
+    outer: tuple[Value, ...] = ()
 
 
-def outer_product(
-    b: Block,
-    arith: Arithmetic,
-    tile: Tile,
-    rows: Stream,
-    panel: Panel,
-    mask: Value | None,
-    count: Value,
-) -> list[Value]:
-    """Sums over k < count of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
+class Ahead(NamedTuple):
+    """Memory that is wanted after this product: at step k the line at `start` + k * `step`."""
 
-    mask: of the panel's vectors, for what may not be read.
+    buffer: Buffer
+    start: Value
+    step: Value
+
+
+class OuterProduct(NamedTuple):
+    """Sums over all steps of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
+
+    mask: of the panel's vectors, for what may not be read. counts: sizes of the axes of steps,
+    outermost first; the sums stay in registers throughout.
     """
-    sums: list[Value] = [arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
-    unit = isinstance(rows.step, Const) and rows.step.value == 1
-    moving = [panel.start] if unit else [panel.start, b.index(0)]
-    with b.loop(0, count, kind="reduce", carries=[*moving, *sums], hint="k") as k:
-        at, sums = k.carried[0], list(k.carried[len(moving) :])
-        along = k.var if unit else k.carried[1]
+
+    arith: Arithmetic
+    tile: Tile
+    rows: Stream
+    panel: Panel
+    mask: Value | None
+    counts: tuple[Value, ...]
+    ahead: Ahead | None = None
+
+    def write(self, b: Block) -> list[Value]:
+        """Emit the loops; gives the sums."""
+        tile = self.tile
+        sums: list[Value] = [self.arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
+        start = _At(b.index(0), self.panel.start, () if self.ahead is None else (self.ahead.start,))
+        return self._axis(b, 0, start, sums)[1]
+
+    def _axis(self, b: Block, axis: int, at: _At, sums: list[Value]) -> tuple[_At, list[Value]]:
+        """The loops from an axis on: where they end, and the sums."""
+        if axis + 1 == len(self.counts):
+            return self._run(b, at, sums)
+        carries = [at.along, at.panel, *at.ahead, *sums]
+        with b.loop(0, self.counts[axis], kind="reduce", carries=carries, hint="s") as s:
+            here, held = _At.of(s.carried, at)
+            end, total = self._axis(s, axis + 1, here, held)
+            along = s.let("add", here.along, self.rows.outer[axis])
+            panel = end.panel
+            if not self.panel.padded:
+                panel = s.let("add", here.panel, self.panel.outer[axis])
+            s.next(along, panel, *end.ahead, *total)
+        return _At.of(s.results, at)
+
+    def _run(self, b: Block, at: _At, sums: list[Value]) -> tuple[_At, list[Value]]:
+        """The innermost axis."""
+        step, count = self.rows.step, self.counts[-1]
+        unit = isinstance(step, Const) and step.value == 1
+        first: Value = b.index(0)
+        stop = count
+        if unit:  # how far A has moved is the loop's index
+            first, stop = at.along, _sum(b, at.along, count)
+        carries = [*([] if unit else [at.along]), at.panel, *at.ahead, *sums]
+        with b.loop(first, stop, kind="reduce", carries=carries, hint="k") as k:
+            here, held = _At.of([k.var, *k.carried] if unit else k.carried, at)
+            total = self._step(k, here, held)
+            after: list[Value] = [] if unit else [k.let("add", here.along, step)]
+            after.append(k.let("add", here.panel, self.panel.step))
+            for line in here.ahead:
+                assert self.ahead is not None
+                k.prefetch(self.ahead.buffer, line)
+                after.append(k.let("add", line, self.ahead.step))
+            k.next(*after, *total)
+        return _At.of([stop, *k.results] if unit else k.results, at)
+
+    def _step(self, k: Block, at: _At, sums: list[Value]) -> list[Value]:
+        """One row of the panel times one element of each row of the tile."""
+        tile, arith = self.tile, self.arith
         vectors = []
         for j in range(tile.vectors):
-            line = k.load(panel.buffer, offset(k, at, j * tile.lanes), tile.lanes, mask)
+            where = offset(k, at.panel, j * tile.lanes)
+            line = k.load(self.panel.buffer, where, tile.lanes, self.mask)
             vectors.append(k.cast(line, arith.accumulate))
-        for i, start in enumerate(rows.starts):
-            element = k.load(rows.buffer, k.let("add", start, along))
+        for i, start in enumerate(self.rows.starts):
+            element = k.load(self.rows.buffer, k.let("add", start, at.along))
             x = k.splat(k.cast(element, arith.accumulate), tile.lanes)
             for j, y in enumerate(vectors):
                 s = i * tile.vectors + j
                 sums[s] = arith.dot(k, x, y, sums[s])
-        steps: list[Value] = [k.let("add", at, panel.step)]
-        if not unit:
-            steps.append(k.let("add", along, rows.step))
-        k.next(*steps, *sums)
-    return list(k.results[len(moving) :])
+        return sums
+
+
+class _At(NamedTuple):
+    """Where a step of k reads: how far A has moved; a row of the panel; a line asked for ahead."""
+
+    along: Value
+    panel: Value
+    ahead: tuple[Value, ...]
+
+    @staticmethod
+    def of(values: Sequence[Value], like: _At) -> tuple[_At, list[Value]]:
+        """What a loop carries, apart: the places, and the sums."""
+        along, panel, *rest = values
+        lines = len(like.ahead)
+        return _At(along, panel, tuple(rest[:lines])), rest[lines:]
+
+
+def _sum(b: Block, x: Value, y: Value) -> Value:
+    """x + y, nothing emitted where x is 0."""
+    return y if x == b.index(0) else b.let("add", x, y)
 
 
 def inner_product(
