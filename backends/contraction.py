@@ -301,7 +301,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(
         Form.TILES,
         main,
-        _edges(spec, main, masks),
+        _edges(spec, main, target),
         rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
@@ -343,18 +343,31 @@ def _streams(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(Form.STREAMS, piece, ((vector, False), (rest, masks)), ROWS)
 
 
-def _edges(spec: ContractionSpec, main: Tile, masks: bool) -> tuple[tuple[Tile, bool], ...]:
+def _edges(spec: ContractionSpec, main: Tile, target: Target) -> tuple[tuple[Tile, bool], ...]:
     """Tiles for a panel narrower than `main`, from left to right, and which of them is masked."""
     rows = EDGE_ROWS if spec.m is None else max(1, min(EDGE_ROWS, spec.m))
     vector, element = Tile(rows, 1, main.lanes), Tile(rows, 1, 1)
+    masks = target.masked_memory(BYTES[spec.accumulate])
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
-    if masks:
+    # LLVM 22 stores a whole word where a constant mask leaves one lane of a narrower element
+    narrow = (spec.out or spec.dtype) not in BYTES
+    if masks and narrow and left > main.lanes and left % main.lanes == 1:
+        return ((vector, True),)
+    if masks and left:
         lanes = min(main.lanes, 1 << max(left - 1, 0).bit_length())
-        return ((Tile(rows, 1, lanes), left % lanes > 0),) if left else ()
+        vectors = -(-left // lanes)
+        tile = Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes)
+        return ((tile, left % lanes > 0),)
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)
+
+
+def _edge_rows(vectors: int, target: Target) -> int:
+    """Rows of a tile at the right edge: as many as fit beside a mask."""
+    free = target.vector_registers - 2 - (not target.has_fma)
+    return max(1, min(EDGE_ROWS, free // vectors - 1))
 
 
 def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
@@ -366,7 +379,15 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     m_known = None if spec.packed_b else spec.m  # the layout of B must not depend on m
     heights = TYPICAL if m_known is None else (max(1, m_known),)
     widths = TYPICAL if spec.n is None else (max(1, spec.n),)
-    edge = _step(min(EDGE_ROWS, *heights), 1)
+    masks = target.masked_memory(BYTES[spec.accumulate])
+
+    def edge(m: int, left: int) -> float:
+        """A panel of `left` columns."""
+        vectors = -(-left // lanes)
+        if not masks or spec.n is None:
+            return -(-m // EDGE_ROWS) * vectors * _step(min(EDGE_ROWS, *heights), 1)
+        rows = min(m, _edge_rows(vectors, target)) if left else 1
+        return -(-m // rows) * _step(rows, vectors) if left else 0.0
 
     def cost(shape: tuple[int, int]) -> float:
         rows, vectors = shape
@@ -377,7 +398,7 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
                 foot = _foot(m, rows)
                 whole = -(-(m - foot) // rows) * _step(rows, vectors)
                 whole += _step(foot, vectors) if foot else 0
-                rest = -(-m // EDGE_ROWS) * -(-left // lanes) * edge
+                rest = edge(m, left)
                 code = FOOT_COST if foot else 1.0
                 total += code * (whole * panels + rest) / (m * n)
         return total

@@ -7,9 +7,9 @@
         for tile of rows            register tile, then row by row through the epilogue to C,
                                     or, where k goes on, to the workspace
 
-A narrower last panel is done vector by vector, under a mask or, where masks are slow, by elements
-at the end. A tile that sticks out of C at the bottom reads the last row again and drops it, unless
-the rows that are left have a tile of their own.
+A narrower last panel of known width has a tile of its own; others are done vector by vector, under
+a mask or, where masks are slow, by elements at the end. A tile that sticks out of C at the bottom
+reads the last row again and drops it, unless the rows that are left have a tile of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
-from .macrokernel import Nest, Rows, across, times
+from .macrokernel import Nest, Rows, across, first_lanes, times
 from .microkernel import Ahead, OuterProduct, Panel, Stream, Tile, offset
 from .packing import Destination, Source, pack
 
@@ -262,13 +262,18 @@ class Tiles(Nest):
                 rest = i.let("sub", place.left, strip.shift)
                 width = i.let("min", rest, i.index(tile.columns))
                 with i.loop(0, width, hint="j") as j:
-                    self._pieces(j, strip, row, start, [j.var], 1)
+                    self._pieces(j, strip, row, start, [(j.var, None)], 1)
             elif few:
                 pieces = [i.index(j * tile.lanes) for j in range(tile.vectors)]
-                self._pieces(i, strip, row, start, pieces, tile.lanes)
+                masks = [*[None] * (tile.vectors - 1), strip.mask]
+                self._pieces(i, strip, row, start, list(zip(pieces, masks)), tile.lanes)
             else:
                 with i.loop(0, i.index(tile.columns), tile.lanes, hint="j") as j:
-                    self._pieces(j, strip, row, start, [j.var], tile.lanes)
+                    mask = None
+                    if strip.mask is not None:
+                        rest = j.let("sub", j.let("sub", place.left, strip.shift), j.var)
+                        mask = first_lanes(j, rest, tile.lanes)
+                    self._pieces(j, strip, row, start, [(j.var, mask)], tile.lanes)
 
     def _pieces(
         self,
@@ -276,18 +281,20 @@ class Tiles(Nest):
         strip: _Strip,
         row: Value,
         start: Value,
-        pieces: Sequence[Value],
+        pieces: Sequence[tuple[Value, Value | None]],
         lanes: int,
     ) -> None:
-        """Vectors of a tile's row, which begins at `start` in the scratch: to C, or kept."""
+        """Vectors of a tile's row, which begins at `start` in the scratch: to C, or kept.
+
+        pieces: where they begin in the row, and masks.
+        """
         place, workspace, join = strip.place, self.product.workspace, self.arithmetic.join
-        mask = strip.mask if lanes > 1 else None
-        columns = [b.let("add", strip.shift, piece) for piece in pieces]
+        columns = [b.let("add", strip.shift, piece) for piece, _ in pieces]
         scratch = strip.scratch
-        xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p in pieces]
+        xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p, _ in pieces]
 
         def store(t: Block) -> tuple[()]:
-            for column, sums in zip(columns, xs):
+            for column, sums, (_, mask) in zip(columns, xs, pieces):
                 where = t.let("add", place.column, column)
                 self.store(t, place.rows, row, where, sums, mask)
             return ()
