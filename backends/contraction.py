@@ -351,17 +351,28 @@ def _edges(spec: ContractionSpec, main: Tile, target: Target) -> tuple[tuple[Til
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
-    # LLVM 22 stores a whole word where a constant mask leaves one lane of a narrower element
-    narrow = (spec.out or spec.dtype) not in BYTES
-    if masks and narrow and left > main.lanes and left % main.lanes == 1:
-        return ((vector, True),)
     if masks and left:
-        lanes = min(main.lanes, 1 << max(left - 1, 0).bit_length())
-        vectors = -(-left // lanes)
-        tile = Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes)
-        return ((tile, left % lanes > 0),)
+        return _known_edge(left, main.lanes, rows, target)
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)
+
+
+def _known_edge(left: int, lanes: int, rows: int, target: Target) -> tuple[tuple[Tile, bool], ...]:
+    """`left` columns: whole vectors, and what is left of them beside those or, if short, apart.
+
+    A known mask is never of one lane: LLVM 22 then stores a whole word of a narrower element.
+    """
+    vectors, rest = divmod(left, lanes)
+    short = 1 << max(rest - 1, 0).bit_length()
+    whole = (
+        (Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes), False) if vectors else None
+    )
+    if not rest:
+        return (whole,) if whole else ()
+    if not vectors or short <= lanes // 2:
+        last = (Tile(rows, 1, short), rest < short)
+        return (whole, last) if whole else (last,)
+    return ((Tile(min(rows, _edge_rows(vectors + 1, target)), vectors + 1, lanes), True),)
 
 
 def _edge_rows(vectors: int, target: Target) -> int:
@@ -383,11 +394,11 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
 
     def edge(m: int, left: int) -> float:
         """A panel of `left` columns."""
-        vectors = -(-left // lanes)
         if not masks or spec.n is None:
+            vectors = -(-left // lanes)
             return -(-m // EDGE_ROWS) * vectors * _step(min(EDGE_ROWS, *heights), 1)
-        rows = min(m, _edge_rows(vectors, target)) if left else 1
-        return -(-m // rows) * _step(rows, vectors) if left else 0.0
+        tiles = _known_edge(left, lanes, min(m, EDGE_ROWS), target)
+        return sum(-(-m // t.rows) * _step(t.rows, t.vectors) * t.lanes / lanes for t, _ in tiles)
 
     def cost(shape: tuple[int, int]) -> float:
         rows, vectors = shape
