@@ -440,8 +440,8 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
     B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not
-    be cast for each tile of rows. Panels of one cache line's width are packed rather: in place their
-    rows lie a stride apart, and put each other out of L1.
+    be cast for each tile of rows. Panels of one cache line's width are packed rather: in place
+    their rows lie a stride apart, and put each other out of L1.
     """
     if spec.packed_b:
         return False
