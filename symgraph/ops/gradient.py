@@ -76,6 +76,24 @@ class SurrogateGradient(Identity):
         return [None, cotangent]
 
 
+class Standardized(Identity):
+    """The first input, which is (x - mean) * scale over `axes`; the derivative is all x's.
+
+    x: the second input; scale: the third, 1 / sqrt(variance of x + a constant), with axes of size
+    1. Differentiated step by step, mean and variance would each send a sum through the whole of x
+    again; what they come to is one formula with two sums, taken in one pass.
+    """
+
+    name = "standardized"
+    axes: tuple[int, ...]
+
+    def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
+        from .statistics import mean  # here: it is built from reductions, which know gradients
+
+        means = [mean(c, self.axes, keepdims=True) for c in (cotangent, cotangent * output)]
+        return [None, inputs[2] * (cotangent - means[0] - output * means[1]), None]
+
+
 def stop_gradient(x: Any) -> Expr:
     """x, through which no gradient flows: derivatives with respect to what is behind are zero."""
     return apply(StopGradient(True), lift(x))
