@@ -79,7 +79,8 @@ class BatchNorm(Layer):
         centre = mean(wide, others, keepdims=True)
         variance = mean((wide - centre) * (wide - centre), others, keepdims=True)
         self._remember(centre, variance, product(x.array_type.shape[a] for a in others))
-        inverse: Expr = 1 / sqrt(variance + self.epsilon)
+        spread: Expr = sqrt(variance + self.epsilon)
+        inverse = 1 / spread
         standard = apply(Standardized(others), (wide - centre) * inverse, wide, inverse)
         return cast(standard * gain + bias, x.dtype)
 
