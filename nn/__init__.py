@@ -15,6 +15,9 @@ from . import checkpoint, data, init, losses, metrics, plot, schedules, updates
 from .data import digits, minibatches, mnist
 from .history import History, early_stop
 from .layers import (
+    GRU,
+    LSTM,
+    RNN,
     Activation,
     AvgPool,
     BatchNorm,
@@ -35,6 +38,7 @@ from .layers import (
     LayerNorm,
     MaxPool,
     PReLU,
+    Recurrent,
     Sequential,
 )
 from .losses import (

@@ -18,8 +18,12 @@ from .embedding import Embedding
 from .layer import Layer
 from .norm import BatchNorm, LayerNorm
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool
+from .recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AvgPool",
     "BatchNorm",
@@ -40,5 +44,6 @@ __all__ = [
     "LayerNorm",
     "MaxPool",
     "PReLU",
+    "Recurrent",
     "Sequential",
 ]
