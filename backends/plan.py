@@ -19,6 +19,7 @@ from symgraph.relations import Guard
 from . import memory, program
 from .body import Body
 from .expand import expand, refuse_host_calls
+from .inside import read_inside
 from .program import Bind, FaultSpec, Program, Ref, Slot, Step, Update
 from .targets import Target
 from .unify import unify
@@ -98,7 +99,7 @@ class Planner:
         host_calls: str,
     ) -> Program:
         results, stand_ins = unify([*outputs, *(e for _, e in updates)], [g for g, _ in guards])
-        results = expand(results)
+        results = read_inside(expand(results))
         for stand_in, leaf in stand_ins.items():
             self.leaves[id(stand_in)] = self.leaf(leaf)
             self.kept_alive.append(stand_in)

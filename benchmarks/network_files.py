@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.network_graphs import (
+    NETWORKS,
     JaxWriter,
     Network,
     TorchWriter,
@@ -23,18 +24,25 @@ from benchmarks.network_graphs import (
     told,
     value,
 )
+from benchmarks.timing import Child
 
 
 def written(engine: str, network: Network, folder: Path) -> Path:
     """The file of a network for an engine, in the folder; made if it is not there.
 
+    A process of its own makes it: converters take much memory, which none of them gives back.
     Raises: ModuleNotFoundError that names the library that is missing.
     """
-    suffix, write = FILES[engine]
-    path = folder / f"{network.name.replace(' ', '-')}{suffix}"
+    path = folder / f"{network.name.replace(' ', '-')}{FILES[engine][0]}"
     if not path.exists():
-        write(network, path)
+        code = "from benchmarks.network_files import write; write({!r}, {!r}, {!r})"
+        Child(code.format(engine, network.name, str(path))).sample()
     return path
+
+
+def write(engine: str, name: str, path: str) -> None:
+    """Make the file of a network for an engine."""
+    FILES[engine][1](NETWORKS[name], Path(path))
 
 
 # -------------------------------------------------------------------------------------------- ONNX

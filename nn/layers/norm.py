@@ -9,7 +9,7 @@ from symgraph.expr import Expr, apply
 from symgraph.leaves import Shared, lift, normalize_axis, size_value
 from symgraph.ops.define import cast
 from symgraph.ops.elementwise import maximum, sqrt
-from symgraph.ops.gradient import Standardized
+from symgraph.ops.gradient import Normalized
 from symgraph.ops.movement import reshape_to
 from symgraph.ops.nnet import layer_norm
 from symgraph.ops.reduce import computed_in
@@ -77,12 +77,13 @@ class BatchNorm(Layer):
             return cast(wide * scale + (bias - centre * scale), x.dtype)
         others = tuple(a for a in range(x.ndim) if a != axis)
         centre = mean(wide, others, keepdims=True)
-        variance = mean((wide - centre) * (wide - centre), others, keepdims=True)
+        offsets = wide - centre
+        variance = mean(offsets * offsets, others, keepdims=True)
         self._remember(centre, variance, product(x.array_type.shape[a] for a in others))
         spread: Expr = sqrt(variance + self.epsilon)
         inverse = 1 / spread
-        standard = apply(Standardized(others), (wide - centre) * inverse, wide, inverse)
-        return cast(standard * gain + bias, x.dtype)
+        y = offsets * (gain * inverse) + bias
+        return cast(apply(Normalized(others), y, wide, offsets, inverse, gain, bias), x.dtype)
 
     def _along(self, v: Expr, x: Expr, axis: int) -> Expr:
         """A vector of the channels along their axis of x."""

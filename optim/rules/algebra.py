@@ -8,7 +8,7 @@ from symgraph.ops.define import Cast, cast
 from symgraph.ops.gradient import (
     GradClip,
     GradScale,
-    Standardized,
+    Normalized,
     StopGradient,
     SurrogateGradient,
 )
@@ -159,7 +159,7 @@ casts = [
     ),
 ]
 
-identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient, Standardized)
+identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient, Normalized)
 
 marks = [
     rule(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arraytype import Array
+from ..dims import product
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import lift
@@ -76,22 +77,27 @@ class SurrogateGradient(Identity):
         return [None, cotangent]
 
 
-class Standardized(Identity):
-    """The first input, which is (x - mean) * scale over `axes`; the derivative is all x's.
+class Normalized(Identity):
+    """The first input, which is (x - mean) * inverse * gain + bias over `axes`.
 
-    x: the second input; scale: the third, 1 / sqrt(variance of x + a constant), with axes of size
-    1. Differentiated step by step, mean and variance would each send a sum through the whole of x
-    again; what they come to is one formula with two sums, taken in one pass.
+    The others: x, x - mean, and with axes of size 1 inverse = 1 / sqrt(variance of x + a constant),
+    gain and bias. Differentiated step by step, mean and variance would each send a sum through the
+    whole of x again; what they come to is one formula with two sums, taken in one pass.
     """
 
-    name = "standardized"
+    name = "normalized"
     axes: tuple[int, ...]
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
-        from .statistics import mean  # here: it is built from reductions, which know gradients
+        from .reduce import sum  # here: reductions know gradients, which are these
+        from .statistics import count
 
-        means = [mean(c, self.axes, keepdims=True) for c in (cotangent, cotangent * output)]
-        return [None, inputs[2] * (cotangent - means[0] - output * means[1]), None]
+        _, x, offsets, inverse, gain, _ = inputs
+        even = sum(cotangent, self.axes, keepdims=True)
+        along = sum(cotangent * offsets, self.axes, keepdims=True) * inverse
+        n = count(product(x.array_type.shape[a] for a in self.axes), x.dtype)
+        rest = cotangent - even / n - offsets * (along * inverse / n)
+        return [None, rest * (inverse * gain), None, None, along, even]
 
 
 def stop_gradient(x: Any) -> Expr:
