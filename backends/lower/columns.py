@@ -396,15 +396,12 @@ class Columns(Rows):
         following.ask()
         for i, kind in enumerate(kinds):
             if pairs[i] and isinstance(kind, Fold):
-                states[i] = kind.take_together(b, states[i], [values[i] for values in taken])
+                column = [values[i] for values in taken]
+                (states[i],) = kind.take_together(b, [states[i]], column, [None] * len(rows))
         for buffers, state in zip(places, states):
             self._put_all(buffers, state)
         for store in stores:
             b.store(*store)
-
-    def _in_pairs(self, kind: Partial) -> bool:
-        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
-        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
 
     def _take_down(
         self,

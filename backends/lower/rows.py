@@ -304,7 +304,10 @@ class Rows(Axes):
         with self._loop(axis, *bounds, lanes * ways, "reduce", lanes, carries=flat(parts)) as loop:
             carried = unflat(loop.carried, parts)
             place = self._place_in(loop, start, kinds)
-            after: States = []
+            after = list(carried)
+            pairs = [ways > 1 and self._in_pairs(k) for k in kinds]
+            taken: States = []
+            masks: list[Value | None] = []
             stores = []
             for way in range(ways):
                 self._forget(axis)
@@ -312,13 +315,25 @@ class Rows(Axes):
                 self.index[axis] = loop.let("add", loop.var, shift) if way else loop.var
                 if masked:
                     self.mask = self._lanes_before(loop, self.index[axis], bounds[1])
-                mine = carried[way * count : (way + 1) * count]
-                after += self._take(kinds, feeds, mine, place, hold=False)
+                taken.append(self._values(feeds))
+                masks.append(self.mask)
+                for i, kind in enumerate(kinds):
+                    at = way * count + i
+                    if not pairs[i]:
+                        after[at] = kind.take(loop, after[at], taken[-1][i], place, self.mask)
                 stores += self._hold()
+            for i, kind in enumerate(kinds):
+                if pairs[i] and isinstance(kind, Fold):
+                    values = [of[i] for of in taken]
+                    after[i::count] = kind.take_together(loop, after[i::count], values, masks)
             for store in stores:
                 loop.store(*store)
             loop.next(*flat(after))
         return unflat(loop.results, parts)
+
+    def _in_pairs(self, kind: Partial) -> bool:
+        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
+        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
 
     def _together(self, kinds: Sequence[Partial], parts: States, ways: int) -> States:
         """The parts of all ways merged pairwise."""
@@ -335,12 +350,7 @@ class Rows(Axes):
         return groups[0]
 
     def _take(
-        self,
-        kinds: Sequence[Partial],
-        feeds: list[int],
-        states: States,
-        place: Value,
-        hold: bool = True,
+        self, kinds: Sequence[Partial], feeds: list[int], states: States, place: Value
     ) -> States:
         """States after the values at the open indices; stores what later passes need of them."""
         values = self._values(feeds)
@@ -348,9 +358,8 @@ class Rows(Axes):
         axis = self.space.vector
         vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
         mask = self.mask if vector else None
-        if hold:
-            for store in self._hold():
-                b.store(*store)
+        for store in self._hold():
+            b.store(*store)
         return [k.take(b, s, v, place, mask) for k, s, v in zip(kinds, states, values)]
 
 
