@@ -62,7 +62,7 @@ class Accumulator(Partial, Protocol):
     def into_total(
         self, b: Block, total: list[Value], partial: list[Value], start: Value
     ) -> list[Value]: ...
-    def finish(self, b: Block, total: list[Value]) -> Value: ...
+    def finish(self, b: Block, total: list[Value]) -> Value: ...  # or the one partial result
 
 
 def accumulator(node: Expr) -> Accumulator:
@@ -258,7 +258,7 @@ class Best(NamedTuple):
         return self.merge(b, total, [best, b.let("add", first, b.cast(where, PLACES))])
 
     def finish(self, b: Block, total: list[Value]) -> Value:
-        return total[1]
+        return b.cast(total[1], PLACES)
 
     def _beats(self, b: Block, x: Value, y: Value) -> Value:
         """x is better than y: beyond it, or the first NaN (both are one unordered comparison)."""

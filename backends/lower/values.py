@@ -76,6 +76,7 @@ class Values:
     def _lay_out(self, lanes: int) -> None:
         """The loops, and which of them each entry varies with."""
         nest = self.nest
+        sizes = [e.node.array_type.dtype.bytes for e in self.entries if e.kind == "load"]
         self.space = make_space(
             nest.space,
             nest.reduced,
@@ -83,6 +84,7 @@ class Values:
             [r.target for r in nest.roots],
             lanes,
             nest.reduced if nest.cumulative else nest.ordered,
+            min((self.target.spaced(lanes, size) for size in sizes), default=1),
         )
         kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
         self.reduced_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if r)
