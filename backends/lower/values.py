@@ -49,6 +49,7 @@ class Values:
         self._lay_out(lanes)
         if self._index_in_lanes():
             self._lay_out(min(lanes, max(1, target.vector_bytes // 8)))
+        self.masked = self.masked and not self._loads_by_lane()
         self.bounds: list[Bound] = []  # what the faults behind those of checks mean
         self.dims = Dims()
         self.read_buffers: dict[int, Buffer] = {}
@@ -95,6 +96,17 @@ class Values:
         axis = self.space.vector
         return axis is not None and any(
             e.kind == "index" and bits >> axis & 1 for e, bits in zip(self.entries, self.bits)
+        )
+
+    def _loads_by_lane(self) -> bool:
+        """Whether a load under a mask is one for each lane, and a choice: code without end."""
+        axis = self.space.vector
+        return axis is not None and any(
+            e.kind == "load"
+            and e.address is not None
+            and self.space.strides(e.address)[axis] not in (0, 1)
+            and not self.target.gather(e.node.array_type.dtype.bytes)
+            for e in self.entries
         )
 
     # -------------------------------------------------------------------------------- open loops
