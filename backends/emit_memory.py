@@ -65,7 +65,7 @@ def store(e: Emitter, stmt: Store) -> None:
         address, align, note = _place(e, buffer, offset), BYTES[dtype], ""
         if stmt.stream:
             align, note = lanes * align, NONTEMPORAL
-            e.streams = True
+            e.streamed()
         e.text.do(f"store {memory} {name}, ptr {address}, align {align}{note}")
 
 

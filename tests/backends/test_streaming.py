@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from symgraph.backends import jit, targets
 from symgraph.backends.emit import CONTEXT_BYTES, FAR, emit
 from symgraph.backends.interpret import interpret
 from symgraph.backends.legalize import legalize
-from symgraph.backends.loops import For, If, Kernel, Store
+from symgraph.backends.loops import For, If, Kernel, Let, Store
 from symgraph.backends.lower import streaming
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
@@ -140,6 +141,18 @@ def test_a_known_size_needs_no_second_version(real_caches: None) -> None:
     assert text.count("!nontemporal") == 1 and "fence seq_cst" in text
     assert sum(isinstance(s, If) for s in launch([x], x * 2, "x86-64-v4").kernel.body) == 0
     assert "nontemporal" not in emit_for(small) and "fence" not in emit_for(small)
+
+
+def test_only_what_streams_waits_for_its_stores(real_caches: None) -> None:
+    """The fence takes as long as the call of a short kernel."""
+    x = sg.array("x", ("n",))
+    assert isinstance(launch([x], x * 2, "x86-64-v4").kernel.body[0], Let)
+    text = emit_for(x)
+    assert text.count("fence") == 1
+    large, drain = re.search(r"br i1 (%v\d+), label %(drain\d+), ", text).groups()  # type: ignore[union-attr]
+    assert re.search(rf"\n{drain}:\n  fence seq_cst\n", text)
+    assert re.search(rf"entry:\n  {large} = icmp sgt i64 %d0, \d+\n", text)
+    assert text.count(f"br i1 {large},") == 2
 
 
 def emit_for(x: Any) -> str:
