@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..dims import Shape, SizeLike, ceildiv, dim_max, floordiv, known_equal, known_le
-from ..dtypes import bool_, complexes, reals
+from ..dtypes import DType, bool_, complexes, reals
 from ..errors import ArgumentError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import as_integer
 from .convolve import ConvForm, Convolve
-from .define import promote_operands
+from .define import cast, promote_operands
 from .movement import Place, fill_value, transpose_by
+from .product_dtypes import fitted, lifted
 
 _REFUSED = {
     bool_: 'cast an operand, as in x.astype("int8")',
@@ -35,12 +36,14 @@ def conv1d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCW",
+    dtype: Any = None,
 ) -> Expr:
     """Convolution (no kernel is flipped) along one axis; see conv2d.
 
     x: [n, in, width], w: [out, in / groups, k] -> [n, out, positions]
     """
-    return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups, layout)
+    options = (stride, padding, dilation, groups, layout)
+    return _convolution("conv1d", 1, x, w, *options, dtype=dtype)
 
 
 def conv2d(
@@ -51,6 +54,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCHW",
+    dtype: Any = None,
 ) -> Expr:
     """Convolution of images, as networks know it: no kernel is flipped.
 
@@ -63,9 +67,11 @@ def conv2d(
     odd comes after), "full" (every overlap), an int, one int per axis, or one (before, after) per
     axis.
     layout: "NCHW", or "NHWC" with w [kh, kw, in / groups, out].
+    dtype: what x and w are multiplied and summed as, as matmul's.
     Raises: ShapeError if channels, groups or ranks do not fit or the window exceeds the image.
     """
-    return _convolution("conv2d", 2, x, w, stride, padding, dilation, groups, layout)
+    options = (stride, padding, dilation, groups, layout)
+    return _convolution("conv2d", 2, x, w, *options, dtype=dtype)
 
 
 def conv3d(
@@ -76,12 +82,14 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCDHW",
+    dtype: Any = None,
 ) -> Expr:
     """Convolution of volumes; see conv2d.
 
     x: [n, in, d, h, w], w: [out, in / groups, kd, kh, kw] -> [n, out, positions of each axis]
     """
-    return _convolution("conv3d", 3, x, w, stride, padding, dilation, groups, layout)
+    options = (stride, padding, dilation, groups, layout)
+    return _convolution("conv3d", 3, x, w, *options, dtype=dtype)
 
 
 def conv_transpose1d(
@@ -240,7 +248,23 @@ _NAMED = {
 
 
 def _operands(what: str, x: Any, w: Any, rank: int) -> list[Expr]:
-    nodes = promote_operands(what, (x, w), frozenset(reals), _REFUSED)
+    return _require_rank(what, promote_operands(what, (x, w), frozenset(reals), _REFUSED), rank)
+
+
+def _operands_in(
+    what: str, x: Any, w: Any, rank: int, dtype: Any
+) -> tuple[Sequence[Expr], DType | None]:
+    """Image and kernel, and the dtype of their sums where they are narrower."""
+    if dtype is None:
+        return _operands(what, x, w, rank), None
+    (a, b), wanted = lifted(what, (x, w), dtype)
+    if wanted not in reals:
+        return _operands(what, cast(a, wanted), cast(b, wanted), rank), None  # which refuses it
+    a, b, given = fitted(a, b, wanted)
+    return _require_rank(what, [a, b], rank), given
+
+
+def _require_rank(what: str, nodes: list[Expr], rank: int) -> list[Expr]:
     for node, name in zip(nodes, ("x", "w")):
         if node.ndim != rank + 2:
             raise ShapeError(
@@ -283,9 +307,10 @@ def _convolution(
     dilation: Any,
     groups: Any,
     layout: Any,
+    dtype: Any,
 ) -> Expr:
     place = layout_of(what, rank, layout)
-    a, b = _operands(what, x, w, rank)
+    (a, b), wanted = _operands_in(what, x, w, rank, dtype)
     (groups,) = per_axis(f"{what}: groups", groups, 1, 1)
     strides = per_axis(f"{what}: stride", stride, rank, 1)
     dilations = per_axis(f"{what}: dilation", dilation, rank, 1)
@@ -301,7 +326,7 @@ def _convolution(
     form = ConvForm(
         strides, low, high, dilations, groups, image.array_type.shape[1:-1], tuple(window)
     )
-    return place.restored(apply(Convolve(form, "output"), image, kernel))
+    return place.restored(apply(Convolve(form, "output", wanted), image, kernel))
 
 
 def _require_room(what: str, x: Expr, w: Expr, sizes: Shape, reach: Shape, pairs: Pairs) -> None:
