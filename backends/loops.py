@@ -79,7 +79,7 @@ class Buffer:
 class Let(NamedTuple):
     """var = op(*args).
 
-    `attr` is the function's name for `call`, the lane for `extract` and `insert`, the buffer and a
+    `attr` is the name for `call` and `dot`, the lane for `extract` and `insert`, the buffer and a
     number of lanes for `ahead`, else None.
     """
 
@@ -248,6 +248,8 @@ class Kernel(NamedTuple):
 #               ziplo ziphi (a0 b0 a1 b1 ... of the lower, upper halves of two vectors)
 #               hsum hprod hmin hmax hand hor (vector -> scalar)
 #   memory      ahead (elements from a buffer's start to where full vectors lie aligned; no args)
+#   dot         attr names an instruction of backends.isa: dot(sums, x, y) is sums + the sums of
+#               groups of products of x and y; legalize expands it where the target lacks it
 #   call        attr names a function of backends.vmath; all args of the result's type; legalize
 #               expands it
 ARITY: dict[str, int] = (
@@ -261,7 +263,7 @@ ARITY: dict[str, int] = (
         "ziplo ziphi".split(),
         2,
     )
-    | {"fma": 3, "select": 3, "iota": 0, "ahead": 0}
+    | {"fma": 3, "select": 3, "dot": 3, "iota": 0, "ahead": 0}
 )  # "call" takes as many as its function
 
 COMPARE = frozenset("eq ne lt le gt ge".split())
