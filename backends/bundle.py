@@ -280,9 +280,9 @@ def _exception(name: str) -> type:
 
 
 def _packed(array: np.ndarray) -> list[Any]:
-    return [str(dtype(array.dtype)), list(array.shape), base64.b85encode(array.tobytes()).decode()]
+    return [str(dtype(array.dtype)), list(array.shape), base64.b64encode(array.tobytes()).decode()]
 
 
 def _unpacked(data: Any) -> np.ndarray:
     name, shape, text = data
-    return np.frombuffer(base64.b85decode(text), dtype(name).np).reshape(shape)
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype(name).np).reshape(shape)

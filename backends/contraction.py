@@ -33,6 +33,7 @@ __all__ = [
     "build_contraction",
     "contraction",
     "packed_panel_columns",
+    "packs",
     "product_split",
     "workspace_elements",
 ]
@@ -197,7 +198,7 @@ def _depth(spec: ContractionSpec, target: Target) -> int:
         return DEPTH
     if _lies_across(spec):
         return ACROSS_DEPTH
-    return PACKED_DEPTH if _packs(spec, target) else NEST_DEPTH
+    return PACKED_DEPTH if packs(spec, target) else NEST_DEPTH
 
 
 def product_split(
@@ -302,7 +303,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
         kept=height * main.columns if blocks else 0,
-        packs=_packs(spec, target),
+        packs=packs(spec, target),
         masks=masks,
         foot=_foot(spec.m, main.rows),
     )
@@ -396,7 +397,7 @@ def _step(rows: int, vectors: int) -> float:
     return max(rows * vectors, 4) + 0.25 * (rows + vectors)
 
 
-def _packs(spec: ContractionSpec, target: Target) -> bool:
+def packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
     B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not

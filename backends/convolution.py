@@ -23,6 +23,7 @@ from .affine import Strided, identity, resolve, row_strides, strided
 from .contraction import ContractionSpec, lead_axes
 from .epilogue import Frame, Unfit
 from .nested import Shape
+from .prepacked import prepacked
 from .product import Finish, contract, unit_axis
 from .program import Ref
 from .units import Group
@@ -114,8 +115,13 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     )
     lead = lead_axes(spec, body.p.target, [a.size for a in steps])
     spec = spec._replace(shape=shape._replace(lead=lead))
-    refs = [body.where(v.base).moved(s.offset) for v, s in zip(views, (x, other))]
     dims = _dims(geometry, rows, steps, sizes[2])
+    packed = prepacked(body, spec, views[1].base, other.offset, dims)
+    if packed is not None:
+        spec, b, dims["b_batch"] = packed
+    else:
+        b = body.where(views[1].base).moved(other.offset)
+    refs = [body.where(views[0].base).moved(x.offset), b]
     chain = None
     if finish is not None:
         chain = finish.chain(Frame(sizes[0], node.array_type.shape[-1], geometry.columns))

@@ -58,6 +58,7 @@ class Planner:
         self.faults: list[FaultSpec] = []
         self.groups: list[program.Group] = []
         self.leaves: dict[int, Ref] = {}
+        self.packed: dict[tuple[Any, ...], Ref] = {}  # constants in panels
         self.kept_alive: list[Expr] = []
         for i, x in enumerate(self.inputs):
             self.leaves[id(x)] = self.slot("input", i, x.array_type)

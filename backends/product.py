@@ -19,6 +19,7 @@ from .contraction import (
     workspace_elements,
 )
 from .epilogue import Epilogue, Frame, Tail, Unfit
+from .prepacked import prepacked
 from .program import Launch, Ref, Repeat, Step
 from .split import may_pay
 
@@ -49,16 +50,22 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
         n if isinstance(n, int) else None,
         k if isinstance(k, int) else None,
     )
-    refs = [_advance(body, body.where(v.base), s, outer) for v, s in zip(views, (a, b))]
-    if finish is not None and outer:
-        raise Unfit("it takes loops around its kernel")
-    refs.append(_advance(body, finish.home if finish else body.home(node), c, outer))
     last = inner[-1] if inner else None
     batches = (s.strides[last] if last is not None else 0 for s in (a, b, c))
     dims = {"batch": product(shape[j] for j in inner), "M": m, "N": n, "K": k}
     dims |= dict(zip(("a_batch", "b_batch", "c_batch"), batches))
     dims |= {"a_row": a.strides[-2], "a_col": a.strides[-1], "c_row": c.strides[-2]}
     dims |= {"b_row": b.strides[-2], "b_col": b.strides[-1]}
+    if finish is not None and outer:
+        raise Unfit("it takes loops around its kernel")
+    packed = None if outer else prepacked(body, spec, views[1].base, b.offset, dims)
+    if packed is not None:
+        spec, right, dims["b_batch"] = packed
+    else:
+        right = _advance(body, body.where(views[1].base), b, outer)
+    home = finish.home if finish else body.home(node)
+    refs = [_advance(body, body.where(views[0].base), a, outer), right]
+    refs.append(_advance(body, home, c, outer))
     launched = contract(body, node, spec, refs, dims, finish and finish.chain(Frame(m, n)))
     step: Step = launched
     for axis in reversed(outer):
