@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from symgraph.dims import SizeLike, product
+from symgraph.dims import SizeLike, ceildiv, product
 
 from .loops import Block, Buffer, Kernel, Value, Var
 from .macrokernel import Blocking, Epilogue, Form, Nest, Position, Product
 from .matvec import Dots, Streams
-from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
+from .microkernel import BYTES, Tile, accumulate_of, tile_shapes
 from .nested import DIMS, Shape
 from .split import LINE, Slice, Split
 from .targets import Target
 from .tiles import Tiles
+from .words import Words, words
 
 __all__ = [
     "DIMS",
@@ -43,8 +44,10 @@ NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many
 PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
 ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
+WORD_ROWS = 1920  # the same where k goes by words: four times as many fit
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
+FEW_WORD_ROWS = 3  # and up to which packing words does
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
@@ -59,14 +62,16 @@ _WALKS: dict[Form, type[Nest]] = {Form.TILES: Tiles, Form.STREAMS: Streams, Form
 class ContractionSpec(NamedTuple):
     """What specialises a contraction's code; everything else is a run-time argument.
 
-    dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
+    dtype: of A in memory; b_dtype: of B; out: of C (None: the same). Sums are of dtype
+    `accumulate`.
     a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. If
     both have it (a matrix with one row or column), "k" lets vectors run along k.
     m, n, k: the size where it is known: drops edges, picks the tile; a size of SMALL or more has no
     other influence, so that products of many sizes have the same code.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
     shape: the axes that m and k are nests of. m and k are then the products of their sizes, and a
-    choice of tile and walk, no more.
+    choice of tile and walk, no more. innermost: the size of the innermost axis of k, if it is not
+    k's, where known: it says whether words of several steps make it up.
     """
 
     dtype: str
@@ -78,11 +83,18 @@ class ContractionSpec(NamedTuple):
     k: int | None = None
     packed_b: bool = False
     shape: Shape = Shape()
+    b_dtype: str | None = None
+    innermost: int | None = None
+
+    @property
+    def dtypes(self) -> tuple[str, str]:
+        """Of A and B in memory."""
+        return self.dtype, self.b_dtype or self.dtype
 
     @property
     def accumulate(self) -> str:
         """The dtype of the sums, and of the workspace."""
-        return ACCUMULATE[self.dtype]
+        return accumulate_of(*self.dtypes)
 
 
 def build_contraction(
@@ -123,11 +135,20 @@ def _shared(spec: ContractionSpec, blockings: tuple[Blocking, ...], target: Targ
 def _coded(spec: ContractionSpec, blockings: tuple[Blocking, ...]) -> ContractionSpec:
     """The spec with only those sizes that are constants of the code; to tiles K is but a count."""
     m, n, k = (s if s is not None and s < SMALL else None for s in (spec.m, spec.n, spec.k))
+    inner = None
     if any(blocking.form is Form.TILES for blocking in blockings):
         k = None
+        taken = blockings[-1].words
+        inner = 0 if taken is not None and _is_whole(spec, taken) else None
     if not spec.shape.is_plain:
         m = None
-    return spec._replace(m=m, n=n, k=k)
+    return spec._replace(m=m, n=n, k=k, innermost=inner)
+
+
+def _is_whole(spec: ContractionSpec, taken: Words) -> bool:
+    """Whether words of several steps are known to make up the innermost axis of k."""
+    size = spec.k if spec.shape.steps == 1 and spec.innermost is None else spec.innermost
+    return size is not None and size % taken.group == 0
 
 
 def _build(
@@ -139,7 +160,7 @@ def _build(
     name: str | None = None,
 ) -> Kernel:
     whole = Product(
-        (spec.dtype, spec.out or spec.dtype),
+        (*spec.dtypes, spec.out or spec.dtype),
         (spec.a_unit, spec.b_unit),
         (spec.m, spec.n, spec.k),
         spec.shape,
@@ -147,7 +168,9 @@ def _build(
         epilogue,
     )
     b = Block()
-    whole.open(b, _depth(spec, target), any(blocking.kept for blocking in blockings))
+    taken = blockings[-1].words
+    blocks = any(blocking.kept for blocking in blockings)
+    whole.open(b, _depth(spec, target), blocks, taken, taken is None or _is_whole(spec, taken))
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
         return _WALKS[blocking.form](whole, blocking, rows).write(t)
@@ -172,19 +195,22 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
     access = "panels" if blocking.packed else "pack" if blocking.packs else "direct"
     tile = f"{blocking.main.rows}x{blocking.main.columns}"
     what = "matmul" if spec.shape.is_plain else "convolve"
-    return f"{what}_{spec.dtype}_{blocking.form.name.lower()}_{tile}_{access}"
+    dtypes = "_".join(dict.fromkeys(spec.dtypes))
+    return f"{what}_{dtypes}_{blocking.form.name.lower()}_{tile}_{access}"
 
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
     longest = _depth(spec, target)
-    depth = min(longest, spec.k or longest)
+    depth = min(longest, _steps(spec, target) or longest)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
 
 
 def lead_axes(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> int:
     """Shape.lead for axes of k of these sizes: as few as leave blocks of k that fit."""
-    longest = _depth(spec, target)
+    longest, taken = _depth(spec, target), _words(spec, target)
+    if taken is not None:
+        sizes = [*sizes[:-1], ceildiv(sizes[-1], taken.group)]
     for lead in range(len(sizes) - 1):
         inner = product(sizes[lead + 1 :])
         if isinstance(inner, int) and inner <= longest:
@@ -272,7 +298,7 @@ def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
         # the matrix comes transposed: take the vector for A and the matrix for B
         turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
         return (_blocking(turned, target)._replace(turned=True),)
-    if spec.m is not None:
+    if spec.m is not None or _words(spec, target) is not None:
         return (_blocking(spec, target),)
     many = _blocking(spec, target)
     return (many,) if spec.n == 1 else (_blocking(spec._replace(m=1), target), many)
@@ -290,11 +316,13 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
 
 def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
-    main = _main_tile(spec, target)
-    rows = (ACROSS_ROWS if _lies_across(spec) else ROWS) // main.rows * main.rows
+    main, taken = _main_tile(spec, target), _words(spec, target)
+    most = ACROSS_ROWS if _lies_across(spec) else WORD_ROWS if taken else ROWS
+    rows = most // main.rows * main.rows
     height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
-    blocks = spec.k is None or spec.k > _depth(spec, target)
+    steps = _steps(spec, target)
+    blocks = steps is None or steps > _depth(spec, target)
     return Blocking(
         Form.TILES,
         main,
@@ -306,7 +334,25 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         packs=packs(spec, target),
         masks=masks,
         foot=_foot(spec.m, main.rows),
+        words=taken,
     )
+
+
+@lru_cache(maxsize=1024)
+def _words(spec: ContractionSpec, target: Target) -> Words | None:
+    """The words that k goes by: where A's rows are contiguous along it, and B's panels pay."""
+    few = spec.m is not None and spec.m <= FEW_WORD_ROWS
+    if spec.a_unit != "k" or few or spec.n == 1:
+        return None
+    return words(*spec.dtypes, spec.accumulate, target)
+
+
+def _steps(spec: ContractionSpec, target: Target) -> int | None:
+    """Steps of k where that is known, or as many as there may be."""
+    taken = _words(spec, target)
+    if spec.k is None or taken is None or not spec.shape.is_plain:
+        return spec.k
+    return -(-spec.k // taken.group)
 
 
 def _lies_across(spec: ContractionSpec) -> bool:
@@ -380,7 +426,7 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     widest = max(1, -(-widths[0] // lanes)) if spec.n is not None else 99
     shapes = [
         (rows, min(vectors, widest))
-        for rows, vectors in tile_shapes(target)
+        for rows, vectors in tile_shapes(target, _words(spec, target))
         if rows <= max(heights)
     ]
     best = min(shapes, key=cost)
@@ -405,7 +451,7 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """
     if spec.packed_b:
         return False
-    if spec.b_unit != "n":
+    if spec.b_unit != "n" or _words(spec, target) is not None:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False

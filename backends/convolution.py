@@ -99,9 +99,11 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
     sizes = (product(a.size for a in rows), geometry.columns, product(a.size for a in steps))
     m, n, k = (s if isinstance(s, int) else None for s in sizes)
+    left, right = (str(x.array_type.dtype) for x in node.inputs)
+    inner = steps[-1].size
     spec = ContractionSpec(
+        left,
         str(node.array_type.dtype),
-        None,
         unit_axis(
             {"k": steps[-1].a, "m": rows[-1].a}, {"k": steps[-1].size, "m": rows[-1].size}, "k"
         ),
@@ -112,6 +114,8 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
         ),
         *(m, n, k),
         shape=shape,
+        b_dtype=right,
+        innermost=inner if isinstance(inner, int) else None,
     )
     lead = lead_axes(spec, body.p.target, [a.size for a in steps])
     spec = spec._replace(shape=shape._replace(lead=lead))

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
 from .macrokernel import Nest, Rows, across, times
-from .microkernel import Ahead, OuterProduct, Panel, Stream, Tile, offset
+from .microkernel import Ahead, OuterProduct, Panel, Rest, Stream, Tile, offset
 from .packing import Destination, Source, pack
+from .word_packing import pack_words
 
 FEW_VECTORS = 4  # in a row of a tile, up to which they are unrolled on their way to C
 
@@ -28,8 +29,9 @@ class _Place(NamedTuple):
     """A block of rows and of k of a panel of C; `left`: columns from its first to C's last.
 
     first_k, steps: the block of k, as if k were one axis; at_a, at_b: how far A and B have moved to
-    its first step; counts: its sizes along the axes of k that run in registers. later: where
-    the panel that is packed next begins, if it is worth asking for.
+    its first step; counts: its sizes along the axes of k that run in registers. rest: whether the
+    last word of its runs of k is not whole (None: it always is). later: where the panel that is
+    packed next begins, if it is worth asking for.
     """
 
     rows: Rows
@@ -40,6 +42,7 @@ class _Place(NamedTuple):
     at_a: Value
     at_b: Value
     counts: tuple[Value, ...]
+    rest: Value | None = None
     later: Value | None = None
 
 
@@ -65,11 +68,17 @@ class Tiles(Nest):
         counts = tuple(axis.size for axis in self.steps)
         with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
             left, zero = p.let("sub", self.columns, p.var), p.index(0)
-            place = _Place(rows, p.var, left, zero, self.product.k, zero, zero, counts)
+            rest = self._rest(p)
+            place = _Place(rows, p.var, left, zero, self.product.total, zero, zero, counts, rest)
             if self.blocking.kept:
                 self._blocks(p, place, 0)
             else:
                 self._panel(p, place)
+
+    def _rest(self, b: Block) -> Value | None:
+        """Whether runs of k end within a word."""
+        rest = self.product.rest
+        return None if rest is None else b.let("gt", rest, b.index(0))
 
     def _blocks(self, b: Block, place: _Place, axis: int) -> None:
         """Loops over blocks of k, axis by axis; one block even for K = 0: C is to be written."""
@@ -86,11 +95,14 @@ class Tiles(Nest):
                 self._blocks(d, here, axis + 1)
                 return
             if product.shape.lead:  # an axis outside may be empty
-                none = d.let("eq", product.k, d.index(0))
+                none = d.let("eq", product.total, d.index(0))
                 size = d.let("select", none, d.index(0), size)
             count = d.let("min", d.let("sub", size, d.var), product.depth)
             counts = (count, *(inner.size for inner in self.steps[axis + 1 :]))
             steps = times(d, count, product.runs[axis])
+            if here.rest is not None and len(counts) == 1:  # the innermost axis itself is cut
+                ends = d.let("eq", d.let("add", d.var, count), size)
+                here = here._replace(rest=d.let("and", here.rest, ends))
             self._panel(d, here._replace(steps=steps, counts=counts))
 
     def _panel(self, b: Block, place: _Place) -> None:
@@ -100,7 +112,7 @@ class Tiles(Nest):
         work = b.let("mul", height, place.steps)
         b.poll(times(b, work, b.index(max(1, main.columns // 8))))
         source = self._source(b, place)
-        if self.blocking.packs and self.right.unit == "n":
+        if self.blocking.packs and self.right.unit == "n" and self.blocking.words is None:
             place = place._replace(later=self._later(b, place))
 
         def whole(t: Block) -> tuple[()]:
@@ -124,7 +136,7 @@ class Tiles(Nest):
         width = b.index(blocking.main.columns)
         start = times(b, place.rows.item, right.batch)
         if blocking.packed:
-            start = b.let("add", start, times(b, place.column, product.k))
+            start = b.let("add", start, times(b, place.column, product.total))
             start = b.let("add", start, times(b, place.first_k, width))
             return Panel(right.buffer, start, width, True)
         start = b.let("add", start, place.at_b)
@@ -138,7 +150,26 @@ class Tiles(Nest):
         to = b.index(blocking.kept)
         target = Destination(product.workspace, to, place.counts[-1], product.index_dtype)
         self._pack(b, place, source, target, 0)
-        return Panel(product.workspace, to, width, True)
+        panel = Panel(product.workspace, to, width, True)
+        return panel._replace(sums=self._starts(b, place, panel)) if blocking.starts else panel
+
+    def _starts(self, b: Block, place: _Place, panel: Panel) -> Value:
+        """Where the sums of a row start: written behind the panel."""
+        words, main = self.blocking.words, self.blocking.main
+        assert words is not None
+        zeros: list[Value] = [self.arithmetic.zeros(main.lanes)] * main.vectors
+        with b.loop(0, place.steps, carries=[panel.start, *zeros], hint="k") as k:
+            at, *sums = k.carried
+            lines = [
+                k.load(panel.buffer, offset(k, at, j * main.lanes), main.lanes)
+                for j in range(main.vectors)
+            ]
+            added = [words.start(k, line, x) for line, x in zip(lines, sums)]
+            k.next(offset(k, at, main.columns), *added)
+        end, *sums = k.results
+        for j, x in enumerate(sums):
+            b.store(panel.buffer, offset(b, end, j * main.lanes), b.let("neg", x))
+        return end
 
     def _later(self, b: Block, place: _Place) -> Value:
         """Where B goes on: after this block of k, or in the next columns."""
@@ -161,7 +192,10 @@ class Tiles(Nest):
         """Pack the panel: the axes of k from `axis` on."""
         main = self.blocking.main
         if axis + 1 == len(place.counts):
-            pack(b, main, source, target)
+            if self.blocking.words is None:
+                pack(b, main, source, target)
+            else:
+                self._pack_words(b, place, source, target)
             return
         first = len(self.steps) - len(place.counts)
         length = times(b, self.product.runs[first + axis], b.index(main.columns))
@@ -170,6 +204,19 @@ class Tiles(Nest):
             here, to = s.carried
             self._pack(s, place, source._replace(start=here), target._replace(start=to), axis + 1)
             s.next(s.let("add", here, by), s.let("add", to, length))
+
+    def _pack_words(self, b: Block, place: _Place, source: Source, target: Destination) -> None:
+        """Pack a run of k by words."""
+        words, rest = self.blocking.words, self.product.rest
+        assert words is not None
+        elements = None
+        if place.rest is not None and rest is not None:
+            cut = b.let("select", place.rest, b.index(1), b.index(0))
+            whole = b.let("sub", target.steps, cut)
+            elements = b.let("mul", whole, b.index(words.group))
+            elements = b.let("add", elements, b.let("mul", cut, rest))
+            target = target._replace(steps=whole)
+        pack_words(b, words, self.blocking.main, source, target, elements)
 
     def _strip(
         self, b: Block, place: _Place, source: Panel, tile: Tile, shift: Value, mask: Value | None
@@ -184,6 +231,8 @@ class Tiles(Nest):
         table, at_source = b.alloc(product.index_dtype, tile.rows + 1), b.index(tile.rows)
         b.store(table, at_source, b.cast(b.let("add", source.start, shift), product.index_dtype))
         source = source._replace(start=b.cast(b.load(table, at_source), INDEX))
+        if source.sums is not None:
+            source = source._replace(sums=b.let("add", source.sums, shift))
         strip = _Strip(place, source, tile, shift, mask, scratch, table)
         stop, whole = rows.stop, rows.stop
         if foot and tile == self.blocking.main:
@@ -213,9 +262,12 @@ class Tiles(Nest):
             start = i.let("add", base, along)
             i.store(table, i.var, i.cast(start, product.index_dtype))
         starts = [b.cast(b.load(table, b.index(i)), INDEX) for i in range(tile.rows)]
-        stream = Stream(left.buffer, tuple(starts), left.depth, self._outer(place, "a"))
+        stream = Stream(left.buffer, tuple(starts), self.steps[-1].a, self._outer(place, "a"))
         reach = None if strip.source.padded else strip.mask
         micro = OuterProduct(self.arithmetic, tile, stream, strip.source, reach, place.counts)
+        if place.rest is not None and product.rest is not None:
+            room = b.alloc("uint32", tile.rows)
+            micro = micro._replace(rest=Rest(place.rest, product.rest, table, room))
         if place.later is not None and tile == self.blocking.main:
             micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
         for s, x in enumerate(micro.write(b)):
@@ -288,7 +340,7 @@ class Tiles(Nest):
             return ()
 
         xs = list(b.branch(b.let("gt", place.first_k, b.index(0)), joined, lambda t: xs))
-        last = b.let("ge", b.let("add", place.first_k, place.steps), self.product.k)
+        last = b.let("ge", b.let("add", place.first_k, place.steps), self.product.total)
         b.branch(last, store, keep)
 
 

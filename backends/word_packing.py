@@ -1,0 +1,168 @@
+"""Copies a panel of B into words: `group` neighbours along k together, column by column.
+
+    target[start + k * columns + n] = B (k * group ... + group - 1, n)    for k < steps, n < columns
+
+Elements beyond the last step are zeros; what lands in columns beyond the last one of B is not
+specified, and never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .irtext import BYTES
+from .loops import INDEX, Block, Ty, Value
+from .microkernel import Tile, offset
+from .packing import SQUARE, Destination, Source, transposed
+from .words import SIZE, Words
+
+VECTOR = 16  # bytes that are interleaved at a time: what every target does in one instruction
+
+
+def pack_words(
+    b: Block, words: Words, tile: Tile, source: Source, target: Destination, elements: Value | None
+) -> None:
+    """Emit the copy of one panel, `tile.columns` wide.
+
+    target.steps: its whole words; elements: the steps of k, if there may be more of them.
+    """
+    _PACK[source.unit if tile.lanes > 1 else None](b, words, tile, source, target)
+    if elements is None:
+        return
+    done = b.let("mul", target.steps, b.index(words.group))
+    rest = b.let("sub", elements, done)
+    start = b.let("add", target.start, b.let("mul", target.steps, b.index(tile.columns)))
+    at = b.let("add", source.start, b.let("mul", done, source.row))
+    more = b.let("gt", rest, b.index(0))
+    b.branch(
+        more,
+        lambda t: _row(
+            t, words, tile, source._replace(start=at), target._replace(start=start), rest
+        ),
+    )
+
+
+def _interleaved(
+    b: Block, words: Words, tile: Tile, source: Source, target: Destination
+) -> tuple[()]:
+    """Columns are contiguous: rows of a word are interleaved; without masks, if all are there."""
+    if source.masks:
+        return _zips(b, words, tile, source, target, True)
+    whole = b.let("ge", source.left, b.index(tile.columns))
+    b.branch(
+        whole,
+        lambda t: _zips(t, words, tile, source, target, False),
+        lambda t: _words(t, words, tile, source, target),
+    )
+    return ()
+
+
+def _zips(
+    b: Block, words: Words, tile: Tile, source: Source, target: Destination, masked: bool
+) -> tuple[()]:
+    lanes = VECTOR // BYTES[source.buffer.dtype]
+    while tile.columns % lanes:
+        lanes //= 2
+    pieces = range(0, tile.columns, lanes)
+    masks: list[Value | None] = [None] * len(pieces)
+    if masked:
+        iota = b.let("iota", type=Ty(INDEX, lanes))
+        masks = [b.let("lt", iota, b.splat(offset(b, source.left, -p), lanes)) for p in pieces]
+    word = Ty(target.buffer.dtype, lanes // words.group)
+    with b.loop(0, target.steps, carries=[source.start, target.start], hint="k") as k:
+        at, to = k.carried
+        starts = [at]
+        for _ in range(words.group):
+            starts.append(k.let("add", starts[-1], source.row))
+        for piece, mask in zip(pieces, masks):
+            rows: list[Value] = [
+                k.load(source.buffer, offset(k, start, piece), lanes, mask) for start in starts[:-1]
+            ]
+            for i, row in enumerate(_zipped(k, rows)):
+                where = offset(k, to, piece + i * word.lanes)
+                k.store(target.buffer, where, k.let("bitcast", row, type=word))
+        k.next(starts[-1], offset(k, to, tile.columns))
+    return ()
+
+
+def _zipped(b: Block, rows: list[Value]) -> list[Value]:
+    """Rows of elements as one run in which the elements of a column follow each other."""
+    if len(rows) == 1:
+        return rows
+    even, odd = _zipped(b, rows[::2]), _zipped(b, rows[1::2])
+    return [b.let(op, x, y) for x, y in zip(even, odd) for op in ("ziplo", "ziphi")]
+
+
+def _turned(b: Block, words: Words, tile: Tile, source: Source, target: Destination) -> tuple[()]:
+    """Columns of B run along k: squares of words turned in registers, the last words one by one.
+
+    The addresses of a square's lines wait in a table on the stack, as in `packing`.
+    """
+    side = min(tile.lanes, SQUARE)
+    whole = b.let("sub", target.steps, b.let("rem", target.steps, b.index(side)))
+    last = offset(b, source.left, -1)
+    table = b.alloc(target.index_dtype, side)
+    line_type = Ty(target.buffer.dtype, side)
+    with b.loop(0, b.index(tile.columns), side, hint="n") as n:
+        with n.loop(0, n.index(side), hint="i") as i:
+            column = i.let("min", i.let("add", n.var, i.var), last)
+            line_start = i.let("add", source.start, i.let("mul", column, source.column))
+            i.store(table, i.var, i.cast(line_start, target.index_dtype))
+        lines = [n.cast(n.load(table, n.index(s)), INDEX) for s in range(side)]
+        start = n.let("add", target.start, n.var)
+        with n.loop(0, whole, side, carries=[start], hint="k") as k:
+            by = k.let("mul", k.var, k.index(words.group))
+            rows: list[Value] = []
+            for line in lines:
+                x = k.load(source.buffer, k.let("add", line, by), side * words.group)
+                rows.append(k.let("bitcast", x, type=line_type))
+            for s, row in enumerate(transposed(k, rows)):
+                k.store(target.buffer, offset(k, k.carried[0], s * tile.columns), row)
+            k.next(offset(k, k.carried[0], side * tile.columns))
+    done = b.let("mul", whole, b.index(words.group))
+    rest = target._replace(
+        start=b.let("add", target.start, b.let("mul", whole, b.index(tile.columns))),
+        steps=b.let("sub", target.steps, whole),
+    )
+    at = b.let("add", source.start, b.let("mul", done, source.row))
+    return _words(b, words, tile, source._replace(start=at), rest)
+
+
+def _words(b: Block, words: Words, tile: Tile, source: Source, target: Destination) -> tuple[()]:
+    """Any strides: word by word."""
+    step = b.let("mul", source.row, b.index(words.group))
+    with b.loop(0, target.steps, carries=[source.start, target.start], hint="k") as k:
+        at, to = k.carried
+        here = source._replace(start=at)
+        _row(k, words, tile, here, target._replace(start=to), k.index(words.group))
+        k.next(k.let("add", at, step), offset(k, to, tile.columns))
+    return ()
+
+
+def _row(
+    b: Block, words: Words, tile: Tile, source: Source, target: Destination, left: Value
+) -> tuple[()]:
+    """A word of each column, of `left` elements; beyond the last column, the last again."""
+    bits = 8 * SIZE // words.group
+    last = offset(b, source.left, -1)
+    with b.loop(0, b.index(tile.columns), hint="n") as n:
+        column = n.let("mul", n.let("min", n.var, last), source.column)
+        at: Value = n.let("add", source.start, column)
+        word: Value = n.const(0, "uint32")
+        for j in range(words.group):
+            there = n.let("lt", n.index(j), left)
+            element = n.load(source.buffer, at, 1, there)
+            low = n.cast(n.let("bitcast", element, type=Ty(f"uint{bits}")), "uint32")
+            moved = n.let("shl", low, n.const(j * bits, "uint32")) if j else low
+            word = n.let("or", word, moved)
+            at = n.let("add", at, source.row)
+        value = n.let("bitcast", word, type=Ty(target.buffer.dtype))
+        n.store(target.buffer, n.let("add", target.start, n.var), value)
+    return ()
+
+
+_PACK: dict[str | None, Callable[[Block, Words, Tile, Source, Destination], object]] = {
+    "n": _interleaved,
+    "k": _turned,
+    None: _words,
+}
