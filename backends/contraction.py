@@ -47,6 +47,7 @@ ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles 
 WORD_ROWS = 1920  # the same where k goes by words: four times as many fit
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
+WORD_LANES = 4  # of the narrowest vector that every target with words has instructions for
 FEW_WORD_ROWS = 3  # and up to which packing words does
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
@@ -326,7 +327,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(
         Form.TILES,
         main,
-        _edges(spec, main, masks),
+        _edges(spec, main, masks or taken is not None, WORD_LANES if taken else 1),
         rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
@@ -384,15 +385,20 @@ def _streams(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(Form.STREAMS, piece, ((vector, False), (rest, masks)), ROWS)
 
 
-def _edges(spec: ContractionSpec, main: Tile, masks: bool) -> tuple[tuple[Tile, bool], ...]:
-    """Tiles for a panel narrower than `main`, from left to right, and which of them is masked."""
+def _edges(
+    spec: ContractionSpec, main: Tile, masks: bool, least: int
+) -> tuple[tuple[Tile, bool], ...]:
+    """Tiles for a panel narrower than `main`, from left to right, and which of them is masked.
+
+    least: lanes of the narrowest vector.
+    """
     rows = EDGE_ROWS if spec.m is None else max(1, min(EDGE_ROWS, spec.m))
     vector, element = Tile(rows, 1, main.lanes), Tile(rows, 1, 1)
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
     if masks:
-        lanes = min(main.lanes, 1 << max(left - 1, 0).bit_length())
+        lanes = min(main.lanes, max(least, 1 << max(left - 1, 0).bit_length()))
         return ((Tile(rows, 1, lanes), left % lanes > 0),) if left else ()
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)

@@ -8,15 +8,12 @@ specified, and never used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .irtext import BYTES
-from .loops import INDEX, Block, Ty, Value
+from .loops import INDEX, Block, Const, Ty, Value
 from .microkernel import Tile, offset
 from .packing import SQUARE, Destination, Source, transposed
 from .words import SIZE, Words
-
-VECTOR = 16  # bytes that are interleaved at a time: what every target does in one instruction
 
 
 def pack_words(
@@ -42,55 +39,53 @@ def pack_words(
     )
 
 
-def _interleaved(
-    b: Block, words: Words, tile: Tile, source: Source, target: Destination
-) -> tuple[()]:
-    """Columns are contiguous: rows of a word are interleaved; without masks, if all are there."""
+def _rows(b: Block, words: Words, tile: Tile, source: Source, target: Destination) -> tuple[()]:
+    """Columns are contiguous: rows of a word are joined; without masks, of whole panels."""
     if source.masks:
-        return _zips(b, words, tile, source, target, True)
+        return _joins(b, words, tile, source, target, True)
     whole = b.let("ge", source.left, b.index(tile.columns))
     b.branch(
         whole,
-        lambda t: _zips(t, words, tile, source, target, False),
+        lambda t: _joins(t, words, tile, source, target, False),
         lambda t: _words(t, words, tile, source, target),
     )
     return ()
 
 
-def _zips(
+def _joins(
     b: Block, words: Words, tile: Tile, source: Source, target: Destination, masked: bool
 ) -> tuple[()]:
-    lanes = VECTOR // BYTES[source.buffer.dtype]
-    while tile.columns % lanes:
-        lanes //= 2
-    pieces = range(0, tile.columns, lanes)
+    lanes, pieces = tile.lanes, range(0, tile.columns, tile.lanes)
     masks: list[Value | None] = [None] * len(pieces)
     if masked:
         iota = b.let("iota", type=Ty(INDEX, lanes))
         masks = [b.let("lt", iota, b.splat(offset(b, source.left, -p), lanes)) for p in pieces]
-    word = Ty(target.buffer.dtype, lanes // words.group)
     with b.loop(0, target.steps, carries=[source.start, target.start], hint="k") as k:
         at, to = k.carried
         starts = [at]
         for _ in range(words.group):
             starts.append(k.let("add", starts[-1], source.row))
         for piece, mask in zip(pieces, masks):
-            rows: list[Value] = [
+            rows = [
                 k.load(source.buffer, offset(k, start, piece), lanes, mask) for start in starts[:-1]
             ]
-            for i, row in enumerate(_zipped(k, rows)):
-                where = offset(k, to, piece + i * word.lanes)
-                k.store(target.buffer, where, k.let("bitcast", row, type=word))
+            word = k.let("bitcast", _joined(k, rows), type=Ty(target.buffer.dtype, lanes))
+            k.store(target.buffer, offset(k, to, piece), word)
         k.next(starts[-1], offset(k, to, tile.columns))
     return ()
 
 
-def _zipped(b: Block, rows: list[Value]) -> list[Value]:
-    """Rows of elements as one run in which the elements of a column follow each other."""
-    if len(rows) == 1:
-        return rows
-    even, odd = _zipped(b, rows[::2]), _zipped(b, rows[1::2])
-    return [b.let(op, x, y) for x, y in zip(even, odd) for op in ("ziplo", "ziphi")]
+def _joined(b: Block, elements: Sequence[Value]) -> Value:
+    """Elements as words, the first in the low bits; scalars or vectors."""
+    bits = 8 * SIZE // len(elements)
+    word: Value | None = None
+    for j, x in enumerate(elements):
+        plain = b.let("bitcast", x, type=Ty(f"uint{bits}", x.type.lanes))
+        wide = b.cast(plain, "uint32")
+        moved = b.let("shl", wide, Const(j * bits, wide.type)) if j else wide
+        word = moved if word is None else b.let("or", word, moved)
+    assert word is not None
+    return word
 
 
 def _turned(b: Block, words: Words, tile: Tile, source: Source, target: Destination) -> tuple[()]:
@@ -143,26 +138,22 @@ def _row(
     b: Block, words: Words, tile: Tile, source: Source, target: Destination, left: Value
 ) -> tuple[()]:
     """A word of each column, of `left` elements; beyond the last column, the last again."""
-    bits = 8 * SIZE // words.group
     last = offset(b, source.left, -1)
     with b.loop(0, b.index(tile.columns), hint="n") as n:
         column = n.let("mul", n.let("min", n.var, last), source.column)
         at: Value = n.let("add", source.start, column)
-        word: Value = n.const(0, "uint32")
+        elements: list[Value] = []
         for j in range(words.group):
-            there = n.let("lt", n.index(j), left)
-            element = n.load(source.buffer, at, 1, there)
-            low = n.cast(n.let("bitcast", element, type=Ty(f"uint{bits}")), "uint32")
-            moved = n.let("shl", low, n.const(j * bits, "uint32")) if j else low
-            word = n.let("or", word, moved)
+            elements.append(n.load(source.buffer, at, 1, n.let("lt", n.index(j), left)))
             at = n.let("add", at, source.row)
+        word = _joined(n, elements)
         value = n.let("bitcast", word, type=Ty(target.buffer.dtype))
         n.store(target.buffer, n.let("add", target.start, n.var), value)
     return ()
 
 
 _PACK: dict[str | None, Callable[[Block, Words, Tile, Source, Destination], object]] = {
-    "n": _interleaved,
+    "n": _rows,
     "k": _turned,
     None: _words,
 }
