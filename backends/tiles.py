@@ -112,7 +112,7 @@ class Tiles(Nest):
         work = b.let("mul", height, place.steps)
         b.poll(times(b, work, b.index(max(1, main.columns // 8))))
         source = self._source(b, place)
-        if self.blocking.packs and self.right.unit == "n" and self.blocking.words is None:
+        if self.blocking.packs and self.right.unit == "n":
             place = place._replace(later=self._later(b, place))
 
         def whole(t: Block) -> tuple[()]:
@@ -173,13 +173,13 @@ class Tiles(Nest):
 
     def _later(self, b: Block, place: _Place) -> Value:
         """Where B goes on: after this block of k, or in the next columns."""
-        right = self.right
+        right, step = self.right, self.steps[-1].b
         item = times(b, place.rows.item, right.batch)
         column = b.let("add", item, times(b, place.column, right.along))
         below = b.let("add", place.first_k, place.steps)
-        further = b.let("add", column, times(b, below, right.depth))
+        further = b.let("add", column, times(b, below, step))
         beside = b.let("add", column, times(b, b.index(self.blocking.main.columns), right.along))
-        return b.let("select", b.let("ge", below, self.product.k), beside, further)
+        return b.let("select", b.let("ge", below, self.product.total), beside, further)
 
     def _outer(self, place: _Place, operand: str) -> tuple[Value, ...]:
         """How far A or B moves along the axes of a block's steps, but for the innermost."""
@@ -270,17 +270,58 @@ class Tiles(Nest):
             micro = micro._replace(rest=Rest(place.rest, product.rest, table, room))
         if place.later is not None and tile == self.blocking.main:
             micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
-        for s, x in enumerate(micro.write(b)):
-            b.store(strip.scratch, b.index(s * tile.lanes), x)
+        sums = micro.write(b)
+        if not self._goes_straight(strip):
+            self._by_scratch(b, strip, first_row, sums)
+            return
+        fits = b.let("ge", b.let("sub", rows.stop, first_row), b.index(tile.rows))
+        b.branch(
+            fits,
+            lambda t: self._straight(t, strip, first_row, sums),
+            lambda t: self._by_scratch(t, strip, first_row, sums),
+        )
+
+    def _goes_straight(self, strip: _Strip) -> bool:
+        """Whether sums go from registers to C: words are so few steps that the way there counts."""
+        short = self.blocking.words is not None and self.product.short
+        return short and not self.blocking.kept and strip.tile.vectors == self.blocking.main.vectors
+
+    def _straight(
+        self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
+    ) -> tuple[()]:
+        """Store a tile that lies inside of C."""
+        place, tile = strip.place, strip.tile
+        column = b.let("add", place.column, strip.shift)
+        for s, x in enumerate(sums):
+            i, j = divmod(s, tile.vectors)
+            row, at = offset(b, first_row, i), offset(b, column, j * tile.lanes)
+            self.store(b, place.rows, row, at, x, strip.mask)
+        return ()
+
+    def _by_scratch(
+        self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
+    ) -> tuple[()]:
+        for s, x in enumerate(sums):
+            b.store(strip.scratch, b.index(s * strip.tile.lanes), x)
         self._results(b, strip, first_row)
+        return ()
 
     def _ahead(self, b: Block, place: _Place, tile: Tile, first_row: Value) -> Ahead:
-        """One line of each row of the panel that is packed next; its lines take turns."""
+        """A line of each step of the panel that is packed next; lines, and rows, take turns."""
         assert place.later is not None
+        words = self.blocking.words
+        group = 1 if words is None else words.group
+        long = tile.lanes * group  # elements of a line
         number = b.let("div", b.let("sub", first_row, place.rows.start), b.index(tile.rows))
-        line = b.let("rem", number, b.index(tile.vectors))
-        start = b.let("add", place.later, times(b, line, b.index(tile.lanes)))
-        return Ahead(self.right.buffer, start, self.right.depth)
+        row: Value = b.index(0)
+        line = b.let("rem", number, b.index(-(-tile.columns // long)))
+        if group > 1:
+            row = b.let(
+                "rem", b.let("div", number, b.index(-(-tile.columns // long))), b.index(group)
+            )
+        start = b.let("add", place.later, times(b, line, b.index(long)))
+        start = b.let("add", start, times(b, row, self.right.depth))
+        return Ahead(self.right.buffer, start, self.steps[-1].b)
 
     def _results(self, b: Block, strip: _Strip, first_row: Value) -> None:
         """A tile from the stack row by row, cut off where C ends; the epilogue is written once."""
