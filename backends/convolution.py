@@ -69,7 +69,7 @@ def smaller(node: Expr) -> Expr:
     x, other = node.inputs
     none = (0,) * op.form.rank
     form = op.form._replace(low=none, high=none, image=op.form.padded)
-    return apply(Convolve(form, op.role), padded(op.form.windows, x), other)
+    return apply(Convolve(form, op.role, op.dtype), padded(op.form.windows, x), other)
 
 
 def _is_padded(form: ConvForm) -> bool:
