@@ -52,7 +52,7 @@ FEW_WORD_ROWS = 3  # and up to which packing words does
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
-FOOT_COST = 1.02  # how much better tiles with a foot have to be: it is more code to compile
+FOOT_COST = 1.03  # how much better tiles with a foot have to be: it is more code to compile
 SMALL = 129  # sizes below it are constants of the code; larger ones only choose tile and walk
 SHARING = 1.01  # how much slower the tile that most large products share may be than the best one
 TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
@@ -170,6 +170,8 @@ def _build(
     )
     b = Block()
     taken = blockings[-1].words
+    if taken is not None and spec.packed_b:
+        whole.b = Buffer("B", spec.accumulate)
     blocks = any(blocking.kept for blocking in blockings)
     whole.open(b, _depth(spec, target), blocks, taken, taken is None or _is_whole(spec, taken))
 
@@ -184,7 +186,7 @@ def _build(
             lambda t: nest(t, blockings[0], t.index(1)),
             lambda t: nest(t, blockings[1], whole.m),
         )
-    uses_workspace = any(blocking.kept or blocking.packs for blocking in blockings)
+    uses_workspace = any(blocking.workspace(1) for blocking in blockings)
     workspace = [whole.workspace] if uses_workspace else []
     buffers = (whole.a, whole.b, whole.c, *workspace, *extra[0])
     dims = (*whole.dims.values(), *extra[1])
@@ -254,7 +256,7 @@ def product_split(
     moves = {
         "batch": (at["a_batch"], at["b_batch"], at["c_batch"]),
         "M": _moves_by_row(spec, at),
-        "N": (0, at["K"] if spec.packed_b else at["b_col"], 1),
+        "N": (0, _packed_steps(spec, target, at) if spec.packed_b else at["b_col"], 1),
     }[axis]
     space = workspace_elements(spec, target) * BYTES[spec.accumulate]
     scratch = len(moves) if space else -1
@@ -262,6 +264,14 @@ def product_split(
     beside = [by[place] * unit for by in more]
     whole = (*moves, *([0] if space else []), *beside)
     return Split(at[axis], grain, slice=Slice(DIMS.index(axis), whole, scratch, space))
+
+
+def _packed_steps(spec: ContractionSpec, target: Target, at: Mapping[str, SizeLike]) -> SizeLike:
+    """Elements in a column of a packed B."""
+    group, last = packed_group(spec, target), spec.shape.steps - 1
+    if not last:
+        return ceildiv(at["K"], group)
+    return product(at[f"k{j}"] for j in range(last)) * ceildiv(at[f"k{last}"], group)
 
 
 def _moves_by_row(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> tuple[SizeLike, ...]:
@@ -285,9 +295,16 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
     """Columns of a panel of a packed B.
 
     Panel p holds columns [p * w, (p + 1) * w) as an array [K, w], zeros beyond the last column; the
-    panels of a matrix follow each other. The width does not depend on spec.m.
+    panels of a matrix follow each other. K counts words, see `packed_group`. The width does not
+    depend on spec.m.
     """
     return _main_tile(spec._replace(packed_b=True), target).columns
+
+
+def packed_group(spec: ContractionSpec, target: Target) -> int:
+    """Steps of k in an element of a packed B, which has then the size of a sum."""
+    taken = _words(spec, target)
+    return 1 if taken is None else taken.group
 
 
 @lru_cache(maxsize=1024)
@@ -324,6 +341,9 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     masks = target.masked_memory(BYTES[spec.accumulate])
     steps = _steps(spec, target)
     blocks = steps is None or steps > _depth(spec, target)
+    panels = 1 if spec.n is None else -(-spec.n // main.columns)
+    sums = height * main.columns * BYTES[spec.accumulate]
+    deep = blocks and 1 < panels <= target.l2 // 2 // sums
     return Blocking(
         Form.TILES,
         main,
@@ -331,11 +351,13 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
-        kept=height * main.columns if blocks else 0,
+        kept=height * main.columns * (panels if deep else 1) if blocks else 0,
         packs=packs(spec, target),
         masks=masks,
         foot=_foot(spec.m, main.rows),
         words=taken,
+        deep=deep,
+        height=height,
     )
 
 

@@ -53,7 +53,8 @@ class Blocking(NamedTuple):
     trade places, vectors run along m; packed: B lies in panels already; kept: elements of the
     workspace for sums (0: k is one block); packs: a panel is packed behind them; masks: masked
     loads are cheap; foot: rows that have a tile of their own where just so many are left at the
-    bottom (0: there is none). words: k goes by words.
+    bottom (0: there is none); deep: blocks of k lie outside of the panels, whose sums are all kept,
+    `height` rows each. words: k goes by words.
     """
 
     form: Form
@@ -67,6 +68,8 @@ class Blocking(NamedTuple):
     packs: bool = False
     masks: bool = False
     foot: int = 0
+    deep: bool = False
+    height: int = 0
     words: Words | None = None
 
     def workspace(self, depth: int) -> int:

@@ -131,8 +131,8 @@ class Panel(NamedTuple):
     """Vectors read at step k: `buffer[start + j * lanes + k * step]` for each vector j of a tile.
 
     padded: the memory goes on beyond the last column, no mask is needed, and all steps follow each
-    other. outer: else, the steps of the axes around k, outermost first. sums: where the sums of a
-    row start in `buffer`, unless at 0.
+    other. outer: else, the steps of the axes around k, outermost first. sums: where the values are
+    that a row's sums start with, unless those are zeros.
     """
 
     buffer: Buffer
@@ -140,7 +140,7 @@ class Panel(NamedTuple):
     step: Value
     padded: bool
     outer: tuple[Value, ...] = ()
-    sums: Value | None = None
+    sums: tuple[Buffer, Value] | None = None
 
 
 class Rest(NamedTuple):
@@ -186,8 +186,9 @@ class OuterProduct(NamedTuple):
         tile = self.tile
         sums: list[Value] = [self.arith.zeros(tile.lanes)] * (tile.rows * tile.vectors)
         if self.panel.sums is not None:
-            places = (offset(b, self.panel.sums, j * tile.lanes) for j in range(tile.vectors))
-            sums = [*(b.load(self.panel.buffer, at, tile.lanes) for at in places)] * tile.rows
+            buffer, first = self.panel.sums
+            places = (offset(b, first, j * tile.lanes) for j in range(tile.vectors))
+            sums = [*(b.load(buffer, at, tile.lanes) for at in places)] * tile.rows
         start = _At(b.index(0), self.panel.start, () if self.ahead is None else (self.ahead.start,))
         return self._axis(b, 0, start, sums)[1]
 

@@ -1,7 +1,8 @@
 """The loops around a register tile: panels of columns, blocks of k, tiles of rows, edges.
 
     for panel of columns            `main.columns` wide
-      for block of k                some axes of k one by one, the next one in pieces
+      for block of k                some axes of k one by one, the next one in pieces; outside of
+                                    the panels if the block's sums are few
         pack the panel of B, if it has to be
         for tile of rows            register tile, then row by row through the epilogue to C,
                                     or, where k goes on, to the workspace
@@ -13,7 +14,8 @@ the rows that are left have a tile of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
@@ -46,6 +48,9 @@ class _Place(NamedTuple):
     later: Value | None = None
 
 
+_Walk = Callable[[Block, _Place], object]
+
+
 class _Strip(NamedTuple):
     """The columns of one tile: from `shift` on in a place's panel, which is read at `source`.
 
@@ -65,22 +70,29 @@ class Tiles(Nest):
     """Form.TILES."""
 
     def block(self, b: Block, rows: Rows) -> None:
-        counts = tuple(axis.size for axis in self.steps)
+        counts, zero = tuple(axis.size for axis in self.steps), b.index(0)
+        total, rest = self.product.total, self._rest(b)
+        place = _Place(rows, zero, self.columns, zero, total, zero, zero, counts, rest)
+        if self.blocking.deep:
+            self._blocks(b, place, 0, self._panels)
+            return
+        inside = self._panel
+        if self.blocking.kept:
+            inside = partial(self._blocks, axis=0, inside=self._panel)
+        self._panels(b, place, inside)
+
+    def _panels(self, b: Block, place: _Place, inside: _Walk | None = None) -> None:
+        """A loop over panels of columns."""
         with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
-            left, zero = p.let("sub", self.columns, p.var), p.index(0)
-            rest = self._rest(p)
-            place = _Place(rows, p.var, left, zero, self.product.total, zero, zero, counts, rest)
-            if self.blocking.kept:
-                self._blocks(p, place, 0)
-            else:
-                self._panel(p, place)
+            left = p.let("sub", self.columns, p.var)
+            (inside or self._panel)(p, place._replace(column=p.var, left=left))
 
     def _rest(self, b: Block) -> Value | None:
         """Whether runs of k end within a word."""
         rest = self.product.rest
         return None if rest is None else b.let("gt", rest, b.index(0))
 
-    def _blocks(self, b: Block, place: _Place, axis: int) -> None:
+    def _blocks(self, b: Block, place: _Place, axis: int, inside: _Walk) -> None:
         """Loops over blocks of k, axis by axis; one block even for K = 0: C is to be written."""
         product, step = self.product, self.steps[axis]
         size, lead = step.size, axis < product.shape.lead
@@ -92,7 +104,7 @@ class Tiles(Nest):
                 at_b=_moved(d, place.at_b, d.var, step.b),
             )
             if lead:
-                self._blocks(d, here, axis + 1)
+                self._blocks(d, here, axis + 1, inside)
                 return
             if product.shape.lead:  # an axis outside may be empty
                 none = d.let("eq", product.total, d.index(0))
@@ -103,7 +115,7 @@ class Tiles(Nest):
             if here.rest is not None and len(counts) == 1:  # the innermost axis itself is cut
                 ends = d.let("eq", d.let("add", d.var, count), size)
                 here = here._replace(rest=d.let("and", here.rest, ends))
-            self._panel(d, here._replace(steps=steps, counts=counts))
+            inside(d, here._replace(steps=steps, counts=counts))
 
     def _panel(self, b: Block, place: _Place) -> None:
         """A block of k of one panel, whole or narrower."""
@@ -138,7 +150,7 @@ class Tiles(Nest):
         if blocking.packed:
             start = b.let("add", start, times(b, place.column, product.total))
             start = b.let("add", start, times(b, place.first_k, width))
-            return Panel(right.buffer, start, width, True)
+            return self._with_starts(b, place, Panel(right.buffer, start, width, True))
         start = b.let("add", start, place.at_b)
         start = b.let("add", start, times(b, place.column, right.along))
         if not blocking.packs:
@@ -150,13 +162,13 @@ class Tiles(Nest):
         to = b.index(blocking.kept)
         target = Destination(product.workspace, to, place.counts[-1], product.index_dtype)
         self._pack(b, place, source, target, 0)
-        panel = Panel(product.workspace, to, width, True)
-        return panel._replace(sums=self._starts(b, place, panel)) if blocking.starts else panel
+        return self._with_starts(b, place, Panel(product.workspace, to, width, True))
 
-    def _starts(self, b: Block, place: _Place, panel: Panel) -> Value:
-        """Where the sums of a row start: written behind the panel."""
-        words, main = self.blocking.words, self.blocking.main
-        assert words is not None
+    def _with_starts(self, b: Block, place: _Place, panel: Panel) -> Panel:
+        """The panel with what a row's sums start with, written to the workspace, behind it."""
+        words, main, workspace = self.blocking.words, self.blocking.main, self.product.workspace
+        if words is None or not self.blocking.starts:
+            return panel
         zeros: list[Value] = [self.arithmetic.zeros(main.lanes)] * main.vectors
         with b.loop(0, place.steps, carries=[panel.start, *zeros], hint="k") as k:
             at, *sums = k.carried
@@ -166,10 +178,11 @@ class Tiles(Nest):
             ]
             added = [words.start(k, line, x) for line, x in zip(lines, sums)]
             k.next(offset(k, at, main.columns), *added)
-        end, *sums = k.results
+        sums = list(k.results[1:])
+        end: Value = b.index(self.blocking.kept) if self.blocking.packed else k.results[0]
         for j, x in enumerate(sums):
-            b.store(panel.buffer, offset(b, end, j * main.lanes), b.let("neg", x))
-        return end
+            b.store(workspace, offset(b, end, j * main.lanes), b.let("neg", x))
+        return panel._replace(sums=(workspace, end))
 
     def _later(self, b: Block, place: _Place) -> Value:
         """Where B goes on: after this block of k, or in the next columns."""
@@ -178,7 +191,15 @@ class Tiles(Nest):
         column = b.let("add", item, times(b, place.column, right.along))
         below = b.let("add", place.first_k, place.steps)
         further = b.let("add", column, times(b, below, step))
-        beside = b.let("add", column, times(b, b.index(self.blocking.main.columns), right.along))
+        width = b.index(self.blocking.main.columns)
+        if self.blocking.deep:
+            beside = b.let("add", place.column, width)
+            wraps = b.let("ge", beside, self.columns)
+            first_k = b.let("select", wraps, below, place.first_k)
+            beside = b.let("select", wraps, b.index(0), beside)
+            at = b.let("add", item, times(b, beside, right.along))
+            return b.let("add", at, times(b, first_k, step))
+        beside = b.let("add", column, times(b, width, right.along))
         return b.let("select", b.let("ge", below, self.product.total), beside, further)
 
     def _outer(self, place: _Place, operand: str) -> tuple[Value, ...]:
@@ -232,7 +253,8 @@ class Tiles(Nest):
         b.store(table, at_source, b.cast(b.let("add", source.start, shift), product.index_dtype))
         source = source._replace(start=b.cast(b.load(table, at_source), INDEX))
         if source.sums is not None:
-            source = source._replace(sums=b.let("add", source.sums, shift))
+            buffer, first = source.sums
+            source = source._replace(sums=(buffer, b.let("add", first, shift)))
         strip = _Strip(place, source, tile, shift, mask, scratch, table)
         stop, whole = rows.stop, rows.stop
         if foot and tile == self.blocking.main:
@@ -370,6 +392,8 @@ class Tiles(Nest):
             return
         width = b.index(self.blocking.main.columns)
         line = times(b, b.let("sub", row, place.rows.start), width)
+        if self.blocking.deep:  # all panels of the block are kept, one after the other
+            line = b.let("add", line, times(b, place.column, b.index(self.blocking.height)))
         homes = [b.let("add", line, column) for column in columns]
 
         def joined(t: Block) -> list[Value]:

@@ -143,6 +143,15 @@ def indexing() -> Graph:
     return [table, labels], [rows, table.T[labels], slope, counts, table.at[:, labels].set(2.0)]
 
 
+def convolutions() -> Graph:
+    """Two layers with a border between them, and the gradients of both kernels."""
+    x, v = sg.array("x", ("n", 3, 7, 6)), sg.array("v", (8, 3, 3, 3))
+    w, b = sg.array("w", (6, 4, 3, 2)), sg.array("b", (8, 1, 1))
+    hidden = sg.relu(sg.conv2d(x, v, padding=1) + b)
+    y = sg.conv2d(hidden, w, stride=2, padding=((1, 0), (0, 1)), groups=2)
+    return [x, v, w, b], [y, *sg.grad((y * y).sum(), [x, v, w, b])]
+
+
 PROGRAMS = {
     f.__name__: Program(f, tolerance)
     for f, tolerance in (
@@ -160,6 +169,7 @@ PROGRAMS = {
         (integers, 1e-15),
         (movement, 0.0),
         (indexing, 1e-6),
+        (convolutions, 1e-5),
     )
 }
 
