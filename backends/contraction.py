@@ -343,7 +343,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     blocks = steps is None or steps > _depth(spec, target)
     panels = 1 if spec.n is None else -(-spec.n // main.columns)
     sums = height * main.columns * BYTES[spec.accumulate]
-    deep = blocks and 1 < panels <= target.l2 // 2 // sums
+    deep = blocks and panels > 1 and 0 < panels * sums <= target.l2 // 2
     return Blocking(
         Form.TILES,
         main,
