@@ -18,6 +18,7 @@ from .targets import Target
 from .words import Words
 
 SHORT_EPILOGUE = 4  # statements up to which an epilogue is repeated for each vector of a row
+MODERATE_EPILOGUE = 24  # and up to which it is where k goes by words: a requantization is
 
 
 class Position(NamedTuple):
@@ -116,7 +117,8 @@ class Product:
         self.a, self.b, self.c = Buffer("A", a), Buffer("B", b), Buffer("C", out, "w")
         self.workspace = Buffer("workspace", self.arithmetic.accumulate, "rw")
         self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
-        self.short = self._epilogue_length() <= SHORT_EPILOGUE
+        length = self._epilogue_length()
+        self.short, self.moderate = length <= SHORT_EPILOGUE, length <= MODERATE_EPILOGUE
         self.steps = self._steps()
         self.depth: Value = self.steps[shape.lead].size
         self.runs: list[Value] = []  # steps that one of an axis stands for

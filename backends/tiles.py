@@ -305,7 +305,7 @@ class Tiles(Nest):
 
     def _goes_straight(self, strip: _Strip) -> bool:
         """Whether sums go from registers to C: words are so few steps that the way there counts."""
-        short = self.blocking.words is not None and self.product.short
+        short = self.blocking.words is not None and self.product.moderate
         return short and not self.blocking.kept and strip.tile.vectors == self.blocking.main.vectors
 
     def _straight(
@@ -349,7 +349,9 @@ class Tiles(Nest):
         """A tile from the stack row by row, cut off where C ends; the epilogue is written once."""
         tile, place = strip.tile, strip.place
         height = b.let("min", b.let("sub", place.rows.stop, first_row), b.index(tile.rows))
-        few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and self.product.short)
+        product = self.product
+        repeats = product.short if self.blocking.words is None else product.moderate
+        few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and repeats)
         with b.loop(0, height, hint="i") as i:
             row = i.let("add", first_row, i.var)
             start = times(i, i.var, i.index(tile.columns))
