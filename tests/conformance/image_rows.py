@@ -35,29 +35,6 @@ CONVOLUTIONS = rows(
     least=FITS,
 )
 
-CONVOLUTIONS += rows(
-    "contraction",
-    "short",
-    {
-        "conv2d into int32": (
-            lambda x, w: sg.conv2d(x, w, padding=1, layout="NHWC", dtype="int32"),
-            "nmk3 3235",
-            "333",
-        ),
-        "conv2d of bytes of two signs": (
-            lambda x, w: sg.conv2d(x.astype("uint8"), w.astype("int8"), 2, 1, dtype="int32"),
-            "n4mk 6432",
-            "432",
-        ),
-        "conv1d in groups into int32": (
-            lambda x, w: sg.conv1d(x, w, groups=2, dtype="int32"),
-            "nkm 223",
-            "23",
-        ),
-    },
-    least=FITS,
-)
-
 POOLING = rows(
     "exact",
     "ordered",

@@ -18,7 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
-from . import image_rows, indexing, numpy_rows
+from . import image_rows, indexing, numpy_rows, product_rows
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -214,86 +214,44 @@ MOVEMENT = (
     + rows("exact", "real", {"clip": (lambda x: sg.clip(x, 1, 3), "nm")})
 )
 
-CONTRACTIONS = (
-    rows(
-        "contraction",
-        "numeric",
-        {
-            "matmul": (lambda a, b: a @ b, "nk km", "k"),
-            "matmul transposed left": (lambda a, b: sg.transpose(a) @ b, "kn km", "k"),
-            "matmul transposed right": (lambda a, b: a @ sg.transpose(b), "nk mk", "k"),
-            "matmul of both transposed": (
-                lambda a, b: sg.transpose(a) @ sg.transpose(b),
-                "kn mk",
-                "k",
-            ),
-            "matmul of views": (lambda a, b: a[::-1, ::-1] @ b[::-1, ::2], "nk km", "k"),
-            "matrix @ vector": (lambda a, b: a @ b, "nk k", "k"),
-            "vector @ matrix": (lambda a, b: a @ b, "k km", "k"),
-            "vector @ vector": (lambda a, b: a @ b, "k k", "k"),
-            "transposed @ vector": (lambda a, b: sg.transpose(a) @ b, "kn k", "k"),
-            "batched matmul": (lambda a, b: a @ b, "3nk 3km", "k"),
-            "broadcast batch": (lambda a, b: a @ b, "3nk km", "k"),
-            "dot": (lambda a, b: sg.dot(a, b), "nk km", "k"),
-            "dot of rank 3": (lambda a, b: sg.dot(a, b), "2nk km", "k"),
-            "tensordot": (lambda a, b: sg.tensordot(a, b, ((1, 2), (0, 1))), "nk4 k4m", "k4"),
-            "outer": (lambda a, b: sg.outer(a, b), "n m"),
-            "inner": (lambda a, b: sg.inner(a, b), "nk mk", "k"),
-            "vdot": (lambda a, b: sg.vdot(a, b), "nk nk", "nk"),
-            "batched_dot": (lambda a, b: sg.batched_dot(a, b), "3nk 3km", "k"),
-            "batched_tensordot": (lambda a, b: sg.batched_tensordot(a, b, 1), "3nk 3km", "k"),
-            "kron": (lambda a, b: sg.kron(a, b), "nm 23"),
-            "einsum of 2": (lambda a, b: sg.einsum("ik,jk->ji", a, b), "nk mk", "k"),
-            "einsum batch": (lambda a, b: sg.einsum("bik,kb->ib", a, b), "3nk k3", "k"),
-            "einsum sum": (lambda a: sg.einsum("ij->j", a), "nm", "n"),
-            "einsum trace": (lambda a: sg.einsum("ii->i", a), "nn"),
-            "einsum elementwise": (lambda a, b: sg.einsum("ij,ij->ij", a, b), "nm nm"),
-            "product plus vector": (lambda a, b, c: a @ b + c, "nk km m", "k"),
-        },
-    )
-    + rows(
-        "contraction",
-        "short",
-        {
-            "matmul into int32": (lambda a, b: sg.matmul(a, b, dtype="int32"), "nk km", "k"),
-            "matmul of bytes of two signs": (
-                lambda a, b: sg.matmul(a.astype("uint8"), b.astype("int8"), dtype="int32"),
-                "nk km",
-                "k",
-            ),
-            "matmul of rows of columns": (
-                lambda a, b: sg.matmul(a, sg.transpose(b), dtype="int32"),
-                "nk mk",
-                "k",
-            ),
-            "dot into int64": (lambda a, b: sg.dot(a, b, dtype="int64"), "nk k", "k"),
-            "tensordot into int32": (
-                lambda a, b: sg.tensordot(a, b, ((1, 2), (0, 1)), dtype="int32"),
-                "nk4 k4m",
-                "k4",
-            ),
-            "einsum into int32": (
-                lambda a, b: sg.einsum("bik,bkj->bij", a, b, dtype="int32"),
-                "3nk 3km",
-                "k",
-            ),
-            "requantized product": (
-                lambda a, b, c: sg.clip(
-                    sg.round(sg.matmul(a, b, dtype="int32") * 0.0625 + c), -128, 127
-                ).astype("int8"),
-                "nk km m",
-                "k",
-            ),
-        },
-    )
-    + rows(
-        "contraction",
-        "float",
-        {
-            "einsum of 3": (lambda a, b, c: sg.einsum("ij,jk,k->i", a, b, c), "nk km m", "km"),
-            "relu of a layer": (lambda a, b, c: sg.relu(a @ b + c), "nk km m", "k"),
-        },
-    )
+CONTRACTIONS = rows(
+    "contraction",
+    "numeric",
+    {
+        "matmul": (lambda a, b: a @ b, "nk km", "k"),
+        "matmul transposed left": (lambda a, b: sg.transpose(a) @ b, "kn km", "k"),
+        "matmul transposed right": (lambda a, b: a @ sg.transpose(b), "nk mk", "k"),
+        "matmul of both transposed": (lambda a, b: sg.transpose(a) @ sg.transpose(b), "kn mk", "k"),
+        "matmul of views": (lambda a, b: a[::-1, ::-1] @ b[::-1, ::2], "nk km", "k"),
+        "matrix @ vector": (lambda a, b: a @ b, "nk k", "k"),
+        "vector @ matrix": (lambda a, b: a @ b, "k km", "k"),
+        "vector @ vector": (lambda a, b: a @ b, "k k", "k"),
+        "transposed @ vector": (lambda a, b: sg.transpose(a) @ b, "kn k", "k"),
+        "batched matmul": (lambda a, b: a @ b, "3nk 3km", "k"),
+        "broadcast batch": (lambda a, b: a @ b, "3nk km", "k"),
+        "dot": (lambda a, b: sg.dot(a, b), "nk km", "k"),
+        "dot of rank 3": (lambda a, b: sg.dot(a, b), "2nk km", "k"),
+        "tensordot": (lambda a, b: sg.tensordot(a, b, ((1, 2), (0, 1))), "nk4 k4m", "k4"),
+        "outer": (lambda a, b: sg.outer(a, b), "n m"),
+        "inner": (lambda a, b: sg.inner(a, b), "nk mk", "k"),
+        "vdot": (lambda a, b: sg.vdot(a, b), "nk nk", "nk"),
+        "batched_dot": (lambda a, b: sg.batched_dot(a, b), "3nk 3km", "k"),
+        "batched_tensordot": (lambda a, b: sg.batched_tensordot(a, b, 1), "3nk 3km", "k"),
+        "kron": (lambda a, b: sg.kron(a, b), "nm 23"),
+        "einsum of 2": (lambda a, b: sg.einsum("ik,jk->ji", a, b), "nk mk", "k"),
+        "einsum batch": (lambda a, b: sg.einsum("bik,kb->ib", a, b), "3nk k3", "k"),
+        "einsum sum": (lambda a: sg.einsum("ij->j", a), "nm", "n"),
+        "einsum trace": (lambda a: sg.einsum("ii->i", a), "nn"),
+        "einsum elementwise": (lambda a, b: sg.einsum("ij,ij->ij", a, b), "nm nm"),
+        "product plus vector": (lambda a, b, c: a @ b + c, "nk km m", "k"),
+    },
+) + rows(
+    "contraction",
+    "float",
+    {
+        "einsum of 3": (lambda a, b, c: sg.einsum("ij,jk,k->i", a, b, c), "nk km m", "km"),
+        "relu of a layer": (lambda a, b, c: sg.relu(a @ b + c), "nk km m", "k"),
+    },
 )
 
 NETWORKS = (
@@ -512,6 +470,7 @@ FAMILIES: dict[str, list[Row]] = {
     "vectors": numpy_rows.VECTORS,
     "values": numpy_rows.VALUES,
     "convolutions": image_rows.CONVOLUTIONS,
+    "narrow products": product_rows.NARROW,
     "pooling": image_rows.POOLING,
     "resizing": image_rows.RESIZING,
 }
