@@ -24,7 +24,8 @@ from .nested import DIMS, Shape
 from .split import LINE, Slice, Split
 from .targets import Target
 from .tiles import Tiles
-from .words import Words, words
+from .word_steps import WORD_LANES, is_whole, packed_steps, steps_of, words_of
+from .words import Words
 
 __all__ = [
     "DIMS",
@@ -47,8 +48,6 @@ ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles 
 WORD_ROWS = 1920  # the same where k goes by words: four times as many fit
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
-WORD_LANES = 4  # of the narrowest vector that every target with words has instructions for
-FEW_WORD_ROWS = 3  # and up to which packing words does
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
@@ -140,16 +139,12 @@ def _coded(spec: ContractionSpec, blockings: tuple[Blocking, ...]) -> Contractio
     if any(blocking.form is Form.TILES for blocking in blockings):
         k = None
         taken = blockings[-1].words
-        inner = 0 if taken is not None and _is_whole(spec, taken) else None
+        inner = 0 if taken is not None and is_whole(spec, taken) else None
+        if taken is not None and n is not None and n % WORD_LANES == 1:
+            n = None  # a known mask of one lane: see _known_edge
     if not spec.shape.is_plain:
         m = None
     return spec._replace(m=m, n=n, k=k, innermost=inner)
-
-
-def _is_whole(spec: ContractionSpec, taken: Words) -> bool:
-    """Whether words of several steps are known to make up the innermost axis of k."""
-    size = spec.k if spec.shape.steps == 1 and spec.innermost is None else spec.innermost
-    return size is not None and size % taken.group == 0
 
 
 def _build(
@@ -173,7 +168,7 @@ def _build(
     if taken is not None and spec.packed_b:
         whole.b = Buffer("B", spec.accumulate)
     blocks = any(blocking.kept for blocking in blockings)
-    whole.open(b, _depth(spec, target), blocks, taken, taken is None or _is_whole(spec, taken))
+    whole.open(b, _depth(spec, target), blocks, taken, taken is None or is_whole(spec, taken))
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
         return _WALKS[blocking.form](whole, blocking, rows).write(t)
@@ -205,13 +200,13 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
     longest = _depth(spec, target)
-    depth = min(longest, _steps(spec, target) or longest)
+    depth = min(longest, steps_of(spec, target) or longest)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
 
 
 def lead_axes(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> int:
     """Shape.lead for axes of k of these sizes: as few as leave blocks of k that fit."""
-    longest, taken = _depth(spec, target), _words(spec, target)
+    longest, taken = _depth(spec, target), words_of(spec, target)
     if taken is not None:
         sizes = [*sizes[:-1], ceildiv(sizes[-1], taken.group)]
     for lead in range(len(sizes) - 1):
@@ -256,7 +251,7 @@ def product_split(
     moves = {
         "batch": (at["a_batch"], at["b_batch"], at["c_batch"]),
         "M": _moves_by_row(spec, at),
-        "N": (0, _packed_steps(spec, target, at) if spec.packed_b else at["b_col"], 1),
+        "N": (0, packed_steps(spec, target, at) if spec.packed_b else at["b_col"], 1),
     }[axis]
     space = workspace_elements(spec, target) * BYTES[spec.accumulate]
     scratch = len(moves) if space else -1
@@ -264,14 +259,6 @@ def product_split(
     beside = [by[place] * unit for by in more]
     whole = (*moves, *([0] if space else []), *beside)
     return Split(at[axis], grain, slice=Slice(DIMS.index(axis), whole, scratch, space))
-
-
-def _packed_steps(spec: ContractionSpec, target: Target, at: Mapping[str, SizeLike]) -> SizeLike:
-    """Elements in a column of a packed B."""
-    group, last = packed_group(spec, target), spec.shape.steps - 1
-    if not last:
-        return ceildiv(at["K"], group)
-    return product(at[f"k{j}"] for j in range(last)) * ceildiv(at[f"k{last}"], group)
 
 
 def _moves_by_row(spec: ContractionSpec, at: Mapping[str, SizeLike]) -> tuple[SizeLike, ...]:
@@ -301,12 +288,6 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
     return _main_tile(spec._replace(packed_b=True), target).columns
 
 
-def packed_group(spec: ContractionSpec, target: Target) -> int:
-    """Steps of k in an element of a packed B, which has then the size of a sum."""
-    taken = _words(spec, target)
-    return 1 if taken is None else taken.group
-
-
 @lru_cache(maxsize=1024)
 def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
     """How the kernel walks over C; two ways where M is unknown: the first for M = 1."""
@@ -316,7 +297,7 @@ def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
         # the matrix comes transposed: take the vector for A and the matrix for B
         turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
         return (_blocking(turned, target)._replace(turned=True),)
-    if spec.m is not None or _words(spec, target) is not None:
+    if spec.m is not None or words_of(spec, target) is not None:
         return (_blocking(spec, target),)
     many = _blocking(spec, target)
     return (many,) if spec.n == 1 else (_blocking(spec._replace(m=1), target), many)
@@ -334,12 +315,12 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
 
 def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
-    main, taken = _main_tile(spec, target), _words(spec, target)
+    main, taken = _main_tile(spec, target), words_of(spec, target)
     most = ACROSS_ROWS if _lies_across(spec) else WORD_ROWS if taken else ROWS
     rows = most // main.rows * main.rows
     height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
-    steps = _steps(spec, target)
+    steps = steps_of(spec, target)
     blocks = steps is None or steps > _depth(spec, target)
     panels = 1 if spec.n is None else -(-spec.n // main.columns)
     sums = height * main.columns * BYTES[spec.accumulate]
@@ -347,7 +328,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(
         Form.TILES,
         main,
-        _edges(spec, main, masks or taken is not None, WORD_LANES if taken else 1),
+        _edges(spec, main, target),
         rows,
         narrow=spec.n is not None and spec.n < main.columns,
         packed=spec.packed_b,
@@ -359,23 +340,6 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         deep=deep,
         height=height,
     )
-
-
-@lru_cache(maxsize=1024)
-def _words(spec: ContractionSpec, target: Target) -> Words | None:
-    """The words that k goes by: where A's rows are contiguous along it, and B's panels pay."""
-    few = spec.m is not None and spec.m <= FEW_WORD_ROWS
-    if spec.a_unit != "k" or few or spec.n == 1:
-        return None
-    return words(*spec.dtypes, spec.accumulate, target)
-
-
-def _steps(spec: ContractionSpec, target: Target) -> int | None:
-    """Steps of k where that is known, or as many as there may be."""
-    taken = _words(spec, target)
-    if spec.k is None or taken is None or not spec.shape.is_plain:
-        return spec.k
-    return -(-spec.k // taken.group)
 
 
 def _lies_across(spec: ContractionSpec) -> bool:
@@ -407,23 +371,47 @@ def _streams(spec: ContractionSpec, target: Target) -> Blocking:
     return Blocking(Form.STREAMS, piece, ((vector, False), (rest, masks)), ROWS)
 
 
-def _edges(
-    spec: ContractionSpec, main: Tile, masks: bool, least: int
-) -> tuple[tuple[Tile, bool], ...]:
-    """Tiles for a panel narrower than `main`, from left to right, and which of them is masked.
-
-    least: lanes of the narrowest vector.
-    """
+def _edges(spec: ContractionSpec, main: Tile, target: Target) -> tuple[tuple[Tile, bool], ...]:
+    """Tiles for a panel narrower than `main`, from left to right, and which of them is masked."""
     rows = EDGE_ROWS if spec.m is None else max(1, min(EDGE_ROWS, spec.m))
     vector, element = Tile(rows, 1, main.lanes), Tile(rows, 1, 1)
+    taken = words_of(spec, target)
+    masks = taken is not None or target.masked_memory(BYTES[spec.accumulate])
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
-    if masks:
-        lanes = min(main.lanes, max(least, 1 << max(left - 1, 0).bit_length()))
-        return ((Tile(rows, 1, lanes), left % lanes > 0),) if left else ()
+    if masks and left:
+        return _known_edge(left, main.lanes, rows, target, taken)
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)
+
+
+def _known_edge(
+    left: int, lanes: int, rows: int, target: Target, taken: Words | None
+) -> tuple[tuple[Tile, bool], ...]:
+    """`left` columns: whole vectors, and what is left of them beside those or, if short, apart.
+
+    A known mask is never of one lane: LLVM 22 then stores a whole word of a narrower element.
+    """
+    vectors, rest = divmod(left, lanes)
+    short = 1 << max(rest - 1, 0).bit_length()
+    if taken is not None:
+        short = max(short, WORD_LANES)
+    high = min(rows, _edge_rows(max(vectors, 1), target, taken))
+    whole = (Tile(high, vectors, lanes), False) if vectors else None
+    if not rest:
+        return (whole,) if whole else ()
+    if not vectors or short <= lanes // 2:
+        last = (Tile(rows, 1, short), rest < short)
+        return (whole, last) if whole else (last,)
+    high = min(rows, _edge_rows(vectors + 1, target, taken))
+    return ((Tile(high, vectors + 1, lanes), True),)
+
+
+def _edge_rows(vectors: int, target: Target, taken: Words | None) -> int:
+    """Rows of a tile at the right edge: as many as fit beside a mask."""
+    free = target.vector_registers - 2 - (taken.spare if taken else not target.has_fma)
+    return max(1, min(EDGE_ROWS, free // vectors - 1))
 
 
 def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
@@ -435,7 +423,16 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     m_known = None if spec.packed_b else spec.m  # the layout of B must not depend on m
     heights = TYPICAL if m_known is None else (max(1, m_known),)
     widths = TYPICAL if spec.n is None else (max(1, spec.n),)
-    edge = _step(min(EDGE_ROWS, *heights), 1)
+    taken = words_of(spec, target)
+    masks = taken is not None or target.masked_memory(BYTES[spec.accumulate])
+
+    def edge(m: int, left: int) -> float:
+        """A panel of `left` columns."""
+        if not masks or spec.n is None:
+            vectors = -(-left // lanes)
+            return -(-m // EDGE_ROWS) * vectors * _step(min(EDGE_ROWS, *heights), 1)
+        tiles = _known_edge(left, lanes, min(m, EDGE_ROWS), target, taken)
+        return sum(-(-m // t.rows) * _step(t.rows, t.vectors) * t.lanes / lanes for t, _ in tiles)
 
     def cost(shape: tuple[int, int]) -> float:
         rows, vectors = shape
@@ -446,7 +443,7 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
                 foot = _foot(m, rows)
                 whole = -(-(m - foot) // rows) * _step(rows, vectors)
                 whole += _step(foot, vectors) if foot else 0
-                rest = -(-m // EDGE_ROWS) * -(-left // lanes) * edge
+                rest = edge(m, left)
                 code = FOOT_COST if foot else 1.0
                 total += code * (whole * panels + rest) / (m * n)
         return total
@@ -454,7 +451,7 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     widest = max(1, -(-widths[0] // lanes)) if spec.n is not None else 99
     shapes = [
         (rows, min(vectors, widest))
-        for rows, vectors in tile_shapes(target, _words(spec, target))
+        for rows, vectors in tile_shapes(target, taken)
         if rows <= max(heights)
     ]
     best = min(shapes, key=cost)
@@ -479,7 +476,7 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """
     if spec.packed_b:
         return False
-    if spec.b_unit != "n" or _words(spec, target) is not None:
+    if spec.b_unit != "n" or words_of(spec, target) is not None:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False

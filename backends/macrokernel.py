@@ -49,13 +49,13 @@ class Blocking(NamedTuple):
     """How one nest walks over C.
 
     main: the tile of whole panels (STREAMS: a piece of a row of C; DOTS: rows by columns of dot
-    products); edges: the tiles of a narrower panel from left to right, one vector wide, and which
-    of them is masked. rows: in a block; narrow: C has less columns than a panel; turned: A and B
-    trade places, vectors run along m; packed: B lies in panels already; kept: elements of the
-    workspace for sums (0: k is one block); packs: a panel is packed behind them; masks: masked
-    loads are cheap; foot: rows that have a tile of their own where just so many are left at the
-    bottom (0: there is none); deep: blocks of k lie outside of the panels, whose sums are all kept,
-    `height` rows each. words: k goes by words.
+    products); edges: the tiles of a narrower panel from left to right, and of which the last vector
+    is masked; those that repeat are one vector wide. rows: in a block; narrow: C has less columns
+    than a panel; turned: A and B trade places, vectors run along m; packed: B lies in panels
+    already; kept: elements of the workspace for sums (0: k is one block); packs: a panel is packed
+    behind them; masks: masked loads are cheap; foot: rows that have a tile of their own where just
+    so many are left at the bottom (0: there is none); deep: blocks of k lie outside of the panels,
+    whose sums are all kept, `height` rows each. words: k goes by words.
     """
 
     form: Form
@@ -116,6 +116,7 @@ class Product:
         self.rest: Value | None = None
         self.a, self.b, self.c = Buffer("A", a), Buffer("B", b), Buffer("C", out, "w")
         self.workspace = Buffer("workspace", self.arithmetic.accumulate, "rw")
+        self.plain = epilogue is None
         self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
         length = self._epilogue_length()
         self.short, self.moderate = length <= SHORT_EPILOGUE, length <= MODERATE_EPILOGUE
@@ -273,17 +274,29 @@ class Nest:
 def across(
     b: Block, tiles: Sequence[tuple[Tile, bool]], width: Value
 ) -> Iterator[tuple[LoopBlock, Tile, Value | None]]:
-    """Loops over `width` columns by vectors, one loop for each tile: yields (body, tile, mask)."""
+    """Loops over `width` columns, one for each tile: yields (body, tile, mask of its last vector).
+
+    A tile of several vectors is for just so many columns.
+    """
     begin: Value = b.index(0)
     for tile, masked in tiles:
-        end = width if masked or tile.lanes == 1 else round_down(b, width, tile.lanes)
-        with b.loop(begin, end, tile.lanes, hint="across") as e:
+        end = width
+        if tile.vectors > 1 and not masked:
+            end = offset(b, begin, tile.columns)
+        elif tile.lanes > 1 and not masked:
+            end = round_down(b, width, tile.lanes)
+        with b.loop(begin, end, tile.columns, hint="across") as e:
             mask = None
             if masked:
-                left = e.splat(e.let("sub", width, e.var), tile.lanes)
-                mask = e.let("lt", e.let("iota", type=Ty(INDEX, tile.lanes)), left)
+                rest = offset(e, e.let("sub", width, e.var), -(tile.vectors - 1) * tile.lanes)
+                mask = first_lanes(e, rest, tile.lanes)
             yield e, tile, mask
         begin = end
+
+
+def first_lanes(b: Block, count: Value, lanes: int) -> Value:
+    """A mask of the first `count` lanes."""
+    return b.let("lt", b.let("iota", type=Ty(INDEX, lanes)), b.splat(count, lanes))
 
 
 def times(b: Block, x: Value, y: Value) -> Value:

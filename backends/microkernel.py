@@ -167,7 +167,7 @@ class Ahead(NamedTuple):
 class OuterProduct(NamedTuple):
     """Sums over all steps of rows[i] * panel[j]: `tile.rows * tile.vectors` vectors, row by row.
 
-    mask: of the panel's vectors, for what may not be read. counts: sizes of the axes of steps,
+    mask: of the panel's last vector, for what may not be read. counts: sizes of the axes of steps,
     outermost first, in steps; the sums stay in registers throughout. rest: what the last step along
     the innermost one may be.
     """
@@ -255,7 +255,8 @@ class OuterProduct(NamedTuple):
         vectors = []
         for j in range(tile.vectors):
             where = offset(k, at.panel, j * tile.lanes)
-            line = k.load(self.panel.buffer, where, tile.lanes, self.mask)
+            mask = self.mask if j + 1 == tile.vectors else None
+            line = k.load(self.panel.buffer, where, tile.lanes, mask)
             vectors.append(arith.column(k, line))
         sums = list(sums)
         for i, start in enumerate(self.rows.starts):

@@ -14,8 +14,9 @@ from symgraph.dtypes import dtype
 from symgraph.expr import Expr
 from symgraph.leaves import Constant
 
-from .contraction import ContractionSpec, packed_group, packed_panel_columns, packs
+from .contraction import ContractionSpec, packed_panel_columns, packs
 from .program import Ref
+from .word_steps import packed_group
 
 if TYPE_CHECKING:
     from .body import Body

@@ -7,9 +7,9 @@
         for tile of rows            register tile, then row by row through the epilogue to C,
                                     or, where k goes on, to the workspace
 
-A narrower last panel is done vector by vector, under a mask or, where masks are slow, by elements
-at the end. A tile that sticks out of C at the bottom reads the last row again and drops it, unless
-the rows that are left have a tile of their own.
+A narrower last panel of known width has a tile of its own; others are done vector by vector, under
+a mask or, where masks are slow, by elements at the end. A tile that sticks out of C at the bottom
+reads the last row again and drops it, unless the rows that are left have a tile of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
-from .macrokernel import Nest, Rows, across, times
+from .macrokernel import Nest, Rows, across, first_lanes, times
 from .microkernel import Ahead, OuterProduct, Panel, Rest, Stream, Tile, offset
 from .packing import Destination, Source, pack
 from .word_packing import pack_words
@@ -293,36 +293,43 @@ class Tiles(Nest):
         if place.later is not None and tile == self.blocking.main:
             micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
         sums = micro.write(b)
-        if not self._goes_straight(strip):
-            self._by_scratch(b, strip, first_row, sums)
+        if not self._goes_at_once(strip):
+            self._by_rows(b, strip, first_row, sums)
             return
-        fits = b.let("ge", b.let("sub", rows.stop, first_row), b.index(tile.rows))
+        stop = offset(b, first_row, tile.rows)
         b.branch(
-            fits,
-            lambda t: self._straight(t, strip, first_row, sums),
-            lambda t: self._by_scratch(t, strip, first_row, sums),
+            b.let("le", stop, rows.stop),
+            lambda t: self._at_once(t, strip, first_row, sums),
+            lambda t: self._by_rows(t, strip, first_row, sums),
         )
 
-    def _goes_straight(self, strip: _Strip) -> bool:
-        """Whether sums go from registers to C: words are so few steps that the way there counts."""
-        short = self.blocking.words is not None and self.product.moderate
-        return short and not self.blocking.kept and strip.tile.vectors == self.blocking.main.vectors
+    def _goes_at_once(self, strip: _Strip) -> bool:
+        """Whether whole tiles go from registers to C.
 
-    def _straight(
+        Words are so few steps that the way there counts, through moderate epilogues as well.
+        """
+        if self.blocking.kept or self.blocking.turned:
+            return False
+        wide = self.blocking.words is not None and strip.tile.vectors == self.blocking.main.vectors
+        return self.product.plain or (wide and self.product.moderate)
+
+    def _at_once(
         self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
     ) -> tuple[()]:
-        """Store a tile that lies inside of C."""
-        place, tile = strip.place, strip.tile
-        column = b.let("add", place.column, strip.shift)
-        for s, x in enumerate(sums):
-            i, j = divmod(s, tile.vectors)
-            row, at = offset(b, first_row, i), offset(b, column, j * tile.lanes)
-            self.store(b, place.rows, row, at, x, strip.mask)
+        """A whole tile from registers to C."""
+        tile, column = strip.tile, b.let("add", strip.place.column, strip.shift)
+        for i in range(tile.rows):
+            row = offset(b, first_row, i)
+            for j in range(tile.vectors):
+                mask = strip.mask if j + 1 == tile.vectors else None
+                x = sums[i * tile.vectors + j]
+                self.store(b, strip.place.rows, row, offset(b, column, j * tile.lanes), x, mask)
         return ()
 
-    def _by_scratch(
+    def _by_rows(
         self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
     ) -> tuple[()]:
+        """A tile over the stack, row by row."""
         for s, x in enumerate(sums):
             b.store(strip.scratch, b.index(s * strip.tile.lanes), x)
         self._results(b, strip, first_row)
@@ -359,13 +366,18 @@ class Tiles(Nest):
                 rest = i.let("sub", place.left, strip.shift)
                 width = i.let("min", rest, i.index(tile.columns))
                 with i.loop(0, width, hint="j") as j:
-                    self._pieces(j, strip, row, start, [j.var], 1)
+                    self._pieces(j, strip, row, start, [(j.var, None)], 1)
             elif few:
                 pieces = [i.index(j * tile.lanes) for j in range(tile.vectors)]
-                self._pieces(i, strip, row, start, pieces, tile.lanes)
+                masks = [*[None] * (tile.vectors - 1), strip.mask]
+                self._pieces(i, strip, row, start, list(zip(pieces, masks)), tile.lanes)
             else:
                 with i.loop(0, i.index(tile.columns), tile.lanes, hint="j") as j:
-                    self._pieces(j, strip, row, start, [j.var], tile.lanes)
+                    mask = None
+                    if strip.mask is not None:
+                        rest = j.let("sub", j.let("sub", place.left, strip.shift), j.var)
+                        mask = first_lanes(j, rest, tile.lanes)
+                    self._pieces(j, strip, row, start, [(j.var, mask)], tile.lanes)
 
     def _pieces(
         self,
@@ -373,18 +385,20 @@ class Tiles(Nest):
         strip: _Strip,
         row: Value,
         start: Value,
-        pieces: Sequence[Value],
+        pieces: Sequence[tuple[Value, Value | None]],
         lanes: int,
     ) -> None:
-        """Vectors of a tile's row, which begins at `start` in the scratch: to C, or kept."""
+        """Vectors of a tile's row, which begins at `start` in the scratch: to C, or kept.
+
+        pieces: where they begin in the row, and masks.
+        """
         place, workspace, join = strip.place, self.product.workspace, self.arithmetic.join
-        mask = strip.mask if lanes > 1 else None
-        columns = [b.let("add", strip.shift, piece) for piece in pieces]
+        columns = [b.let("add", strip.shift, piece) for piece, _ in pieces]
         scratch = strip.scratch
-        xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p in pieces]
+        xs: list[Value] = [b.load(scratch, b.let("add", start, p), lanes) for p, _ in pieces]
 
         def store(t: Block) -> tuple[()]:
-            for column, sums in zip(columns, xs):
+            for column, sums, (_, mask) in zip(columns, xs, pieces):
                 where = t.let("add", place.column, column)
                 self.store(t, place.rows, row, where, sums, mask)
             return ()
