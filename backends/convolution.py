@@ -165,7 +165,8 @@ def _launch_lines(
     chain = None if finish is None else finish.chain(Frame(product(shape[:-1]), shape[-1]))
     out = node.array_type.dtype if chain is None else chain.roots[0].array_type.dtype
     what = Depthwise(
-        *(str(node.array_type.dtype), str(out), shape[:-1], shape[-1]),
+        (str(node.inputs[0].array_type.dtype), str(node.inputs[1].array_type.dtype)),
+        *(str(out), shape[:-1], shape[-1]),
         x=(x.strides[0], *(s * a for s, a in zip(form.strides, x.strides[1:-1]))),
         y=y[:-1],
         window=form.windows.known,

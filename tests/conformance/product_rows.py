@@ -55,6 +55,13 @@ NARROW = rows(
             "n4mk 6432",
             "432",
         ),
+        "depthwise conv2d of bytes of two signs": (
+            lambda x, w: sg.conv2d(
+                *(x.astype("uint8"), w.astype("int8")), groups=3, layout="NHWC", dtype="int32"
+            ),
+            "nmk3 2213",
+            "22",
+        ),
         "conv1d in groups into int32": (
             lambda x, w: sg.conv1d(x, w, groups=2, dtype="int32"),
             "n4m 223",
