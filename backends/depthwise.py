@@ -26,8 +26,8 @@ MOST_TAPS = 64  # of a window that is taken apart in code
 class Depthwise(NamedTuple):
     """A convolution without zeros around its image.
 
-    dtypes: of x and w; out: of y. positions: batch, then the spatial sizes of y; x, y: how far each array moves along these;
-    taps: how far x moves along each axis of the window; window: its sizes.
+    dtypes: of x and w; out: of y. positions: batch, then the spatial sizes of y; x, y: how far each
+    array moves along these; taps: how far x moves along each axis of the window; window: its sizes.
     """
 
     dtypes: tuple[str, str]

@@ -326,8 +326,8 @@ def _dot(e: Emitter, stmt: Let) -> str:
     if form is None:
         raise unsupported(f"{stmt.attr} on {total.type} must be expanded by legalize first")
     operands = [(e.spell.types[v.type], e.operand(v)) for v in (x, y)]
-    if form.element:
-        type = lanes_of(form.element, x.type.lanes)
+    if form.operand:
+        type = form.operand
         operands = [(type, e.text.value(f"bitcast {t} {v} to {type}")) for t, v in operands]
     if form.swapped:
         operands.reverse()

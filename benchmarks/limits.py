@@ -123,7 +123,7 @@ def fma_text(name: str, element: str, width: Width, fused: bool) -> str:
 
 
 class Dot(NamedTuple):
-    """A dot instruction: what it needs, its width, the intrinsic, LLVM types of sums and operands.
+    """A dot instruction: what it needs, its width, the intrinsic, LLVM types of its sums and operands.
 
     products: in one of its lanes.
     """
@@ -138,7 +138,7 @@ class Dot(NamedTuple):
     def text(self, name: str) -> str:
         """Every accumulator becomes acc + x . y, over and over; nothing touches memory."""
         lanes, count = self.bytes // 4, 24 if self.bytes == 64 else 12
-        total, operand = f"<{lanes} x {self.sums}>", f"<{lanes * self.products} x {self.operands}>"
+        total, operand = f"<{lanes} x {self.sums}>", f"<{self.operands}>"
         body = [
             f"  %n{k} = call {total} @{self.intrinsic}({total} %v{k}, {operand} %x, {operand} %y)"
             for k in range(count)
@@ -159,11 +159,11 @@ _VNNI, _BF16 = "llvm.x86.avx512.vpdpbusd", "llvm.x86.avx512bf16.dpbf16ps"
 #: by name of the limit, the widest first; where none is there, the multiply-add peak stands for it
 DOTS = {
     "dot_int8": (
-        Dot("avx512vnni", 64, f"{_VNNI}.512", "i32", "i8", 4),
-        Dot("avxvnni", 32, f"{_VNNI}.256", "i32", "i8", 4),
-        Dot("dotprod", 16, "llvm.aarch64.neon.sdot.v4i32.v16i8", "i32", "i8", 4),
+        Dot("avx512vnni", 64, f"{_VNNI}.512", "i32", "16 x i32", 4),
+        Dot("avxvnni", 32, f"{_VNNI}.256", "i32", "8 x i32", 4),
+        Dot("dotprod", 16, "llvm.aarch64.neon.sdot.v4i32.v16i8", "i32", "16 x i8", 4),
     ),
-    "dot_bf16": (Dot("avx512bf16", 64, f"{_BF16}.512", "float", "bfloat", 2),),
+    "dot_bf16": (Dot("avx512bf16", 64, f"{_BF16}.512", "float", "32 x bfloat", 2),),
 }
 
 

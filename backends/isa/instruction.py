@@ -27,15 +27,15 @@ class Instruction(NamedTuple):
 class Form(NamedTuple):
     """The instruction for `lanes` sums, as LLVM's intrinsic of (total, x, y).
 
-    needs: sets of features, any of which will do. element: LLVM's type of an operand's element,
-    where it is not that of the loop IR. swapped: y comes before x. product: the intrinsic is of
+    needs: sets of features, any of which will do. operand: LLVM's type of x and of y, where it is
+    not that of the loop IR. swapped: y comes before x. product: the intrinsic is of
     (x, y), and its result is still to be added.
     """
 
     lanes: int
     intrinsic: str
     needs: tuple[frozenset[str], ...]
-    element: str = ""
+    operand: str = ""
     swapped: bool = False
     product: bool = False
 
