@@ -5,7 +5,9 @@
 Error of floats: |C - exact| <= (S + 2) * eps * |A| |B|, where S is the longest chain of sums that
 leads to an element: depth + K / depth with depth <= DEPTH in tiles, K / STREAMS + STREAMS where
 rows of B stream by, K / lanes + DOTS in dot products. The order of the sum depends on the kernel,
-on K and on whether M is 1; not on the place in C nor in the batch.
+on K and on whether M is 1; not on the place in C nor in the batch. Where k goes by words (see
+`words`), depth counts those. bfloat16 by words takes subnormals for zeros, before and after: that
+adds at most 2**-126 * (sum of |A| + sum of |B| + 2 K). Integers are exact modulo 2**bits.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many
 PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
 ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
-WORD_ROWS = 1920  # the same where k goes by words: four times as many fit
+WORD_ROWS = 2400  # the same where k goes by words: an element of A is smaller
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency

@@ -123,7 +123,7 @@ def fma_text(name: str, element: str, width: Width, fused: bool) -> str:
 
 
 class Dot(NamedTuple):
-    """A dot instruction: what it needs, its width, the intrinsic, LLVM types of its sums and operands.
+    """A dot instruction: what it needs, its width, its intrinsic, LLVM types of sums and operands.
 
     products: in one of its lanes.
     """
