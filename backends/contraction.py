@@ -50,6 +50,8 @@ ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles 
 WORD_ROWS = 2400  # the same where k goes by words: an element of A is smaller
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
+THIN_BYTES = 32  # vectors up to this size make panels one cache line wide
+THIN_ROWS = 192  # rows from which such panels are packed
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
@@ -474,7 +476,8 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
     B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not
-    be cast for each tile of rows.
+    be cast for each tile of rows. Panels of one cache line's width are packed rather: in place
+    their rows lie a stride apart, and put each other out of L1.
     """
     if spec.packed_b:
         return False
@@ -482,6 +485,8 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False
+    if target.vector_bytes <= THIN_BYTES and (spec.m is None or spec.m >= THIN_ROWS):
+        return True
     return spec.accumulate != spec.dtype or not _stays_in_l2(spec, target)
 
 
