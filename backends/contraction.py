@@ -47,7 +47,7 @@ NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many
 PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
 ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
-WORD_ROWS = 2400  # the same where k goes by words: an element of A is smaller
+WORD_ROWS = 2400  # where k goes by words: elements of A are smaller (of a nest: ACROSS_ROWS)
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 THIN_BYTES = 32  # vectors up to this size make panels one cache line wide
@@ -320,7 +320,8 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
 def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
     main, taken = _main_tile(spec, target), words_of(spec, target)
-    most = ACROSS_ROWS if _lies_across(spec) else WORD_ROWS if taken else ROWS
+    nested = ACROSS_ROWS if taken or _lies_across(spec) else ROWS
+    most = WORD_ROWS if taken and spec.shape.is_plain else nested
     rows = most // main.rows * main.rows
     height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])

@@ -89,8 +89,8 @@ def test_other_targets_by_interpreter(case, name: str) -> None:
     check(interpreted(spec, name), spec, name, sizes, seed, c_gap)
 
 
-# Across the limits of blocks of rows (1920) and of k (1024 words), and one panel's width.
-@pytest.mark.parametrize("sizes", [(1, 1950, 70, 65), (1, 9, 8300, 97), (1, 30, 4097, 50)])
+# Across the limits of blocks of rows (2400) and of k (1024 words), and one panel's width.
+@pytest.mark.parametrize("sizes", [(1, 2430, 70, 65), (1, 9, 8300, 97), (1, 30, 4097, 50)])
 @pytest.mark.parametrize("b_unit", ["n", "k"])
 @pytest.mark.parametrize("dtypes", [("uint8", "int8"), ("int8", "int8"), ("int16", "int16")])
 @pytest.mark.parametrize("known", ["", "mnk"])
