@@ -22,6 +22,8 @@ from symgraph.ops.tuple import Get
 from . import convolution
 from .classify import host_reason
 from .lower.special import SPECIAL
+from .targets import Target
+from .widening import widened
 
 NATIVE = (
     Reduce,
@@ -41,7 +43,7 @@ NATIVE = (
 )
 
 
-def expand(results: Sequence[Expr]) -> list[Expr]:
+def expand(results: Sequence[Expr], target: Target) -> list[Expr]:
     """The graph in ops that have kernels: everything else gives way to its own expansion."""
     done: dict[int, Expr] = {}
     keep: list[Expr] = []  # the ids in `done` stay valid while their nodes live
@@ -56,6 +58,7 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
             stack.extend(missing)
             continue
         rebuilt = rebuild(node, [done[id(x)] for x in node.inputs])
+        rebuilt = widened(rebuilt, target)
         if _has_kernel(rebuilt):
             stack.pop()
             done[id(node)] = rebuilt

@@ -98,7 +98,7 @@ class Planner:
         host_calls: str,
     ) -> Program:
         results, stand_ins = unify([*outputs, *(e for _, e in updates)], [g for g, _ in guards])
-        results = expand(results)
+        results = expand(results, self.target)
         for stand_in, leaf in stand_ins.items():
             self.leaves[id(stand_in)] = self.leaf(leaf)
             self.kept_alive.append(stand_in)

@@ -41,14 +41,16 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     c = Strided(0, row_strides(shape))
     outer, inner = _batches(shape[:-2], [a, b, c])
     m, n = shape[-2:]
+    dtypes = [str(x.array_type.dtype) for x in node.inputs]
     spec = ContractionSpec(
+        dtypes[0],
         str(node.array_type.dtype),
-        None,
         unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
         unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
         m if isinstance(m, int) else None,
         n if isinstance(n, int) else None,
         k if isinstance(k, int) else None,
+        b_dtype=dtypes[1],
     )
     last = inner[-1] if inner else None
     batches = (s.strides[last] if last is not None else 0 for s in (a, b, c))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import narrow_products
 from benchmarks.harness import Row, Work, main
 from benchmarks.timing import Statement
 
@@ -457,7 +458,8 @@ def backward_rows() -> list[Row]:
 
 def rows() -> Sequence[Row]:
     products = [*squares("float32"), *SHAPES, *random_shapes(), *squares("float64")]
-    return [*map(product_row, products), *forward_rows(), *backward_rows()]
+    narrow = narrow_products.rows(SQUARE)
+    return [*map(product_row, products), *forward_rows(), *backward_rows(), *narrow]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
-from . import image_rows, indexing, numpy_rows
+from . import image_rows, indexing, numpy_rows, product_rows
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -470,6 +470,7 @@ FAMILIES: dict[str, list[Row]] = {
     "vectors": numpy_rows.VECTORS,
     "values": numpy_rows.VALUES,
     "convolutions": image_rows.CONVOLUTIONS,
+    "narrow products": product_rows.NARROW,
     "pooling": image_rows.POOLING,
     "resizing": image_rows.RESIZING,
 }
