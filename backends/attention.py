@@ -109,6 +109,7 @@ def _spec(node: Expr, reads: Sequence[Access]) -> AttentionSpec:
         tuple(units),
         str(node.inputs[3].dtype) if has_mask else "",
         by_key=has_mask and (reads[3].address.strides[-2] == 0 or n == 1),
+        strict=op.strict,
         n=n if isinstance(n, int) else None,
     )
 

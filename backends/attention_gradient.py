@@ -150,7 +150,7 @@ class Gradient(Blocks):
         self._copy(b, self.slope, place, count, parts.s_rows, self.e)
         self.clear(b, parts.dq, b.let("add", self.d, b.index(tile.rows)))
         totals = [self._statistic(b, self.total, place, j) for j in range(tile.vectors)]
-        shifts = [self.shift(b, x) for x in totals]
+        shifts = totals if self.spec.strict else [self.shift(b, x) for x in totals]
         deltas = [self._statistic(b, self.delta, place, j) for j in range(tile.vectors)]
         seen = self.seen(b, place)
         with b.loop(0, seen, self.keys, hint="key") as k:

@@ -38,7 +38,7 @@ class AttentionSpec(NamedTuple):
 
     units: for each operand the axis with stride 1: "k" its features, "n" its rows, None neither
     (of a mask: "k" its keys). mask: its dtype in memory, "" if there is none; by_key: it is the
-    same for all queries. total: whether the second result is wanted. n: if it is known, blocks of
+    same for all queries. strict: a query that sees no key gives NaN, not zeros. total: whether the second result is wanted. n: if it is known, blocks of
     queries need not be wider.
     """
 
@@ -48,6 +48,7 @@ class AttentionSpec(NamedTuple):
     units: tuple[str | None, ...]
     mask: str = ""
     by_key: bool = False
+    strict: bool = False
     total: bool = False
     n: int | None = None
 
@@ -400,8 +401,10 @@ class Forward(Blocks):
         left = b.let("sub", self.n, place.first)
         line = b.let("add", times(b, place.item, self.n), place.first)
         for j, (top, total) in enumerate(zip(tops, sums)):
-            none = b.let("eq", total, zero)
-            inverse = b.let("div", one, b.let("select", none, one, total))
+            safe = total
+            if not self.spec.strict:
+                safe = b.let("select", b.let("eq", total, zero), one, total)
+            inverse = b.let("div", one, safe)
             b.store(factor, b.index(j * tile.lanes), inverse)
             if self.spec.total:
                 log = b.let("call", total, type=total.type, attr="log")

@@ -5,8 +5,9 @@
     o[i]         = sum over j of exp(score[i, j] - total[i]) * v[j]
 
 A query that sees no key (all are masked, or there is none) gives zeros, and its gradients are 0: a
-padded row of a batch does not make the rest NaN. Its total is -inf. What a query does not see has
-weight 0; whether 0 times an infinite v[j] of such a key takes part is not specified.
+padded row of a batch does not make the rest NaN. Its total is -inf. With `strict` it gives NaN, as
+the softmax of such a row does. What a query does not see has weight 0; whether 0 times an infinite
+v[j] of such a key takes part is not specified.
 
 Source: Milakov and Gimelshein 2018 (softmax in one pass), Rabe and Staats 2021 (attention without
 the matrix), Dao et al. 2022 (in blocks, with the gradient from the totals).
@@ -50,6 +51,7 @@ class Attention(Op):
     name = "attention"
     causal: bool
     scale: float
+    strict: bool
 
     def infer(self, q: Array, k: Array, v: Array, mask: Array | None = None) -> Tuple:
         lead, n, _, e = _require_fit(self.name, q, k, v, mask)
@@ -60,10 +62,11 @@ class Attention(Op):
             scores = _array_scores(self, q, k, mask)
             top = scores.max(-1, initial=-np.inf, keepdims=True)
             shift = np.where(top == -np.inf, 0, top)
-            powers = np.exp(scores - shift)
+            powers = np.exp((scores - shift).astype(np.float64))
             total = powers.sum(-1, keepdims=True)
-            result = np.matmul(powers, v.astype(np.float64)) / np.where(total == 0, 1, total)
-            return result.astype(q.dtype), (np.log(total) + shift)[..., 0].astype(q.dtype)
+            weights = powers / (total if self.strict else np.where(total == 0, 1, total))
+            result = np.matmul(weights.astype(q.dtype), v)
+            return result, (np.log(total) + shift)[..., 0].astype(q.dtype)
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Any) -> Sequence[Any]:
         return self.vjp_partial(inputs, output, cotangent, [x.dtype.is_inexact for x in inputs])
@@ -80,7 +83,7 @@ class Attention(Op):
         if of_total is not None:
             delta = delta - of_total
         given = (*inputs, total, delta, slope)
-        found: list[Any] = list(parts(apply(AttentionGradient(self.causal, self.scale), *given)))
+        found: list[Any] = list(parts(apply(AttentionGradient(*self._values), *given)))
         if len(inputs) > 3:
             of_mask = wanted[3] and inputs[3].dtype.is_inexact
             found.append(_slopes(self, *given)[1] if of_mask else None)
@@ -112,6 +115,7 @@ class AttentionGradient(Op):
     name = "attention_gradient"
     causal: bool
     scale: float
+    strict: bool
 
     def infer(self, q: Array, k: Array, v: Array, *more: Array) -> Tuple:
         *mask, total, delta, slope = more
@@ -127,17 +131,15 @@ class AttentionGradient(Op):
         *mask, total, delta, slope = more
         with np.errstate(all="ignore"):
             scores = _array_scores(self, q, k, *mask)
-            shift = np.where(total == -np.inf, 0, total)[..., None].astype(np.float64)
-            weights = np.exp(scores - shift)
-            wide = [x.astype(np.float64) for x in (q, k, v, slope)]
-            pulled = np.matmul(wide[3], wide[2].swapaxes(-1, -2))
-            slopes = weights * (pulled - delta[..., None]) * self.scale
-            found = (
-                np.matmul(slopes, wide[1]),
-                np.matmul(slopes.swapaxes(-1, -2), wide[0]),
-                np.matmul(weights.swapaxes(-1, -2), wide[3]),
+            shift = total if self.strict else np.where(total == -np.inf, 0, total)
+            weights = np.exp((scores - shift[..., None]).astype(np.float64)).astype(q.dtype)
+            pulled = np.matmul(slope, v.swapaxes(-1, -2))
+            slopes = weights * (pulled - delta[..., None]) * q.dtype.type(self.scale)
+            return (
+                np.matmul(slopes, k),
+                np.matmul(slopes.swapaxes(-1, -2), q),
+                np.matmul(weights.swapaxes(-1, -2), slope),
             )
-            return tuple(x.astype(q.dtype) for x in found)
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Any) -> Sequence[Any]:
         q, k = inputs[:2]
@@ -180,14 +182,13 @@ def _require_fit(
 
 
 def _array_scores(op: Any, q: np.ndarray, k: np.ndarray, mask: Any = None) -> np.ndarray:
-    """The scores in float64."""
-    scores = np.matmul(q.astype(np.float64), k.astype(np.float64).swapaxes(-1, -2)) * op.scale
+    scores = np.matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(op.scale)
     if mask is not None and mask.dtype != np.bool_:
         scores = scores + mask
     elif mask is not None:
-        scores = np.where(mask, scores, -np.inf)
+        scores = np.where(mask, scores, q.dtype.type(-np.inf))
     if op.causal:
-        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, q.dtype.type(-np.inf))
     return scores
 
 
@@ -212,7 +213,7 @@ def _scores(op: Any, q: Expr, k: Expr, mask: Expr | None = None) -> Expr:
 
 
 def _weights(op: Any, q: Expr, k: Expr, mask: Sequence[Expr], total: Expr) -> Expr:
-    shift = where(eq(total, MINUS_INFINITY), 0, total)
+    shift = total if op.strict else where(eq(total, MINUS_INFINITY), 0, total)
     return exp(_scores(op, q, k, *mask) - _column(shift))
 
 
@@ -267,7 +268,7 @@ def attention(
         )
     x, factor = _scaled(x, scale)
     masks = [] if mask is None else [_mask(mask, x, y)]
-    op = Attention(as_flag(causal, "attention: causal"), factor)
+    op = Attention(as_flag(causal, "attention: causal"), factor, False)
     return cast(parts(apply(op, *_broadcast([x, y, z, *masks])))[0], dtype)
 
 
