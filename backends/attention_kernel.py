@@ -398,11 +398,14 @@ class Forward(Blocks):
         tile = self.tile
         factor = b.alloc(self.spec.dtype, self.width)
         one, zero = self.number(1.0, tile.lanes), self.number(0.0, tile.lanes)
+        # without keys there is nothing to be NaN of: a sum of no terms
+        empty = b.cast(b.let("eq", self.m, b.index(0)), self.spec.dtype)
         left = b.let("sub", self.n, place.first)
         line = b.let("add", times(b, place.item, self.n), place.first)
         for j, (top, total) in enumerate(zip(tops, sums)):
-            safe = total
-            if not self.spec.strict:
+            if self.spec.strict:
+                safe = b.let("add", total, b.splat(empty, tile.lanes))
+            else:
                 safe = b.let("select", b.let("eq", total, zero), one, total)
             inverse = b.let("div", one, safe)
             b.store(factor, b.index(j * tile.lanes), inverse)

@@ -5,9 +5,9 @@
     o[i]         = sum over j of exp(score[i, j] - total[i]) * v[j]
 
 A query that sees no key (all are masked, or there is none) gives zeros, and its gradients are 0: a
-padded row of a batch does not make the rest NaN. Its total is -inf. With `strict` it gives NaN, as
-the softmax of such a row does. What a query does not see has weight 0; whether 0 times an infinite
-v[j] of such a key takes part is not specified.
+padded row of a batch does not make the rest NaN. Its total is -inf. With `strict` it gives NaN if
+there are keys, as the softmax of such a row does. What a query does not see has weight 0; whether
+0 times a number that is not finite takes part is not specified there.
 
 Source: Milakov and Gimelshein 2018 (softmax in one pass), Rabe and Staats 2021 (attention without
 the matrix), Dao et al. 2022 (in blocks, with the gradient from the totals).
