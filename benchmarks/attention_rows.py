@@ -26,7 +26,8 @@ def attention_symgraph(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Statement
     import symgraph as sg
 
     given = [sg.array(name, x.shape) for name, x in zip("qkv", (q, k, v))]
-    f = sg.function(given, sg.attention(*given, causal=True))
+    x, y, z = given
+    f = sg.function(given, sg.attention(x, y, z, causal=True))
     return Statement("f(q, k, v)", f=f, q=q, k=k, v=v)
 
 
@@ -35,8 +36,9 @@ def attention_gradient_symgraph(*arrays: np.ndarray) -> Statement:
     import symgraph as sg
 
     given = [sg.array(name, x.shape) for name, x in zip("qkvy", arrays)]
-    result = sg.attention(*given[:3], causal=True)
-    f = sg.function(given, [result, *sg.grad((result * given[3]).sum(), given[:3])])
+    x, y, z, slope = given
+    result = sg.attention(x, y, z, causal=True)
+    f = sg.function(given, [result, *sg.grad((result * slope).sum(), [x, y, z])])
     return Statement("f(q, k, v, y)", f=f, **dict(zip("qkvy", arrays)))
 
 

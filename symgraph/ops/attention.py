@@ -31,7 +31,7 @@ from ..grad import backpropagate
 from ..leaves import as_flag, lift, size_value
 from ..op import Op
 from ..relations import require_equal
-from .contract import MatMul, require_inner, swapped
+from .contract import MatMul, swapped
 from .define import broadcast_shapes, cast, promote_operands
 from .elementwise import eq, exp, gt, sqrt, where
 from .movement import Iota, broadcast_by, reshape_to, show
@@ -259,17 +259,21 @@ def attention(
                 operands=(node,),
             )
     x, y, z = (cast(node, float32) if dtype.bits == 16 else node for node in given)
-    require_inner("attention", x, swapped(y), -1, -2)
-    if known_equal(y.array_type.shape[-2], z.array_type.shape[-2]) is False:
-        raise ShapeError(
-            f"attention: k has {y.array_type.shape[-2]} rows, v has {z.array_type.shape[-2]}",
-            site=user_site(),
-            operands=(y, z),
-        )
+    _require_same("attention(q, k): features differ: q has {}, k has {}", (x, -1), (y, -1))
+    _require_same("attention: k has {} rows, v has {}", (y, -2), (z, -2))
     x, factor = _scaled(x, scale)
     masks = [] if mask is None else [_mask(mask, x, y)]
     op = Attention(as_flag(causal, "attention: causal"), factor, False)
     return cast(parts(apply(op, *_broadcast([x, y, z, *masks])))[0], dtype)
+
+
+def _require_same(message: str, *sizes: tuple[Expr, int]) -> None:
+    """Two sizes (of an operand along an axis) agree, or an error in the user's words."""
+    found = [x.array_type.shape[axis] for x, axis in sizes]
+    if known_equal(*found) is False:
+        raise ShapeError(
+            message.format(*found), site=user_site(), operands=tuple(x for x, _ in sizes)
+        )
 
 
 def _scaled(q: Expr, scale: Any) -> tuple[Expr, float]:
@@ -304,12 +308,13 @@ def _mask(mask: Any, q: Expr, k: Expr) -> Expr:
     shape = node.array_type.shape
     shape = (1,) * (2 - len(shape)) + shape
     sizes = (q.array_type.shape[-2], k.array_type.shape[-2])
-    try:
-        found = broadcast_shapes("attention: mask", shape[-2:], sizes)
-        if any(known_equal(have, want) is False for have, want in zip(found, sizes)):
-            raise ShapeError(f"attention: mask: expected {show(sizes)}, got {show(shape)}")
-    except ShapeError as error:
-        raise error.at(user_site(), (node, q, k)) from None
+    pairs = zip(shape[-2:], sizes)
+    if any(have != 1 and known_equal(have, want) is False for have, want in pairs):
+        raise ShapeError(
+            f"attention: mask: expected {show(sizes)}, got {show(shape)}",
+            site=user_site(),
+            operands=(node, q, k),
+        )
     return broadcast_by(reshape_to(node, shape), (*shape[:-2], *sizes))
 
 
