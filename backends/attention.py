@@ -24,6 +24,7 @@ from .targets import Target
 if TYPE_CHECKING:
     from .body import Body
 
+
 class Access(NamedTuple):
     """An array that a kernel reads or writes: where it lies, strides by axis of the batch and on.
 

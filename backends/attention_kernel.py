@@ -38,8 +38,8 @@ class AttentionSpec(NamedTuple):
 
     units: for each operand the axis with stride 1: "k" its features, "n" its rows, None neither
     (of a mask: "k" its keys). mask: its dtype in memory, "" if there is none; by_key: it is the
-    same for all queries. strict: a query that sees no key gives NaN, not zeros. total: whether the second result is wanted. n: if it is known, blocks of
-    queries need not be wider.
+    same for all queries. strict: a query that sees no key gives NaN, not zeros. total: whether the
+    second result is wanted. n: if it is known, blocks of queries need not be wider.
     """
 
     dtype: str
@@ -215,7 +215,7 @@ class Blocks:
         return result
 
     def shift(self, b: Block, top: Value) -> Value:
-        """What scores are taken less, for queries of this maximum or total: 0 if nothing is seen."""
+        """What scores are taken less, from their maximum or total: 0 if nothing is seen."""
         lanes = self.tile.lanes
         none = b.let("eq", top, self.number(float("-inf"), lanes))
         return b.let("select", none, self.number(0.0, lanes), top)

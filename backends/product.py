@@ -122,9 +122,7 @@ def advance(body: Body, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref
     return ref.moved(address.offset, body.depth, strides)
 
 
-def batches(
-    batch: Sequence[SizeLike], addresses: Sequence[Strided]
-) -> tuple[list[int], list[int]]:
+def batches(batch: Sequence[SizeLike], addresses: Sequence[Strided]) -> tuple[list[int], list[int]]:
     """Batch axes that need a loop around the kernel, and the trailing ones its own loop takes."""
     inner: list[int] = []
     for axis in reversed(range(len(batch))):
