@@ -203,11 +203,11 @@ class Gradient(Blocks):
         scale = self.number(self.spec.scale, tile.lanes)
         self.pack_mask(b, place, count, parts.mask)
         with b.loop(0, count, tile.rows, hint="row") as r:
-            rows = self.local_rows(r, r.var, count)
-            scores = self.scores(r, place, rows, parts.q_turned, parts.mask)
+            scores = self.scores(r, place, r.var, count, parts.q_turned, parts.mask)
             for s, (at, x) in enumerate(zip(self.each(r, r.var, parts.weights), scores)):
                 r.store(self.workspace, at, r.let("sub", x, shifts[s % tile.vectors]))
-            pulled = self.product(r, self.key_rows(r, self.v, place, rows), parts.s_turned, self.e)
+            keys_of_v = self.key_rows(r, self.v, place, r.var, count)
+            pulled = self.product(r, keys_of_v, parts.s_turned, self.e)
             for s, (at, x) in enumerate(zip(self.each(r, r.var, parts.slopes), pulled)):
                 less = r.let("sub", x, deltas[s % tile.vectors])
                 r.store(self.workspace, at, r.let("mul", less, scale))

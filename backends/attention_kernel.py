@@ -146,23 +146,33 @@ class Blocks:
         tile = self.tile._replace(rows=len(rows.starts))
         return OuterProduct(self.arithmetic, tile, rows, source, None, (count,)).write(b)
 
-    def key_rows(self, b: Block, x: Operand, place: Place, locals: Sequence[Value]) -> Stream:
-        """Features of some keys of a block."""
-        starts = []
-        base = times(b, place.item, x.item)
-        for local in locals:
-            key = b.let("add", place.key, local)
-            starts.append(b.let("add", base, times(b, key, x.row)))
-        return Stream(x.buffer, tuple(starts), x.column)
+    def key_rows(self, b: Block, x: Operand, place: Place, first: Value, count: Value) -> Stream:
+        """Features of some keys of a block; beyond the last one, the last again."""
+        base = b.let("add", times(b, place.item, x.item), times(b, place.key, x.row))
+        return self._stream(b, x.buffer, (base, x.row, x.column), first, count)
 
     def feature_rows(self, b: Block, x: Operand, place: Place, first: Value, end: Value) -> Stream:
         """Some features of all keys of a block; beyond the last one, the last again."""
         base = b.let("add", times(b, place.item, x.item), times(b, place.key, x.row))
-        starts = []
-        for i in range(self.tile.rows):
-            feature = b.let("min", offset(b, first, i), offset(b, end, -1))
-            starts.append(b.let("add", base, times(b, feature, x.column)))
-        return Stream(x.buffer, tuple(starts), x.row)
+        return self._stream(b, x.buffer, (base, x.column, x.row), first, end)
+
+    def _stream(
+        self, b: Block, buffer: Buffer, moves: tuple[Value, Value, Value], first: Value, end: Value
+    ) -> Stream:
+        """Lines from `first` on, before `end`, of an operand.
+
+        moves: where it begins, how far lines and steps lie apart. Where lines begin goes through a
+        table on the stack, so that LLVM's strength reduction finds nothing to try.
+        """
+        base, along, step = moves
+        rows, last = self.tile.rows, offset(b, end, -1)
+        table = b.alloc(self.index_dtype, rows)
+        with b.loop(0, b.index(rows), hint="i") as i:
+            line = i.let("min", i.let("add", first, i.var), last)
+            start = i.let("add", base, times(i, line, along))
+            i.store(table, i.var, i.cast(start, self.index_dtype))
+        starts = [b.cast(b.load(table, b.index(i)), INDEX) for i in range(rows)]
+        return Stream(buffer, tuple(starts), step)
 
     def local_rows(self, b: Block, first: Value, count: Value) -> list[Value]:
         """The keys of a tile in its block; beyond the last one, the last again."""
@@ -178,11 +188,12 @@ class Blocks:
     # ------------------------------------------------------------------------------------- scores
 
     def scores(
-        self, b: Block, place: Place, locals: Sequence[Value], panel: Value, mask: Value
+        self, b: Block, place: Place, first: Value, count: Value, panel: Value, mask: Value
     ) -> list[Value]:
         """Scores of a tile of keys, scaled, masked.  mask: where the block's mask is packed."""
-        raw = self.product(b, self.key_rows(b, self.k, place, locals), panel, self.d)
+        raw = self.product(b, self.key_rows(b, self.k, place, first, count), panel, self.d)
         scale = self.number(self.spec.scale, self.tile.lanes)
+        locals = self.local_rows(b, first, count)
         found: list[Value] = [b.let("mul", x, scale) for x in raw]
         if self.spec.mask:
             found = self._masked(b, found, place, locals, mask)
@@ -358,8 +369,7 @@ class Forward(Blocks):
         tile = self.tile
         self.pack_mask(b, place, count, self.mask)
         with b.loop(0, count, tile.rows, carries=tops, hint="row") as r:
-            rows = self.local_rows(r, r.var, count)
-            scores = self.scores(r, place, rows, self.queries, self.mask)
+            scores = self.scores(r, place, r.var, count, self.queries, self.mask)
             found: list[Value] = list(r.carried)
             for s, (at, x) in enumerate(zip(self.each(r, r.var, self.weights), scores)):
                 r.store(self.workspace, at, x)
