@@ -39,7 +39,8 @@ class AttentionSpec(NamedTuple):
     units: for each operand the axis with stride 1: "k" its features, "n" its rows, None neither
     (of a mask: "k" its keys). mask: its dtype in memory, "" if there is none; by_key: it is the
     same for all queries. strict: a query that sees no key gives NaN, not zeros. total: whether the
-    second result is wanted. n: if it is known, blocks of queries need not be wider.
+    second result is wanted. n: if it is known, blocks of queries need not be wider: narrow vectors
+    do the work of a few queries in less time.
     """
 
     dtype: str
@@ -70,8 +71,10 @@ class Operand(NamedTuple):
 
 def queries(spec: AttentionSpec, target: Target) -> Tile:
     """The register tile: its columns are the queries of a block."""
-    lanes = target.lanes(BYTES[spec.dtype])
-    vectors = VECTORS if spec.n is None else max(1, min(VECTORS, -(-spec.n // lanes)))
+    lanes, vectors = target.lanes(BYTES[spec.dtype]), VECTORS
+    if spec.n is not None:
+        vectors = max(1, min(VECTORS, -(-spec.n // lanes)))
+        lanes = min(lanes, max(SQUARE, 1 << max(spec.n - 1, 0).bit_length()))
     return Tile(max(r for r, v in tile_shapes(target) if v >= vectors), vectors, lanes)
 
 
