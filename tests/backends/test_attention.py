@@ -244,23 +244,22 @@ def test_overflowing_sums_of_powers(strict: bool) -> None:
 
 
 @pytest.mark.parametrize("gradient", [False, True])
-def test_polls(gradient: bool) -> None:
+def test_polls_and_stops(gradient: bool) -> None:
     spec = AttentionSpec("float32", False, 1.0, ("k",) * (4 if gradient else 3))
     kernel, target = kernel_of(spec, "x86-64-v4", gradient)
-    asked = []
-    context = Context(budget=0, poll=lambda: asked.append(1) or len(asked) == 1)
-    q = np.zeros((1, 64, 4), "f4")
-    d = [1, 64, 64, 4, 4, *([256, 4, 1] * (4 if gradient else 3))]
-    flat = q.reshape(-1)
+    n, d = 5, 2
+    flat, row = np.zeros(n * d, "f4"), np.zeros(n, "f4")
+    dims = [1, n, n, d, d, *([n * d, d, 1] * len(spec.units))]
     if gradient:
-        space = np.zeros(gradient_workspace(spec, target, 64, 4, 4), "f4")
-        arrays = [flat, flat, flat, flat, np.zeros(64, "f4"), np.zeros(64, "f4")]
-        arrays += [flat.copy() for _ in range(3)]
+        space = gradient_workspace(spec, target, n, d, d)
+        arrays = [flat, flat, flat, flat, row, row, *(flat.copy() for _ in range(3))]
     else:
-        space = np.zeros(workspace_elements(spec, target, 4, 4), "f4")
-        arrays, d = [flat, flat, flat, flat.copy()], [*d, 256, 4]
-    assert interpret(kernel, [*arrays, space], d, context) in (0, INTERRUPTED)
-    assert asked
+        space = workspace_elements(spec, target, d, d)
+        arrays, dims = [flat, flat, flat, flat.copy()], [*dims, n * d, d]
+    asked: list[int] = []
+    context = Context(poll=lambda: bool(asked.append(1)), budget=0)
+    assert interpret(kernel, [*arrays, np.zeros(space, "f4")], dims, context) == INTERRUPTED
+    assert asked == [1]
 
 
 # --------------------------------------------------------------------------------- whole functions
