@@ -20,7 +20,7 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
-from . import products, program
+from . import attention, products, program
 from .affine import Axis, Map, Strided, identity, project, row_strides, unit
 from .border import border, dims, edges, elements
 from .classify import host_reason, is_leaf, whole_base
@@ -474,6 +474,7 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Assert: Body._assert,
     Scan: Body._scan,
     Cond: Body._cond,
+    **attention.HANDLERS,
 }
 SPECIAL_OPS = tuple(SPECIAL)
 

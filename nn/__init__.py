@@ -34,6 +34,7 @@ from .layers import (
     Layer,
     LayerNorm,
     MaxPool,
+    MultiHeadAttention,
     PReLU,
     Sequential,
 )
