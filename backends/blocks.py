@@ -13,9 +13,8 @@ FIELDS = {  # byte offsets in the context, after what kernels know of it
     "self": 48,  # the Function that is running
     "atoms": 56,
     "profile": 64,  # for each launch two i64: nanoseconds, calls
-    "state": 72,  # the state block of the Function
-    "next": 80,  # the next context in the list of calls that wait for Python code of ours
-    "owner": 88,  # the thread of such a call
+    "next": 72,  # the next context in the list of calls that wait for Python code of ours
+    "owner": 80,  # the thread of such a call
 }
 CONTEXT_BYTES = 96
 
@@ -32,7 +31,8 @@ STATE = {
     "constants": 32,
     "profile": 40,
     "keys": 48,
-    "arenas": 56,
+    "numbers": 56,  # whether Python numbers go in without Python's rules being asked
+    "arenas": 64,
 }
 STATE_BYTES = STATE["arenas"] + 8 * ARENAS
 ARENA_HEADER = 64  # before the first byte: the raw pointer, then the capacity

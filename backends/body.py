@@ -266,8 +266,8 @@ class Body:
             parts.append(self.built(nest._replace(name="concatenate")))
             homes.append(self.home(node).moved(start * strides[op.axis]))
             start = start + x.array_type.shape[op.axis]
-        row = product(node.array_type.shape[op.axis :])
-        together = interleaved(parts, row) if op.axis else None
+        widths = [product(x.array_type.shape[op.axis :]) for x in node.inputs]
+        together = interleaved(parts, widths, self.p.target) if op.axis else None
         if together is not None:
             self.run_nest(together, homes, node)
             return

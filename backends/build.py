@@ -18,13 +18,14 @@ from symgraph.relations import Guard
 from ..optim.pipeline import optimize
 from . import emit as emitter
 from . import targets
-from .code import Code, LaunchInfo, frame_of, link, undefined
+from .code import Code, LaunchInfo, frame_of, link
 from .driver import Driver, emit_driver, walk
 from .entry import emit_entry
 from .jit import OPTIMIZATION, compile_assembly
 from .layout_check import layout
 from .legalize import legalize
 from .loops import Kernel
+from .module_symbols import undefined
 from .objects import compiled, glue_level, object_key
 from .options import Options
 from .plan import plan

@@ -7,7 +7,8 @@ damaged object, and a power failure may leave one: nothing waits for the disk. T
 below a size by removing what was not used for longest. Whatever fails (no home, no space, no
 permission) costs one warning and the speed of the cache, never an answer.
 
-    SYMGRAPH_CACHE=folder   keep entries there           SYMGRAPH_CACHE=0   keep nothing on disk
+    SYMGRAPH_CACHE=folder   keep entries there (./off for a folder that is called off)
+    SYMGRAPH_CACHE=off      keep nothing on disk; 0 and none say the same
     otherwise               $XDG_CACHE_HOME/symgraph, or ~/.cache/symgraph
 """
 
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 LIMIT = 1 << 30  # bytes on disk
 MEMORY_LIMIT = 64 << 20  # bytes kept in the process
+OFF = frozenset({"0", "off", "none"})  # settings for no folder, in any case of letters
 _FORMAT = "v1"  # name of the folder of this layout of entries; older ones can be deleted
 _MAGIC = b"symgraph"
 _HEADER = len(_MAGIC) + 8 + 32
@@ -122,8 +124,8 @@ def _remember(key: str, data: bytes) -> None:
 
 def _folder() -> Path | None:
     """The folder of entries, made if need be; None if there is to be none or none works."""
-    setting = os.environ.get("SYMGRAPH_CACHE")
-    if setting == "0":
+    setting = os.environ.get("SYMGRAPH_CACHE", "").strip()
+    if setting.lower() in OFF:
         return None
     try:
         folder = _base(setting) / _FORMAT
@@ -136,7 +138,7 @@ def _folder() -> Path | None:
         return None
 
 
-def _base(setting: str | None) -> Path:
+def _base(setting: str) -> Path:
     if setting:
         return Path(setting).expanduser()
     root = os.environ.get("XDG_CACHE_HOME")
@@ -251,7 +253,7 @@ def _warn(what: str) -> None:
             return
         _warned = True
     warnings.warn(
-        f"symgraph's cache on disk is off: {what} (set SYMGRAPH_CACHE to a folder, or to 0)",
+        f"symgraph's cache on disk is off: {what} (set SYMGRAPH_CACHE to a folder, or to off)",
         RuntimeWarning,
         stacklevel=2,
     )

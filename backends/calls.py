@@ -202,14 +202,18 @@ class NativeFunction(Native, Function, _Callbacks):
         Function.__init__(self, request, signature, *rest)
         self.core = core
         self._again = _Again(core)
+        core.state.take_numbers(signature.takes_numbers)
         attach(self, core.code.entry or 0, core.state.address)
 
     def _slow(self, *args: Any, **named: Any) -> Any:
-        """Convert and call again, or raise."""
+        """Convert and call again; look for a reason only where that is declined too."""
         values = self.signature.arrange(args, named)
         arrays = self.signature.convert(values)
-        self.core.copies += sum(a is not v for a, v in zip(arrays, values))
         core = self.core
+        core.copies += sum(a is not v for a, v in zip(arrays, values))
+        result = self._attempt(arrays)
+        if result is not DECLINED:
+            return result
         for _ in range(ATTEMPTS):
             arrays = core.prepare(arrays)
             sizes = core.contract.sizes(arrays, core.current())

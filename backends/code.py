@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +12,6 @@ from symgraph.arraytype import Array
 from . import jit, runtime
 from .program import Host, Program
 from .signature import Contract
-
-_DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(|^@([\w.$]+) = external", re.M)
 
 
 class LaunchInfo(NamedTuple):
@@ -79,16 +76,6 @@ def frame_of(program: Program, table: int) -> Frame:
         ),
         table,
     )
-
-
-def undefined(texts: Iterable[str]) -> set[str]:
-    """The symbols that modules need from outside: declared, nowhere defined, no intrinsics."""
-    declared: set[str] = set()
-    defined: set[str] = set()
-    for text in texts:
-        declared |= {a or b for a, b in _DECLARED.findall(text)}
-        defined |= set(re.findall(r"^define [^@]*@([\w.$]+)\(", text, re.M))
-    return {name for name in declared - defined if not name.startswith("llvm.")}
 
 
 def link(

@@ -286,6 +286,7 @@ class _Part:
         self.text = Text()
         self._heads: dict[tuple[str, int], str] = {}  # loaded once, in the entry block
         self._exits: dict[int, str] = {}  # code -> block that returns it
+        self._failed: list[str] = []  # blocks that choose an exit
         self._iterations: list[
             tuple[str, str]
         ] = []  # of the enclosing Repeats: (iteration, is it the first run?)
@@ -296,6 +297,7 @@ class _Part:
             size = WORD * self._words
             self.text.slots.append(f"  {self._frame} = alloca i8, i32 {size}, align {WORD}")
         self.text.do("ret i32 0")
+        self.text.lines += self._failed
         for code, label in self._exits.items():
             self.text.start(label)
             self.text.do(f"ret i32 {code}")
@@ -401,9 +403,9 @@ class _Part:
         text = self.text
         go_on, failed = text.label("go"), text.label("failed")
         text.fork(text.value(f"icmp eq i32 {code}, 0"), go_on, failed)
-        text.start(failed)
         cases = " ".join(f"i32 {1 + i}, label %{self._exit(c)}" for i, c in enumerate(returned))
-        text.do(f"switch i32 {code}, label %{self._exit(INTERRUPTED)} [{cases}]")
+        choose = f"switch i32 {code}, label %{self._exit(INTERRUPTED)} [{cases}]"
+        self._failed += [f"{failed}:", f"  {choose}"]
         text.start(go_on)
 
     def _exit(self, code: int) -> str:

@@ -70,7 +70,7 @@ def emit_module(kernels: Sequence[Kernel], target: Target) -> str:
     for kernel in kernels:
         emitter = Emitter(kernel, target)
         functions.append(emitter.function())
-        if emitter.streams:
+        if emitter.streams is not None:
             notes = [_STREAMS]
         declarations.update(emitter.text.declarations)
     header = f'target triple = "{target.triple}"\n'
@@ -93,7 +93,8 @@ class Emitter:
         self.buffers: dict[Buffer, str] = {}
         self.moved: dict[tuple[Buffer, Value], tuple[str, Value]] = {}  # see emit_memory.hoist
         self._slots: dict[tuple[str, str], str] = {}
-        self.streams = False  # whether stores go past the caches
+        self.held: list[Value | None] = []  # conditions of the arms that are open
+        self.streams: list[Value | None] | None = None  # see `streamed`
         self._exits: list[str] = []  # blocks that leave the kernel, kept out of the hot path
 
     def function(self) -> str:
@@ -107,8 +108,7 @@ class Emitter:
             self.names[dim] = f"%d{i}"
             parameters.append(f"{self.index} %d{i}")
         self.body(kernel.body)
-        if self.streams:  # what went past the caches is there before anybody is told so
-            text.do("fence seq_cst")
+        self._drain()
         text.do("ret i32 0")
         lines = [
             f"define i32 @{kernel.name}({', '.join(parameters)}) nounwind {{",
@@ -124,6 +124,31 @@ class Emitter:
         """Emit statements in order."""
         for stmt in stmts:
             _EMIT[type(stmt)](self, stmt)
+
+    def streamed(self) -> None:
+        """A store goes past the caches here; keeps the conditions under which all of them do."""
+        held = self.held if self.streams is None else self.streams
+        self.streams = [cond for cond in held if cond in self.held]
+
+    def _drain(self) -> None:
+        """What went past the caches is there before anybody is told so.
+
+        The fence takes as long as the call of a short kernel: it is left out where the size, which
+        is compared before any loop, says that nothing went.
+        """
+        if self.streams is None:
+            return
+        text, first = self.text, {stmt.var for stmt in self.kernel.body if type(stmt) is Let}
+        cond = next((cond for cond in self.streams if cond in first), None)
+        if cond is None:
+            text.do("fence seq_cst")
+            return
+        wait, over = text.label("drain"), text.label("drained")
+        text.fork(self.operand(cond), wait, over)
+        text.start(wait)
+        text.do("fence seq_cst")
+        text.jump(over)
+        text.start(over)
 
     def operand(self, value: Value) -> str:
         """The text of an atom as an operand, without its type."""
@@ -262,7 +287,9 @@ class Emitter:
         for i, (label, body) in enumerate([(then, stmt.body), (orelse, stmt.orelse)]):
             if label is not after:
                 text.start(label)
+                self.held.append(None if i else stmt.cond)
                 self.body(body)
+                self.held.pop()
                 ends[i] = text.block
                 text.jump(after)
         text.start(after)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .irtext import BYTES, lanes_of, mangled
-from .loops import INDEX, Buffer, Let, Load, Prefetch, Stmt, Store, Ty, Value, Var
+from .loops import INDEX, Buffer, If, Let, Load, Prefetch, Stmt, Store, Ty, Value, Var
 
 if TYPE_CHECKING:
     from .emit import Emitter
@@ -65,14 +65,14 @@ def store(e: Emitter, stmt: Store) -> None:
         address, align, note = _place(e, buffer, offset), BYTES[dtype], ""
         if stmt.stream:
             align, note = lanes * align, NONTEMPORAL
-            e.streams = True
+            e.streamed()
         e.text.do(f"store {memory} {name}, ptr {address}, align {align}{note}")
 
 
 def prefetch(e: Emitter, stmt: Prefetch) -> None:
     """Emit a Prefetch, for what is read or written alike."""
     address = _place(e, stmt.buffer, stmt.offset)
-    words = (("i32", "0"), ("i32", "3"), ("i32", "1"))  # to read, keep, data
+    words = (("i32", "0"), ("i32", str(4 - stmt.level)), ("i32", "1"))  # to read, how near, data
     e.text.call("void", "llvm.prefetch.p0", ("ptr", address), *words)
 
 
@@ -84,7 +84,7 @@ def hoist(e: Emitter, body: Sequence[Stmt]) -> None:
     """
     sums: dict[Value, tuple[Value, ...]] = {}
     starts: dict[tuple[Buffer, Value], str] = {}
-    for stmt in body:
+    for stmt in _straight(body):
         if type(stmt) is Let:
             if stmt.op == "add" and stmt.var.type == Ty(INDEX):
                 sums[stmt.var] = stmt.args
@@ -100,6 +100,15 @@ def hoist(e: Emitter, body: Sequence[Stmt]) -> None:
                 if start not in starts:
                     starts[start] = _address(e, e.buffers[buffer], buffer, e.operand(fixed))
                 e.moved[buffer, offset] = (starts[start], moving)
+
+
+def _straight(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    """Statements of a loop's body and of both arms of its branches, but of no loop inside."""
+    for stmt in body:
+        yield stmt
+        if type(stmt) is If:
+            yield from _straight(stmt.body)
+            yield from _straight(stmt.orelse)
 
 
 def _place(e: Emitter, buffer: Buffer, offset: Value) -> str:

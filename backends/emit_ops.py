@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import fallback
+from . import emit_avx512, fallback
 from .emit_casts import cast, convert, fastcast
 from .irtext import BYTES, KIND, lanes_of, mangled, signed, splat, unsupported
 from .loops import INDEX, Block, Const, Let, Ty, Value
@@ -340,6 +340,8 @@ _SPECIAL: dict[str, Callable[[Emitter, Let], str]] = {
     "insert": _insert,
     "reverse": _reverse,
     "swap": _swap,
+    "scaleb": emit_avx512.scaleb,
+    "lookup": emit_avx512.lookup,
     "ziplo": _zip,
     "ziphi": _zip,
     **dict.fromkeys("hsum hprod hmin hmax hand hor".split(), _reduce),

@@ -2,25 +2,23 @@
 
     ptr NAME.entry(ptr self, ptr args, i64 nargsf, ptr kwnames)      a vectorcall
 
-The fast way is for positional arguments that are exact ndarrays: the declared dtype, rank and
-sizes, C-contiguous and aligned. Whatever is not goes, untouched, to `self._slow(*args, **kwargs)`
-in Python, which converts and calls again or raises; a shared variable that another thread holds
-leads to `self._contended`. Everything the entry knows of one Function lies in its state block, so
-that copies with other shared variables run the same code.
+The fast way is for positional arguments as entry_arguments.py wants them. What is not goes,
+untouched, to `self._slow(*args, **kwargs)` in Python, which converts and calls again or raises; a
+shared variable that another thread holds leads to `self._contended`. Everything the entry knows of
+one Function lies in its state block, so that copies with other shared variables run the same code.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, SizeLike, product
+from symgraph.dims import product
 
 from . import recycling_ir
 from .blocks import CELL, CONTEXT_BYTES, FIELDS, GIL_WORK, NO_MEMORY, POLL_BUDGET, STATE
 from .driver import Driver, base_of, bases, total_work
-from .entry_words import LIKELY, WEIGHTS, Words
-from .layout_check import ALIGNED_C, Layout
+from .entry_arguments import Arguments, descr_symbol
+from .entry_words import LIKELY, WEIGHTS
+from .layout_check import Layout
 from .native_type import STATE as STATE_FIELD
 from .program import Program
 from .sizes import WORK
@@ -28,13 +26,6 @@ from .targets import Target
 
 STACK_ARENA = 4096  # bytes: smaller arenas live on the C stack
 RESULTS = ("single", "list", "tuple", "dict")
-
-
-class Overlap(NamedTuple):
-    """An input whose memory must not meet a shared variable's while that is written."""
-
-    input: int
-    shared: int
 
 
 def emit_entry(
@@ -49,20 +40,7 @@ def emit_entry(
     return _Entry(program, driver, target, layout, result, profile).module()
 
 
-def descr_symbol(dtype: str) -> str:
-    """The symbol under which the entry imports NumPy's descriptor of a dtype."""
-    return f"descr.{dtype}"
-
-
-def overlaps(program: Program) -> list[Overlap]:
-    """Pairs that the entry compares: array inputs with shared variables that are written."""
-    written = [u.shared for u in program.updates if u.mode in ("inplace", "swap")]
-    return [
-        Overlap(i, s) for i, x in enumerate(program.inputs) if x.array_type.shape for s in written
-    ]
-
-
-class _Entry(Words):
+class _Entry(Arguments):
     def __init__(
         self,
         program: Program,
@@ -72,17 +50,10 @@ class _Entry(Words):
         result: str,
         profile: bool,
     ):
-        self.program, self.driver, self.layout, self.result = program, driver, layout, result
-        self.profile = profile
+        super().__init__(program, driver, layout)
+        self.result, self.profile = result, profile
         self.heap: str | None = None  # the arena, if it came from the heap
         self.header = f'target triple = "{target.triple}"'
-        super().__init__()
-        self.atoms: dict[Atom, str] = {}  # bound so far
-        self.first_sight = {(b.kind, b.position, b.axis): b.atom for b in program.binds}
-        self.later: list[
-            tuple[str, SizeLike]
-        ] = []  # actual sizes to be compared once the table is filled
-        self.objects: set[str] = {"PyArray_Type", "symgraph.name_slow"}
         self.made: list[Array] = [
             *program.outputs,
             *(program.slots[u.slot].type for u in program.updates if u.mode == "rebind"),
@@ -103,13 +74,15 @@ class _Entry(Words):
         if program.shared:
             self._lock()
         self._bind()
-        self._sizes()
+        if self.needs_table:
+            self._sizes()
         self._compare_later()
         self._overlap()
         self._allocate()
         self._addresses()
         self._run()
         self._finish()
+        text.lines += self.rare
         self._exits()
         parameters = "ptr %self, ptr %args, i64 %nargsf, ptr %kwnames"
         body = "\n".join([*text.slots, *text.lines])
@@ -122,8 +95,6 @@ class _Entry(Words):
     def _frame(self) -> None:
         slot = self.text.slot
         self.context = slot("i8", CONTEXT_BYTES, 16)
-        self.atom_array = slot("i64", max(1, len(self.driver.sizes.atoms)), 8)
-        self.table = slot("i64", len(self.driver.sizes), 8)
         self.bases = slot("ptr", max(1, bases(self.program)["count"]), 8)
         self.made_array = slot("ptr", len(self.made) + 1, 8)
         self.state = self._load("ptr", "%self", STATE_FIELD)
@@ -151,112 +122,12 @@ class _Entry(Words):
         ]
         self.text.do(f"ret ptr {self.text.call('ptr', 'symgraph.delegate', *arguments)}")
 
-    # --- checks ---
-
-    def _arguments(self) -> None:
-        """Count, no keywords, and each an exact ndarray of the right dtype, rank and flags."""
-        text, n = self.text, len(self.program.inputs)
-        nargs = text.value("and i64 %nargsf, 9223372036854775807")
-        self._all([self._same("i64", nargs, str(n)), self._same("ptr", "%kwnames", "null")])
-        self.arguments = [self._load("ptr", "%args", 8 * i) for i in range(n)]
-        for x, argument in zip(self.program.inputs, self.arguments):
-            type = x.array_type
-            self._need(
-                self._same("ptr", self._load("ptr", argument, self.layout.type), "@PyArray_Type")
-            )
-            descr = descr_symbol(type.dtype)
-            self.objects.add(descr)
-            flags = text.value(
-                f"and i32 {self._load('i32', argument, self.layout.flags)}, {ALIGNED_C}"
-            )
-            self._all(
-                [
-                    self._same("ptr", self._load("ptr", argument, self.layout.descr), f"@{descr}"),
-                    self._same("i32", self._load("i32", argument, self.layout.nd), str(type.ndim)),
-                    self._same("i32", flags, str(ALIGNED_C)),
-                ]
-            )
-
     def _lock(self) -> None:
         code = self.text.call("i32", "symgraph.lock", ("ptr", self.state))
         self._need(self.text.value(f"icmp ne i32 {code}, 0"), "contended")
         self.leave = "slow_locked"
         cells = self._load("ptr", self.state, STATE["cells"])
         self.cells = [self._load("ptr", cells, 8 * i) for i in range(len(self.program.shared))]
-
-    def _bind(self) -> None:
-        """Sizes from the shapes: bound at first sight, compared at the next."""
-        for i, (x, argument) in enumerate(zip(self.program.inputs, self.arguments)):
-            type = x.array_type
-            if type.shape:
-                self._axes("input", i, type, self._load("ptr", argument, self.layout.dims), 0)
-            elif ("input", i, None) in self.first_sight:
-                self._bind_value(i, type, argument)
-        for i, x in enumerate(self.program.shared):
-            if not x.array_type.is_static:
-                self._axes("shared", i, x.array_type, self.cells[i], CELL["dims"])
-
-    def _axes(self, kind: str, index: int, type: Array, dims: str, byte: int) -> None:
-        good = []
-        for axis, declared in enumerate(type.shape):
-            size = self._load("i64", dims, byte + 8 * axis)
-            atom = self.first_sight.get((kind, index, axis))
-            if isinstance(declared, int):
-                good.append(self._same("i64", size, str(declared)))
-            elif atom is None:
-                self.later.append((size, declared))
-            elif atom in self.atoms:
-                good.append(self._same("i64", size, self.atoms[atom]))
-            else:
-                self._set_atom(atom, size)
-        self._all(good)
-
-    def _bind_value(self, index: int, type: Array, argument: str) -> None:
-        """A size that is the value of an integer input."""
-        text, bits = self.text, type.dtype.bits
-        raw = text.value(f"load i{bits}, ptr {self._load('ptr', argument, self.layout.data)}")
-        if bits < 64:
-            raw = text.value(f"{'sext' if type.dtype.is_signed else 'zext'} i{bits} {raw} to i64")
-        elif not type.dtype.is_signed:
-            self._need(text.value(f"icmp sge i64 {raw}, 0"))
-        self._set_atom(self.first_sight["input", index, None], raw)
-
-    def _set_atom(self, atom: Atom, value: str) -> None:
-        self.atoms[atom] = value
-        self._store("i64", value, self.atom_array, 8 * self.driver.sizes.atoms.index(atom))
-
-    def _sizes(self) -> None:
-        if not self.needs_table:
-            return
-        arguments = [("ptr", p) for p in (self.context, self.atom_array, self.table)]
-        code = self.text.call("i32", f"{self.driver.name}.sizes", *arguments)
-        self._need(self._same("i32", code, "0"))
-
-    def _size(self, size: SizeLike) -> str:
-        if isinstance(size, int):
-            return str(size)
-        return self._load("i64", self.table, 8 * self.driver.sizes[size])
-
-    def _compare_later(self) -> None:
-        self._all(
-            [self._same("i64", actual, self._size(declared)) for actual, declared in self.later]
-        )
-
-    def _overlap(self) -> None:
-        """An input that shares memory with a variable's buffers is copied, on the slow way."""
-        for i, s in overlaps(self.program):
-            x, w = self.program.inputs[i].array_type, self.program.shared[s].array_type
-            data = self._load("ptr", self.arguments[i], self.layout.data)
-            end = self._end(data, x)
-            for field in ("data", "spare_data"):
-                buffer = self._load("ptr", self.cells[s], CELL[field])
-                below = self.text.value(f"icmp ule ptr {end}, {buffer}")
-                above = self.text.value(f"icmp ule ptr {self._end(buffer, w)}, {data}")
-                self._need(self.text.value(f"or i1 {below}, {above}"))
-
-    def _end(self, data: str, type: Array) -> str:
-        nbytes = self._size(product(type.shape) * type.dtype.bytes)
-        return self.text.value(f"getelementptr i8, ptr {data}, i64 {nbytes}")
 
     # --- buffers ---
 
@@ -266,7 +137,7 @@ class _Entry(Words):
             if u.mode == "swap":
                 spare = self._load("ptr", self.cells[u.shared], CELL["spare_data"])
                 self._need(self.text.value(f"icmp ne ptr {spare}, null"))
-        for i in range(len(self.made) + 1):
+        for i in range(not self.boxed, len(self.made)):  # what comes after one that fails
             self._store("ptr", "null", self.made_array, 8 * i)
         self.leave = "failed"
         if self.boxed:
@@ -319,8 +190,8 @@ class _Entry(Words):
     def _addresses(self) -> None:
         """Fill `bases`."""
         program, first = self.program, bases(self.program)
-        for i, argument in enumerate(self.arguments):
-            self._base(first["input"] + i, self._load("ptr", argument, self.layout.data))
+        for i in range(len(self.arguments)):
+            self._base(first["input"] + i, self._data(i))
         for i in range(len(program.shared)):
             self._base(first["shared"] + i, self._load("ptr", self.cells[i], CELL["data"]))
         if program.constants:
@@ -358,10 +229,9 @@ class _Entry(Words):
         self._store("i64", str((1 << 63) - 1), self.context, FIELDS["budget"])
         for field in ("poll", "thread"):
             self._store("ptr", "null", self.context, FIELDS[field])
-        self._store("ptr", "%self", self.context, FIELDS["self"])
-        self._store("ptr", self.state, self.context, FIELDS["state"])
         if self.driver.hosts:
             self.objects.add("symgraph.host")
+            self._store("ptr", "%self", self.context, FIELDS["self"])
             self._store("ptr", "@symgraph.host", self.context, FIELDS["host"])
             self._store("ptr", self.atom_array, self.context, FIELDS["atoms"])
         if self.profile:
@@ -386,10 +256,10 @@ class _Entry(Words):
         self.heap = taken
         go_on, failed = text.label("go"), text.label("no_memory")
         text.fork(text.value(f"icmp ne ptr {taken}, null"), go_on, failed, LIKELY)
-        text.start(failed)
-        self._abandon()
-        self._store("i64", nbytes, self.context, FIELDS["payload0"])
-        text.do(f"ret ptr {self._raise(str(NO_MEMORY))}")
+        with self._aside(failed):
+            self._abandon()
+            self._store("i64", nbytes, self.context, FIELDS["payload0"])
+            text.do(f"ret ptr {self._raise(str(NO_MEMORY))}")
         text.start(go_on)
         return taken
 
@@ -404,20 +274,22 @@ class _Entry(Words):
         if not self.releases:
             return
         self.objects.add("symgraph.poll")
-        go_on = text.label("go")
-        if not isinstance(self.work, int):
-            release = text.label("release")
-            text.fork(
-                text.value(f"icmp sge i64 {self._load('i64', self.table, 8 * WORK)}, {GIL_WORK}"),
-                release,
-                go_on,
-            )
-            text.start(release)
+        if isinstance(self.work, int):
+            self._save_thread()
+            return
+        long, go_on = text.label("release"), text.label("go")
+        work = self._load("i64", self.table, 8 * WORK)
+        text.fork(text.value(f"icmp sge i64 {work}, {GIL_WORK}"), long, go_on)
+        with self._aside(long):
+            self._save_thread()
+            text.jump(go_on)
+        text.start(go_on)
+
+    def _save_thread(self) -> None:
         self._store("i64", str(POLL_BUDGET), self.context, FIELDS["budget"])
         self._store("ptr", "@symgraph.poll", self.context, FIELDS["poll"])
-        self._store("ptr", text.call("ptr", "PyEval_SaveThread"), self.context, FIELDS["thread"])
-        text.jump(go_on)
-        text.start(go_on)
+        thread = self.text.call("ptr", "PyEval_SaveThread")
+        self._store("ptr", thread, self.context, FIELDS["thread"])
 
     def _retake_gil(self) -> None:
         if not self.releases:
@@ -426,9 +298,9 @@ class _Entry(Words):
         thread = self._load("ptr", self.context, FIELDS["thread"])
         retake, go_on = text.label("retake"), text.label("go")
         text.fork(text.value(f"icmp eq ptr {thread}, null"), go_on, retake)
-        text.start(retake)
-        text.call("void", "PyEval_RestoreThread", ("ptr", thread))
-        text.jump(go_on)
+        with self._aside(retake):
+            text.call("void", "PyEval_RestoreThread", ("ptr", thread))
+            text.jump(go_on)
         text.start(go_on)
 
     def _abandon(self) -> None:
@@ -449,19 +321,19 @@ class _Entry(Words):
         text = self.text
         done, stopped, raised, fault = "done", "stopped", "raised", "fault"
         text.fork(self._same("i32", self.code, "0"), done, stopped, LIKELY)
-        text.start(stopped)
-        self._abandon()
-        text.fork(text.value(f"icmp slt i32 {self.code}, 0"), raised, fault)
-        text.start(raised)
-        text.do("ret ptr null")
-        text.start(fault)
-        text.do(f"ret ptr {self._raise(self.code)}")
-        text.start("failed")
-        self._abandon()
-        text.do("ret ptr null")
         text.start(done)
         self._update()
         text.do(f"ret ptr {self._result()}")
+        with self._aside(stopped):
+            self._abandon()
+            text.fork(text.value(f"icmp slt i32 {self.code}, 0"), raised, fault)
+            text.start(raised)
+            text.do("ret ptr null")
+            text.start(fault)
+            text.do(f"ret ptr {self._raise(self.code)}")
+            text.start("failed")
+            self._abandon()
+            text.do("ret ptr null")
 
     def _update(self) -> None:
         fresh = len(self.program.outputs)

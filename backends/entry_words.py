@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from .irtext import Text
 
 LIKELY = ", !prof !0"
@@ -14,6 +17,15 @@ class Words:
     def __init__(self) -> None:
         self.text = Text()
         self.leave = "slow"  # the block a failed check goes to
+        self.rare: list[str] = []  # lines behind the way that most calls take
+
+    @contextmanager
+    def _aside(self, label: str) -> Iterator[None]:
+        """A block out of the way; code lies as it is written, since no pass of LLVM's moves it."""
+        usual, self.text.lines = self.text.lines, self.rare
+        self.text.start(label)
+        yield
+        self.text.lines = usual
 
     def _at(self, pointer: str, byte: int) -> str:
         return (
@@ -31,13 +43,6 @@ class Words:
         go_on = self.text.label("go")
         self.text.fork(good, go_on, otherwise or self.leave, LIKELY)
         self.text.start(go_on)
-
-    def _all(self, flags: list[str]) -> None:
-        if flags:
-            good = flags[0]
-            for flag in flags[1:]:
-                good = self.text.value(f"and i1 {good}, {flag}")
-            self._need(good)
 
     def _same(self, type: str, a: str, b: str) -> str:
         return self.text.value(f"icmp eq {type} {a}, {b}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.errors import HostCallError
-from symgraph.expr import Expr, rebuild, toposort
+from symgraph.expr import Expr, at_site, rebuild, toposort
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.convolve import Convolve
@@ -61,7 +61,8 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
             done[id(node)] = rebuilt
             keep.append(node)
         else:
-            smaller = _smaller(rebuilt)
+            with at_site(rebuilt.site):
+                smaller = _smaller(rebuilt)
             keep.append(smaller)
             if id(smaller) in done:
                 stack.pop()

@@ -7,11 +7,13 @@ applies it in place; the interpreter runs the expansions themselves in their tes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from . import half, wide
 from .irtext import BYTES, KIND
-from .loops import Block, Const, Let, Value
+from .loops import Block, Const, Let, Ty, Value
 from .targets import Target
 
 Expansion = Callable[..., Value]  # (block, *args) -> the result
@@ -103,6 +105,39 @@ def trunc(b: Block, x: Value) -> Value:
     return b.let("copysign", floor(b, b.let("abs", x)), x)
 
 
+def scaleb(b: Block, x: Value, y: Value) -> Value:
+    """x * 2**floor(y) of float32: exact in float64, so that the last cast is the one rounding."""
+    lanes = x.type.lanes
+    low, high = (Const(v, Ty("float64", lanes)) for v in (-400.0, 400.0))
+    wide_y = b.cast(y, "float64")
+    near = b.let("select", b.let("lt", wide_y, low), low, wide_y)
+    near = b.let("floor", b.let("select", b.let("gt", near, high), high, near))
+    power = b.let("add", b.cast(b.cast(near, "int32"), "int64"), Const(1023, Ty("int64", lanes)))
+    factor = b.let("shl", power, Const(52, Ty("int64", lanes)))
+    factor = b.let("bitcast", factor, type=Ty("float64", lanes))
+    scaled = b.cast(b.let("mul", b.cast(x, "float64"), factor), "float32")
+    infinite = b.let("mul", x, y)  # infinity, or NaN for a zero
+    scaled = b.let("select", b.let("eq", y, Const(math.inf, y.type)), infinite, scaled)
+    return b.let("select", b.let("ne", y, y), y, scaled)
+
+
+def _lookup(stmt: Let, target: Target) -> Expansion | None:
+    return None if target.has_lookup else partial(lookup, stmt.attr)
+
+
+def lookup(entries: Sequence[float], b: Block, index: Value) -> Value:
+    """The entry at each index modulo their number, chosen bit by bit."""
+    ty = Ty("float32", index.type.lanes)
+    values: list[Value] = [Const(x, ty) for x in entries]
+    bit = 1
+    while len(values) > 1:
+        one = b.let("and", index, Const(bit, index.type))
+        odd = b.let("ne", one, Const(0, index.type))
+        values = [b.let("select", odd, y, x) for x, y in zip(values[::2], values[1::2])]
+        bit *= 2
+    return values[0]
+
+
 def _float_remainder(target: Target) -> Expansion:
     """C's fmod, which no target has an instruction for."""
 
@@ -129,5 +164,7 @@ OPS = {
     "fastcast": _cast,
     "div": _divide,
     "rem": _divide,
+    "scaleb": lambda stmt, target: None if target.has_scaleb else scaleb,
+    "lookup": _lookup,
     **dict.fromkeys(_ROUND, _round),
 }

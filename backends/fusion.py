@@ -13,21 +13,16 @@ from collections.abc import Iterable, Sequence
 
 from symgraph.arraytype import Array
 from symgraph.dims import Shape
-from symgraph.expr import Expr, toposort
-from symgraph.ops.gather import Gather
+from symgraph.expr import Expr
 from symgraph.ops.reduce import ArgReduce
 
-from .affine import View, broadcast, identity, is_identity, resolve
-from .classify import is_leaf, kind, operand_base, resolve_inside
-from .lower.indirect import base_view, index_map
+from .affine import View, is_identity
+from .classify import is_leaf, operand_base
+from .reads import Reads
 from .units import Group, Opaque, Partition, Unit, schedule
 from .weights import weight
 
 LIMIT = 300  # weight of one group
-SCALAR_LIMIT = 60  # a one-element chain up to this weight is computed again by each reading kernel
-
-
-# ------------------------------------------------------------------------------------ the partition
 
 
 class _Growing:
@@ -79,14 +74,8 @@ class _Partitioner:
     def __init__(self, results: Sequence[Expr], last: Iterable[Expr]):
         self.results = [r for r in results if not is_leaf(r)]
         self.last = {id(x) for x in last}
-        self.nodes = toposort(self.results)
-        self.kinds = {id(n): kind(n) for n in self.nodes}
-        self.uses = self._count_uses()
-        self.stored: set[int] = {
-            id(n) for n in self.nodes if self.kinds[id(n)] in ("leaf", "opaque", "pull")
-        }
-        self.forced: set[int] = {id(r) for r in self.results}
-        self.inline: set[int] = set()
+        self.reading = Reads(self.results)
+        self.nodes, self.kinds = self.reading.nodes, self.reading.kinds
         self.group_of: dict[int, _Growing] = {}
         self.groups: dict[int, _Growing] = {}  # by bit
         self.before: dict[int, int] = {}  # what a stored node's producer needs, itself included
@@ -97,141 +86,27 @@ class _Partitioner:
         self.placing: Expr
 
     def run(self) -> Partition:
-        self._force()
-        self._mark_scalars()
         for node in self.nodes:
             k = self.kinds[id(node)]
             if k in ("opaque", "pull"):
                 self._place_opaque(node)
-            elif id(node) in self.inline or k == "leaf":
+            elif id(node) in self.reading.inline or k == "leaf":
                 continue
-            elif k in ("compute", "reduce") or id(node) in self.forced:
+            elif k in ("compute", "reduce") or id(node) in self.reading.forced:
                 self._place(node)
         groups = list(self.groups.values())
         roots = self._roots()
         self._absorb(groups, roots)
         return self._order([g for g in groups if g.members], roots)
 
-    # -------------------------------------------------------------- what must be stored
-
-    def _count_uses(self) -> dict[int, int]:
-        uses: dict[int, int] = {}
-        for node in self.nodes:
-            for x in node.inputs:
-                uses[id(x)] = uses.get(id(x), 0) + 1
-        return uses
-
-    def _is_stored(self, node: Expr) -> bool:
-        return id(node) in self.stored or id(node) in self.forced
-
-    def _force(self) -> None:
-        """Nodes that have to be in memory.
-
-        Whole operands, strided operands' bases, arrays seen through a flat reshape.
-        """
-        changed = True
-        while changed:
-            before = len(self.forced)
-            for node in self.nodes:
-                k = self.kinds[id(node)]
-                if k == "opaque":
-                    self._force_operands(node)
-                elif k == "move":
-                    self._force_flat(resolve_inside(node, self._is_stored))
-                elif k != "leaf":
-                    if isinstance(node.op, Gather):
-                        self._force_base(base_view(node, self._is_stored))
-                    for x in _read_in_step(node):
-                        self._force_flat(
-                            resolve(x, identity(len(x.array_type.shape)), self._is_stored)
-                        )
-            changed = len(self.forced) != before
-
-    def _force_flat(self, view: View) -> None:
-        if view.is_flat:
-            self._force_base(view)
-
-    def _force_base(self, view: View) -> None:
-        if not is_leaf(view.base):
-            self.forced.add(id(view.base))
-
-    def _force_operands(self, node: Expr) -> None:
-        for x in node.inputs:
-            if not isinstance(x.type, Array):
-                continue
-            base = operand_base(node, x, self._is_stored)
-            if not is_leaf(base):
-                self.forced.add(id(base))
-
-    def _mark_scalars(self) -> None:
-        """One-element chains that every reader recomputes."""
-        cost: dict[int, int] = {}
-        for node in self.nodes:
-            k = self.kinds[id(node)]
-            cheap = k == "compute" and not isinstance(node.op, Gather)
-            if cheap and id(node) not in self.forced and node.array_type.size == 1:
-                total = weight(node) + sum(cost.get(id(x), 0) for x in node.inputs)
-                simple = all(
-                    cost.get(id(x), LIMIT) < LIMIT or self.kinds[id(x)] != "compute"
-                    for x in node.inputs
-                )
-                if total <= SCALAR_LIMIT and simple:
-                    self.inline.add(id(node))
-                    cost[id(node)] = total
-                    continue
-            cost[id(node)] = (
-                cost.get(id(node.inputs[0]), 0)
-                if k == "move" and node.inputs
-                else 0
-                if k != "compute"
-                else LIMIT
-            )
-
-    # -------------------------------------------------------------- reads
-
-    def _views(self, node: Expr) -> list[View]:
-        """What a node reads from memory or from other members.
-
-        Movement and inlined scalars are looked through.
-        """
-        stack = self._operand_views(node)
-        found: list[View] = []
-        while stack:
-            view = stack.pop()
-            if id(view.base) in self.inline and not self._is_stored(view.base):
-                stack += self._through(view)
-            elif self.kinds[id(view.base)] != "free" or self._is_stored(view.base):
-                found.append(view)
-        return found[::-1]
-
-    def _operand_views(self, node: Expr) -> list[View]:
-        k, shape = self.kinds[id(node)], node.array_type.shape
-        if k == "move":
-            return [resolve_inside(node, self._is_stored)]
-        if k == "compute":
-            return self._through(View(node, shape, identity(len(shape))))
-        return [resolve(x, identity(len(x.array_type.shape)), self._is_stored) for x in node.inputs]
-
-    def _through(self, view: View) -> list[View]:
-        """The operands of an elementwise node or a gather that is read at a view."""
-        node, shape = view.base, view.base.array_type.shape
-        if isinstance(node.op, Gather):
-            at = index_map(node, view.map)
-            indices = [resolve(i, at, self._is_stored) for i in node.inputs[1:]]
-            return [_anywhere(base_view(node, self._is_stored)), *indices]
-        return [
-            resolve(x, broadcast(x.array_type.shape, shape, view.map), self._is_stored)
-            for x in node.inputs
-        ]
-
     # -------------------------------------------------------------- placing nodes
 
     def _place_opaque(self, node: Expr) -> None:
         needs = 0
-        operands = self._views(node) if self.kinds[id(node)] == "pull" else []
+        operands = self.reading.views(node) if self.kinds[id(node)] == "pull" else []
         if self.kinds[id(node)] == "opaque":
             bases = [
-                operand_base(node, x, self._is_stored) if isinstance(x.type, Array) else x
+                operand_base(node, x, self.reading.is_stored) if isinstance(x.type, Array) else x
                 for x in node.inputs
             ]
         else:
@@ -248,7 +123,7 @@ class _Partitioner:
 
     def _place(self, node: Expr) -> None:
         self.placing = node
-        views = self.reads[id(node)] = self._views(node)
+        views = self.reads[id(node)] = self.reading.views(node)
         reducing = self.kinds[id(node)] == "reduce"
         space = node.inputs[0].array_type.shape if reducing else node.array_type.shape
         axes = _axes(node) if reducing else ()
@@ -398,7 +273,7 @@ class _Partitioner:
 
     def _roots(self) -> set[int]:
         """Members that are stored: results, forced ones, and those that another unit reads."""
-        roots = set(self.forced)
+        roots = set(self.reading.forced)
         for node in self.nodes:
             reader = self.group_of.get(id(node))
             for view in self.reads.get(id(node), ()):
@@ -418,7 +293,7 @@ class _Partitioner:
                 readers.setdefault(id(view.base), []).append((node, view))
         for group in groups:
             mine = [m for m in group.members if id(m) in roots]
-            if group.reduced or len(mine) != 1 or id(mine[0]) in self.forced:
+            if group.reduced or len(mine) != 1 or id(mine[0]) in self.reading.forced:
                 continue
             users = readers.get(id(mine[0]), [])
             outside = [(n, v) for n, v in users if self.group_of.get(id(n)) is not group]
@@ -433,12 +308,12 @@ class _Partitioner:
             roots.discard(id(mine[0]))
             for m in group.members:
                 self.group_of.pop(id(m), None)
-                self.inline.add(id(m))
+                self.reading.inline.add(id(m))
             group.members = []
 
     def _order(self, groups: list[_Growing], roots: set[int]) -> Partition:
         position = {id(n): i for i, n in enumerate(self.nodes)}
-        stored = {id(n) for n in self.nodes if id(n) in self.stored} | {
+        stored = {id(n) for n in self.nodes if id(n) in self.reading.stored} | {
             id(m) for g in groups for m in g.members if id(m) in roots
         }
         units: list[Unit] = []
@@ -491,16 +366,6 @@ def _axes_in(shape: Shape, space: Shape, reduced: tuple[int, ...]) -> tuple[int,
 
 def _axes(node: Expr) -> tuple[int, ...]:
     return (node.op.axis,) if isinstance(node.op, ArgReduce) else node.op.axes  # type: ignore[attr-defined]
-
-
-def _read_in_step(node: Expr) -> Sequence[Expr]:
-    """The operands that a loop nest reads at an index made of its own."""
-    return node.inputs[1:] if isinstance(node.op, Gather) else node.inputs
-
-
-def _anywhere(view: View) -> View:
-    """A read of a stored array at places that only data tells: never at the reader's own index."""
-    return View(view.base, (*view.base.array_type.shape, 1), ())
 
 
 def _injective(view: View) -> bool:

@@ -325,6 +325,13 @@ def _fma_float(x: float, y: float, z: float, single: bool) -> float:
     return near
 
 
+def _scaleb(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x * 2**floor(y): beyond some hundreds, the power only says whether it is 0 or infinite."""
+    finite = np.isfinite(y)
+    power = np.clip(np.floor(np.where(finite, y, 0.0)), -400, 400).astype(np.int32)
+    return np.where(finite, np.ldexp(x, power), x * np.exp2(y))
+
+
 def _bit_count(x: np.ndarray) -> np.ndarray:
     return np.array([int(v).bit_count() for v in _unsigned(x)], x.dtype)
 
@@ -359,6 +366,7 @@ _OPS: dict[str, Callable[..., np.ndarray]] = {
     "trunc": np.trunc,
     "roundeven": np.rint,
     "copysign": np.copysign,
+    "scaleb": _scaleb,
     "min": np.minimum,
     "max": np.maximum,
     "and": np.bitwise_and,
@@ -437,6 +445,7 @@ _LANES: dict[str, Callable[[Sequence[np.ndarray], Ty, Any], np.ndarray]] = {
     "insert": _insert,
     "reverse": lambda args, result, attr: args[0][::-1],
     "swap": lambda args, result, attr: args[0].reshape(-1, 2)[:, ::-1].reshape(-1),
+    "lookup": lambda args, result, attr: np.array(attr, np.float32)[args[0] % len(attr)],
     "ziplo": lambda args, result, attr: _zip(*(x[: len(x) // 2] for x in args)),
     "ziphi": lambda args, result, attr: _zip(*(x[len(x) // 2 :] for x in args)),
     "hsum": _halves(np.add),

@@ -11,6 +11,7 @@ from .loops import INDEX, Const, Let, Ty, Value, Var
 
 _KEPT = frozenset("splat add cast iota".split())  # ops that make uniform and consecutive vectors
 _SCALAR = Ty(INDEX)
+_WIDE = frozenset([INDEX, "int64", "uint64"])
 ZERO = 1 << 30  # 0 is a multiple of everything; this much will do
 
 
@@ -49,10 +50,15 @@ class Known:
         made = self._made.get(value)
         return made.args[0] if made is not None and made.op == "splat" else None
 
-    def consecutive(self, value: Value) -> Value | None:
-        """The first lane's index if the lanes count up from it, as a scalar."""
+    def consecutive(self, value: Value, wide: bool = False) -> Value | None:
+        """The first lane's index if the lanes count up from it, as a scalar.
+
+        wide: only if no conversion can have changed an index.
+        """
         made = self._made.get(value) if isinstance(value, Var) else None
         while made is not None and made.op == "cast":
+            if wide and made.var.type.dtype not in _WIDE:
+                return None
             value = made.args[0]
             made = self._made.get(value) if isinstance(value, Var) else None
         if made is None or made.op != "add" or made.var.type.dtype != INDEX:

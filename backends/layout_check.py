@@ -37,6 +37,13 @@ class Layout(NamedTuple):
     dims: int
     descr: int
     flags: int
+    value: int  # in NumPy's numbers
+
+    @classmethod
+    def expected(cls) -> Layout:
+        """Where they are in every release so far."""
+        h = HEADER
+        return cls(h - 8, h, h + 8, h + 16, h + 40, h + 48, h)
 
 
 @functools.cache
@@ -45,10 +52,13 @@ def layout() -> Layout | None:
     with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     if ctypes.sizeof(ctypes.c_void_p) != 8 or not with_gil:
         return None
-    h = HEADER
-    found = Layout(h - 8, h, h + 8, h + 16, h + 40, h + 48)
+    found = Layout.expected()
     array_type = _pointer(_numpy_api() + 8 * _ARRAY_TYPE)
-    good = array_type == id(np.ndarray) and all(_agrees(found, probe) for probe in _probes())
+    good = (
+        array_type == id(np.ndarray)
+        and all(_agrees(found, probe) for probe in _probes())
+        and all(_lies_inside(found, number) for number in _numbers())
+    )
     return found if good else None
 
 
@@ -73,6 +83,16 @@ def _agrees(found: Layout, probe: np.ndarray) -> bool:
         and ctypes.c_int.from_address(at + found.flags).value & ALIGNED_C
         == probe.flags.num & ALIGNED_C
     )
+
+
+def _numbers() -> Iterable[np.generic]:
+    for code in "?bBhHiIlLqQefdFD":
+        yield np.ones(2, code)[0]
+        yield np.zeros(2, code)[0]
+
+
+def _lies_inside(found: Layout, number: np.generic) -> bool:
+    return ctypes.string_at(id(number) + found.value, number.nbytes) == number.tobytes()
 
 
 def _numpy_api() -> int:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import fallback, vmath
-from .irtext import KIND
+from .irtext import BYTES, KIND
 from .known import Known
 from .loops import (
     Block,
+    Const,
     Fault,
     For,
     If,
@@ -20,6 +21,7 @@ from .loops import (
     Prefetch,
     Stmt,
     Store,
+    Ty,
     Value,
     Var,
     While,
@@ -79,12 +81,29 @@ class _Legalizer:
         op, args = stmt.op, stmt.args
         if op == "call":
             return vmath.expand(b, stmt.attr, *args, target=self.target, known=self.known)
+        if op in ("eq", "ne") and BYTES.get(args[0].type.dtype) == 8:
+            x, y = args
+            return self.narrow(op, x, y, b) or self.narrow(op, y, x, b)
         if op == "fma" and not self.target.has_fma:
             return b.let("add", b.let("mul", args[0], args[1]), args[2])
         if op == "rem" and KIND[args[0].type.dtype] == "f":
             return vmath.expand(b, "fmod", *args, target=self.target)
         build = fallback.expansion(stmt, self.target)
         return None if build is None else build(b, *args)
+
+    def narrow(self, op: str, same: Value, counted: Value, b: Block) -> Value | None:
+        """A 64-bit number compared with lanes that count up from another, in 32 bits.
+
+        What is compared is how far apart the two are, or the number of lanes if that is more.
+        """
+        lanes = same.type.lanes
+        number, first = self.known.uniform(same), self.known.consecutive(counted, wide=True)
+        if lanes == 1 or number is None or first is None or KIND[same.type.dtype] == "f":
+            return None
+        apart = b.let("sub", b.cast(number, "uint64"), b.cast(first, "uint64"))
+        apart = b.let("min", apart, Const(lanes, Ty("uint64")))
+        near = b.splat(b.cast(apart, "uint32"), lanes)
+        return b.let(op, near, b.let("iota", type=Ty("uint32", lanes)))
 
     def load(self, stmt: Load) -> Load:
         mask = None if stmt.mask is None else self.atom(stmt.mask)
@@ -119,7 +138,7 @@ class _Legalizer:
         return Fault(self.atom(stmt.cond), stmt.fault, self.atoms(stmt.payload))
 
     def prefetch(self, stmt: Prefetch) -> Prefetch:
-        return Prefetch(stmt.buffer, self.atom(stmt.offset))
+        return stmt._replace(offset=self.atom(stmt.offset))
 
     def poll(self, stmt: Poll) -> Poll:
         return Poll(self.atom(stmt.cost))

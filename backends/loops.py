@@ -79,8 +79,8 @@ class Buffer:
 class Let(NamedTuple):
     """var = op(*args).
 
-    `attr` is the function's name for `call`, the lane for `extract` and `insert`, the buffer and a
-    number of lanes for `ahead`, else None.
+    `attr` is the function's name for `call`, the lane for `extract` and `insert`, the entries for
+    `lookup`, the buffer and a number of lanes for `ahead`, else None.
     """
 
     var: Var
@@ -117,13 +117,14 @@ class Store(NamedTuple):
 
 
 class Prefetch(NamedTuple):
-    """A hint that the cache line of buffer[offset] is wanted soon.
+    """A hint that the cache line of buffer[offset] is wanted soon, in the cache of a level.
 
-    Any offset is harmless.
+    level 1: so soon, and so few of them, that the first cache has room. Any offset is harmless.
     """
 
     buffer: Buffer
     offset: Value
+    level: int = 1
 
 
 class Carry(NamedTuple):
@@ -236,6 +237,7 @@ class Kernel(NamedTuple):
 #               fma (F: one rounding where the target has it, see legalize)
 #               sqrt floor ceil trunc roundeven copysign (F)
 #               min max (NaN wins, as numpy.minimum)
+#               scaleb (float32: x * 2**floor(y), rounded once; x finite where y is infinite)
 #   bits        and or xor not (I, B) · popcount clz ctz (I)
 #               shl shr (I: count in [0, bits); shr is arithmetic if signed)
 #   compare     eq ne lt le gt ge -> B (F: IEEE: only ne is true of NaN)
@@ -247,17 +249,19 @@ class Kernel(NamedTuple):
 #               swap (neighbours change places: a1 a0 a3 a2 ...)
 #               ziplo ziphi (a0 b0 a1 b1 ... of the lower, upper halves of two vectors)
 #               hsum hprod hmin hmax hand hor (vector -> scalar)
+#   tables      lookup (attr = up to 16 floats, a power of two: the float32 at each uint32 index
+#               modulo their number)
 #   memory      ahead (elements from a buffer's start to where full vectors lie aligned; no args)
 #   call        attr names a function of backends.vmath; all args of the result's type; legalize
 #               expands it
 ARITY: dict[str, int] = (
     dict.fromkeys(
         "neg abs sqrt floor ceil trunc roundeven not popcount clz ctz cast fastcast bitcast splat "
-        "extract reverse swap hsum hprod hmin hmax hand hor".split(),
+        "extract reverse swap lookup hsum hprod hmin hmax hand hor".split(),
         1,
     )
     | dict.fromkeys(
-        "add sub mul div rem copysign min max and or xor shl shr eq ne lt le gt ge insert "
+        "add sub mul div rem copysign scaleb min max and or xor shl shr eq ne lt le gt ge insert "
         "ziplo ziphi".split(),
         2,
     )
@@ -328,8 +332,8 @@ class Block:
     ) -> None:
         self.stmts.append(Store(buffer, offset, value, mask, stream))
 
-    def prefetch(self, buffer: Buffer, offset: Value) -> None:
-        self.stmts.append(Prefetch(buffer, offset))
+    def prefetch(self, buffer: Buffer, offset: Value, level: int = 1) -> None:
+        self.stmts.append(Prefetch(buffer, offset, level))
 
     def alloc(self, dtype: str, count: int) -> Buffer:
         self._names[0] += 1

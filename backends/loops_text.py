@@ -161,6 +161,6 @@ _SIMPLE = {
     ),
     Alloc: lambda s: f"alloc {s.buffer}: {s.buffer.dtype}[{s.elements}]",
     Fault: lambda s: f"fault {s.fault} if {_atom(s.cond)} ({', '.join(map(_atom, s.payload))})",
-    Prefetch: lambda s: f"prefetch {s.buffer}[{_atom(s.offset)}]",
+    Prefetch: lambda s: f"prefetch {s.buffer}[{_atom(s.offset)}] to L{s.level}",
     Poll: lambda s: f"poll {_atom(s.cost)}",
 }

@@ -206,12 +206,13 @@ def _cannot_stop(step: Step) -> bool:
     return (
         isinstance(step, Launch)
         and not step.faults
-        and step.kernel.name in (*NESTS, *CHANGES)
+        and step.kernel.name in (*NESTS, *TILES, *CHANGES)
         and not has_poll(step)
     )
 
 
 NESTS = ("map", "reduce", "fill")
+TILES = ("transpose",)  # they may write an element twice, so never over what they read
 CHANGES = ("scatter", "overwrite")  # they write some elements and leave the rest
 
 

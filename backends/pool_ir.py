@@ -17,15 +17,9 @@ child of fork has no workers: `symgraph.pool_reset` forgets them; they are made 
 
 from __future__ import annotations
 
-from .blocks import CONTEXT_BYTES, FIELDS, POLL_BUDGET
+from .blocks import CONTEXT_BYTES
+from .workers_ir import WORKERS
 
-EXPORTS = tuple(
-    "symgraph." + name for name in "parallel pool_threads pool_least pool_reset".split()
-)
-#: of libc, where the pool is
-FUNCTIONS = tuple(
-    "free posix_memalign pthread_create pthread_detach pthread_sigmask sched_yield syscall".split()
-)
 FUTEX = {"x86-64": 202, "aarch64": 98}  # Linux's number of the system call
 PRIVATE = 128  # the flag of a futex that one process has
 PAUSE = {  # the instruction of a spinning thread
@@ -49,7 +43,7 @@ def has_pool(triple: str, arch: str) -> bool:
 
 def pool_text(arch: str) -> str:
     """The definitions, with $-names that the runtime's module replaces."""
-    text = _STATE + _TASKS + _WORKERS + _REGION + _CONTROL + _DECLARATIONS + _PAUSE_DECLARED[arch]
+    text = _STATE + _TASKS + WORKERS + _REGION + _CONTROL + _DECLARATIONS + _PAUSE_DECLARED[arch]
     words = {"PAUSE": PAUSE[arch], "FUTEX": FUTEX[arch], "WAIT": 0 | PRIVATE, "WAKE": 1 | PRIVATE}
     for word, meaning in words.items():
         text = text.replace(f"${word}", str(meaning))
@@ -64,10 +58,6 @@ def names() -> dict[str, int]:
         "P_per_thread": PER_THREAD,
         "P_spin": SPIN,
         "P_context": CONTEXT_BYTES,
-        "P_budget": POLL_BUDGET,
-        "P_poll": FIELDS["poll"],
-        "P_payload0": FIELDS["payload0"],
-        "P_payload1": FIELDS["payload1"],
     }
 
 
@@ -91,8 +81,7 @@ _STATE = """
 @pool.fault_lock = internal global i32 0
 @pool.fault = internal global i64 -1
 @pool.code = internal global i32 0
-@pool.payload0 = internal global i64 0
-@pool.payload1 = internal global i64 0
+@pool.payload = internal global [2 x i64] zeroinitializer
 ; Settings, and the threads there are.
 @pool.threads = internal global i32 1, align 64
 @pool.least = internal global i64 $P_least
@@ -173,8 +162,7 @@ define internal void @pool.fail(ptr %context, i64 %number, i32 %code) nounwind {
 entry:
   br label %lock
 lock:
-  %pair = cmpxchg ptr @pool.fault_lock, i32 0, i32 1 acquire monotonic
-  %ok = extractvalue { i32, i1 } %pair, 1
+  %ok = call i1 @symgraph.take_word(ptr @pool.fault_lock)
   br i1 %ok, label %compare, label %wait
 wait:
   $PAUSE
@@ -186,93 +174,18 @@ compare:
 write:
   store atomic i64 %number, ptr @pool.fault monotonic, align 8
   store i32 %code, ptr @pool.code
-  %p0 = getelementptr i8, ptr %context, i64 $P_payload0
-  %v0 = load i64, ptr %p0
-  store i64 %v0, ptr @pool.payload0
-  %p1 = getelementptr i8, ptr %context, i64 $P_payload1
-  %v1 = load i64, ptr %p1
-  store i64 %v1, ptr @pool.payload1
+  %payload = getelementptr i8, ptr %context, i64 $X_payload0
+  %kept = call ptr @memmove(ptr @pool.payload, ptr %payload, i64 16)
   br label %unlock
 unlock:
-  store atomic i32 0, ptr @pool.fault_lock release, align 4
+  call void @symgraph.leave_word(ptr @pool.fault_lock)
   ret void
 }
 ; The poll function of workers: renews the budget, and tells whether the caller was interrupted.
 define internal i32 @pool.asked(ptr %context) nounwind {
-  store i64 $P_budget, ptr %context
+  store i64 $BUDGET, ptr %context
   %stop = load atomic i32, ptr @pool.interrupted monotonic, align 4
   ret i32 %stop
-}
-"""
-
-_WORKERS = """
-; A worker's life. Numbers beyond the threads asked for take no part.
-define internal ptr @pool.worker(ptr %argument) nounwind {
-entry:
-  %context = alloca [$P_context x i8], align 16
-  call void @llvm.memset.p0.i64(ptr %context, i8 0, i64 $P_context, i1 false)
-  store i64 $P_budget, ptr %context
-  %poll = getelementptr i8, ptr %context, i64 $P_poll
-  store ptr @pool.asked, ptr %poll
-  %number = ptrtoint ptr %argument to i64
-  br label %region
-region:
-  %seen = load atomic i32, ptr @pool.epoch seq_cst, align 64
-  %threads = load atomic i32, ptr @pool.threads monotonic, align 64
-  %wide = sext i32 %threads to i64
-  %wanted = icmp slt i64 %number, %wide
-  br i1 %wanted, label %work, label %sleep
-work:
-  %r = call i32 @pool.work(ptr %context, i64 %number)
-  br label %spin
-spin:
-  %k = phi i64 [ 0, %work ], [ %k1, %again ]
-  %now = load atomic i32, ptr @pool.epoch acquire, align 64
-  %new = icmp ne i32 %now, %seen
-  br i1 %new, label %region, label %again
-again:
-  $PAUSE
-  %k1 = add i64 %k, 1
-  %more = icmp slt i64 %k1, $P_spin
-  br i1 %more, label %spin, label %sleep
-sleep:
-  %s = atomicrmw add ptr @pool.sleepers, i32 1 seq_cst
-  %f = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr @pool.epoch, i64 $WAIT, i32 %seen, ptr null)
-  %a = atomicrmw sub ptr @pool.sleepers, i32 1 seq_cst
-  br label %region
-}
-; Start workers until there are so many, their signals blocked. What cannot be had is given up.
-define internal void @pool.grow(i32 %wanted) nounwind {
-entry:
-  %thread = alloca i64
-  %old = alloca [128 x i8], align 8
-  %all = alloca [128 x i8], align 8
-  call void @llvm.memset.p0.i64(ptr %all, i8 -1, i64 128, i1 false)
-  %m0 = call i32 @pthread_sigmask(i32 2, ptr %all, ptr %old)
-  %have = load i32, ptr @pool.workers
-  br label %loop
-loop:
-  %n = phi i32 [ %have, %entry ], [ %n1, %made ]
-  %more = icmp slt i32 %n, %wanted
-  br i1 %more, label %make, label %finish
-make:
-  %n1 = add i32 %n, 1
-  %number = zext i32 %n1 to i64
-  %argument = inttoptr i64 %number to ptr
-  %code = call i32 @pthread_create(ptr %thread, ptr null, ptr @pool.worker, ptr %argument)
-  %failed = icmp ne i32 %code, 0
-  br i1 %failed, label %give_up, label %made
-made:
-  %id = load i64, ptr %thread
-  %d = call i32 @pthread_detach(i64 %id)
-  store i32 %n1, ptr @pool.workers
-  br label %loop
-give_up:
-  store atomic i32 %n1, ptr @pool.threads monotonic, align 64
-  br label %finish
-finish:
-  %m1 = call i32 @pthread_sigmask(i32 2, ptr %old, ptr null)
-  ret void
 }
 """
 
@@ -292,8 +205,7 @@ serial:
   %alone = call i32 %task(ptr %context, ptr %frame, i64 0, i64 %extent, ptr null)
   ret i32 %alone
 try:
-  %pair = cmpxchg ptr @pool.busy, i32 0, i32 1 acquire monotonic
-  %free = extractvalue { i32, i1 } %pair, 1
+  %free = call i1 @symgraph.take_word(ptr @pool.busy)
   br i1 %free, label %mine, label %serial
 mine:
   %helpers = sub i32 %threads, 1
@@ -304,7 +216,7 @@ grow:
   call void @pool.grow(i32 %helpers)
   br label %cut
 no_memory:
-  store atomic i32 0, ptr @pool.busy release, align 64
+  call void @symgraph.leave_word(ptr @pool.busy)
   br label %serial
 cut:
   %wide = zext i32 %threads to i64
@@ -315,7 +227,7 @@ begin:
   %worth = udiv i64 %work, $P_task
   %some = call i64 @llvm.smax.i64(i64 %worth, i64 %wide)
   %few = call i64 @llvm.smin.i64(i64 %some, i64 %most)
-  %long = udiv i64 %work, $P_budget
+  %long = udiv i64 %work, $BUDGET
   %polite = call i64 @llvm.smax.i64(i64 %few, i64 %long)
   %bounded = call i64 @llvm.smin.i64(i64 %polite, i64 1048576)
   %length = call i64 @pool.length_of(i64 %extent, i64 %bounded, i64 %grain)
@@ -403,7 +315,7 @@ awake:
 define internal i32 @pool.wait(ptr %context, i64 %tasks, i32 %refused, i32 %mine) nounwind {
 entry:
   %count = trunc i64 %tasks to i32
-  %pp = getelementptr i8, ptr %context, i64 $P_poll
+  %pp = getelementptr i8, ptr %context, i64 $X_poll
   %poll = load ptr, ptr %pp
   %deaf = icmp eq ptr %poll, null
   br label %look
@@ -449,18 +361,14 @@ over:
   %well = icmp eq i64 %fault, -1
   br i1 %well, label %release, label %tell
 tell:
-  %p0 = getelementptr i8, ptr %context, i64 $P_payload0
-  %v0 = load i64, ptr @pool.payload0
-  store i64 %v0, ptr %p0
-  %p1 = getelementptr i8, ptr %context, i64 $P_payload1
-  %v1 = load i64, ptr @pool.payload1
-  store i64 %v1, ptr %p1
+  %payload = getelementptr i8, ptr %context, i64 $X_payload0
+  %told = call ptr @memmove(ptr %payload, ptr @pool.payload, i64 16)
   %c = load i32, ptr @pool.code
   br label %release
 release:
   %code = phi i32 [ 0, %over ], [ %c, %tell ]
   %result = select i1 %halted, i32 -1, i32 %code
-  store atomic i32 0, ptr @pool.busy release, align 64
+  call void @symgraph.leave_word(ptr @pool.busy)
   ret i32 %result
 }
 """
@@ -499,14 +407,12 @@ define i32 @symgraph.pool_reset() nounwind {
 """
 
 _DECLARATIONS = """
+declare ptr @memmove(ptr, ptr, i64)
+declare i64 @PyThread_get_thread_ident()
 declare void @free(ptr)
 declare i32 @posix_memalign(ptr, i64, i64)
-declare i32 @pthread_create(ptr, ptr, ptr, ptr)
-declare i32 @pthread_detach(i64)
-declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i32 @sched_yield()
 declare i64 @syscall(i64, ...)
 declare i64 @llvm.smin.i64(i64, i64)
 declare i64 @llvm.smax.i64(i64, i64)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 """

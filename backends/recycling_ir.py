@@ -22,22 +22,6 @@ from __future__ import annotations
 import mmap
 import sys
 
-EXPORTS = tuple(
-    "symgraph." + name
-    for name in "new_large recycling_start recycling_limit recycling_kept recycling_release".split()
-)
-FUNCTIONS = (
-    "PyCapsule_New",
-    "PyDataMem_GetHandler",
-    "PyDataMem_SetHandler",
-    "PyArray_NewFromDescr",
-    "PyErr_Fetch",
-    "PyErr_Restore",
-    "Py_IncRef",
-    "mmap",
-    "munmap",
-    *(("madvise",) if hasattr(mmap, "MADV_HUGEPAGE") else ()),
-)
 LEAST = 1 << 20  # bytes of an array from which its memory is recycled
 SLOTS = 8  # blocks kept at most
 HUGE = 1 << 22  # bytes of a block from which huge pages are asked for, as NumPy does
@@ -136,15 +120,6 @@ define internal void @symgraph.block_unmap(ptr %data) nounwind {
 """
 
 _KEPT = """
-define internal i1 @symgraph.kept_enter() nounwind {
-  %pair = cmpxchg ptr @symgraph.kept_lock, i32 0, i32 1 acquire monotonic
-  %ok = extractvalue { i32, i1 } %pair, 1
-  ret i1 %ok
-}
-define internal void @symgraph.kept_leave() nounwind {
-  store atomic i32 0, ptr @symgraph.kept_lock release, align 4
-  ret void
-}
 ; Take block %i out of those that are kept. The lock is held, here and in kept_drop.
 define internal ptr @symgraph.kept_remove(i64 %i) nounwind {
   %row = getelementptr [$R_slots x { ptr, i64 }], ptr @symgraph.kept, i64 0, i64 %i
@@ -163,8 +138,8 @@ define internal ptr @symgraph.kept_remove(i64 %i) nounwind {
   store i64 %less, ptr @symgraph.kept_bytes
   ret ptr %data
 }
-; Unmap the oldest until one of %bytes more may be kept.
-define internal void @symgraph.kept_drop(i64 %bytes) nounwind {
+; Unmap the oldest until one of %bytes more may be kept, %limit bytes in all.
+define internal void @symgraph.kept_drop(i64 %bytes, i64 %limit) nounwind {
 entry:
   br label %loop
 loop:
@@ -174,7 +149,6 @@ loop:
 look:
   %kept = load i64, ptr @symgraph.kept_bytes
   %total = add i64 %kept, %bytes
-  %limit = load i64, ptr @symgraph.kept_limit
   %over = icmp ugt i64 %total, %limit
   %full = icmp uge i64 %count, $R_slots
   %drop = or i1 %over, %full
@@ -189,7 +163,7 @@ done:
 ; The smallest kept block that holds %bytes and wastes at most a quarter of them, or null.
 define internal ptr @symgraph.kept_take(i64 %bytes) nounwind {
 entry:
-  %in = call i1 @symgraph.kept_enter()
+  %in = call i1 @symgraph.take_word(ptr @symgraph.kept_lock)
   br i1 %in, label %search, label %no
 search:
   %count = load i64, ptr @symgraph.kept_count
@@ -222,7 +196,7 @@ found:
   br label %leave
 leave:
   %result = phi ptr [ null, %end ], [ %data, %found ]
-  call void @symgraph.kept_leave()
+  call void @symgraph.leave_word(ptr @symgraph.kept_lock)
   ret ptr %result
 no:
   ret ptr null
@@ -237,10 +211,10 @@ entry:
   %never = or i1 %small, %large
   br i1 %never, label %unmap, label %try
 try:
-  %in = call i1 @symgraph.kept_enter()
+  %in = call i1 @symgraph.take_word(ptr @symgraph.kept_lock)
   br i1 %in, label %keep, label %unmap
 keep:
-  call void @symgraph.kept_drop(i64 %capacity)
+  call void @symgraph.kept_drop(i64 %capacity, i64 %limit)
   %count = load i64, ptr @symgraph.kept_count
   %row = getelementptr [$R_slots x { ptr, i64 }], ptr @symgraph.kept, i64 0, i64 %count
   store ptr %data, ptr %row
@@ -251,7 +225,7 @@ keep:
   %bytes = load i64, ptr @symgraph.kept_bytes
   %total = add i64 %bytes, %capacity
   store i64 %total, ptr @symgraph.kept_bytes
-  call void @symgraph.kept_leave()
+  call void @symgraph.leave_word(ptr @symgraph.kept_lock)
   ret void
 unmap:
   call void @symgraph.block_unmap(ptr %data)
@@ -271,21 +245,12 @@ define i64 @symgraph.recycling_limit(i64 %bytes) nounwind {
 ; Unmap what is kept; how many bytes that was.
 define i64 @symgraph.recycling_release() nounwind {
 entry:
-  %in = call i1 @symgraph.kept_enter()
+  %in = call i1 @symgraph.take_word(ptr @symgraph.kept_lock)
   br i1 %in, label %drop, label %no
 drop:
   %bytes = load i64, ptr @symgraph.kept_bytes
-  br label %loop
-loop:
-  %count = load i64, ptr @symgraph.kept_count
-  %none = icmp eq i64 %count, 0
-  br i1 %none, label %done, label %one
-one:
-  %data = call ptr @symgraph.kept_remove(i64 0)
-  call void @symgraph.block_unmap(ptr %data)
-  br label %loop
-done:
-  call void @symgraph.kept_leave()
+  call void @symgraph.kept_drop(i64 0, i64 0)
+  call void @symgraph.leave_word(ptr @symgraph.kept_lock)
   ret i64 %bytes
 no:
   ret i64 0
@@ -445,7 +410,9 @@ declare ptr @PyArray_NewFromDescr(ptr, ptr, i32, ptr, ptr, ptr, i32, ptr)
 declare ptr @PyCapsule_New(ptr, ptr, ptr)
 declare ptr @PyDataMem_GetHandler()
 declare ptr @PyDataMem_SetHandler(ptr)
+declare void @Py_DecRef(ptr)
 declare void @Py_IncRef(ptr)
+declare ptr @memmove(ptr, ptr, i64)
 declare void @PyErr_Fetch(ptr, ptr, ptr)
 declare void @PyErr_Restore(ptr, ptr, ptr)
 declare { i64, i1 } @llvm.umul.with.overflow.i64(i64, i64)

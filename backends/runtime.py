@@ -16,9 +16,10 @@ import numpy as np
 from symgraph.dtypes import dtype
 from symgraph.errors import InternalError
 
-from . import pool_ir, recycling, recycling_ir, threads
-from .layout_check import NUMPY_FUNCTIONS, layout, numpy_symbol, python_symbol
-from .runtime_ir import EXPORTS, FUNCTIONS, OBJECTS, runtime_text
+from . import numbers_ir, pool_ir, recycling, recycling_ir, threads
+from .layout_check import NUMPY_FUNCTIONS, Layout, layout, numpy_symbol, python_symbol
+from .module_symbols import exported, undefined
+from .runtime_ir import runtime_text
 
 host_entries = 0
 
@@ -53,6 +54,7 @@ _NAMES = {name: "_" + name for name in ("slow", "contended", "host")}
 def objects() -> dict[str, int]:
     """Addresses of the Python objects that generated code names; they live for ever."""
     found = {f"symgraph.name_{name}": id(method) for name, method in _NAMES.items()}
+    found |= {name: id(type) for name, type in numbers_ir.OBJECTS.items()}
     return found | {"symgraph.poll_object": id(poll), "PyArray_Type": id(np.ndarray)}
 
 
@@ -63,6 +65,8 @@ def address(symbol: str) -> int:
     """
     if symbol.startswith("descr."):
         return id(_descr(symbol[len("descr.") :]))
+    if symbol.startswith("scalar."):
+        return id(_descr(symbol[len("scalar.") :]).type)
     if symbol in objects():
         return objects()[symbol]
     if symbol in NUMPY_FUNCTIONS:
@@ -93,25 +97,15 @@ def library() -> Any:
     from . import jit, targets
     from .objects import compiled
 
-    here, at = targets.host(), layout()
-    offsets = (at.data, at.dims, at.nd) if at is not None else (0, 0, 0)  # then nobody uses them
-    text = runtime_text(here.triple, here.arch, *offsets)
-    imports = {name: address(name) for name in (*FUNCTIONS, "memmove", "clock_gettime")}
-    imports |= {name: objects()[name] for name in OBJECTS}
-    parts = [
-        (part, attach)
-        for part, attach, present in (
-            (pool_ir, threads.attach, pool_ir.has_pool(here.triple, here.arch)),
-            (recycling_ir, recycling.attach, recycling_ir.available()),
-        )
-        if present
-    ]
-    imports |= {name: address(name) for part, _ in parts for name in part.FUNCTIONS}
-    exports = [*EXPORTS, *(name for part, _ in parts for name in part.EXPORTS)]
-    found = jit.load([compiled(text, here, jit.QUICK)], exports, imports)
+    here = targets.host()
+    text = runtime_text(here.triple, here.arch, layout() or Layout.expected())
+    imports = {name: address(name) for name in undefined([text])}
+    found = jit.load([compiled(text, here, jit.QUICK)], exported(text), imports)
     jit.keep_forever(found)  # workers stay in its code, arrays need it, until the process ends
-    for _, attach in parts:
-        attach(found)
+    if pool_ir.has_pool(here.triple, here.arch):
+        threads.attach(found)
+    if recycling_ir.available():
+        recycling.attach(found)
     return found
 
 

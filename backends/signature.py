@@ -53,6 +53,7 @@ class Signature:
         for i, a in enumerate(arguments):
             if a.value is not None:  # refused now, not at the first call
                 self._convert(i, a.value, f"the default of {self.names[i]}")
+        self.takes_numbers = not any(a.strict for a in arguments) and False not in self._downcast
         self._ambiguous = {n for n in self.names if self.names.count(n) > 1}
 
     def __str__(self) -> str:
@@ -101,7 +102,10 @@ class Signature:
 
     def _convert(self, i: int, value: Any, what: str | None = None) -> np.ndarray:
         type, what = self.inputs[i].array_type, what or self.names[i]
-        if self._arguments[i].strict and not is_exact(value, type):
+        exact = is_exact(value, type)
+        if exact and all(d == n or not isinstance(d, int) for d, n in zip(type.shape, value.shape)):
+            return value
+        if self._arguments[i].strict and not exact:
             have = (
                 f"{value.dtype}{list(value.shape)}"
                 if isinstance(value, np.ndarray)

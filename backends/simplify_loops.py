@@ -159,7 +159,7 @@ class _Forward:
             self.emit(Fault(cond, stmt.fault, tuple(map(self.atom, stmt.payload))))
 
     def prefetch(self, stmt: Prefetch) -> None:
-        self.emit(Prefetch(stmt.buffer, self.atom(stmt.offset)))
+        self.emit(stmt._replace(offset=self.atom(stmt.offset)))
 
     def poll(self, stmt: Poll) -> None:
         self.emit(Poll(self.atom(stmt.cost)))
@@ -393,7 +393,9 @@ class _Backward:
 
     def if_(self, stmt: If) -> Stmt | None:
         yields = tuple(y for y in stmt.yields if y.result in self.used)
-        if not (yields or _acts(stmt.body) or _acts(stmt.orelse)):
+        arms = (*stmt.body, *stmt.orelse)
+        hints = any(isinstance(inner, Prefetch) for inner in arms)
+        if not (yields or hints or _acts(arms)):
             return None
         self.use(stmt.cond)
         for y in yields:

@@ -70,18 +70,19 @@ def emit_sizes(
         checked.suspect(text.value(f"icmp slt {index} {values[size]}, 0"))
     for size, entry in table.entries.items():
         text.do(f"store {index} {values[size]}, ptr {_entry(text, entry, bits)}")
-    amount = _Estimate(text, checked).size(work)
-    whole = text.call(index, f"llvm.fptosi.sat.{index}.f64", ("double", amount))
-    text.do(f"store {index} {whole}, ptr %table")
-    _leave_if(text, checked.bad, [f"ret i32 {size_code}"])
+    text.do(f"store {index} {checked.saturated(work)}, ptr %table")
+    exits: list[str] = []  # behind the way that calls take
+    _leave_if(text, exits, checked.bad, [f"ret i32 {size_code}"])
     for left, right, relation, code in sides:
         broken = text.value(f"icmp {_BROKEN[relation]} {index} {left}, {right}")
         _leave_if(
             text,
+            exits,
             broken,
             [*_payload(text, left, 16, bits), *_payload(text, right, 24, bits), f"ret i32 {code}"],
         )
     text.do("ret i32 0")
+    text.lines += exits
     return text
 
 
@@ -92,13 +93,12 @@ def _entry(text: Text, entry: int, bits: int) -> str:
     return text.value(f"getelementptr i{bits}, ptr %table, i32 {entry}")
 
 
-def _leave_if(text: Text, bad: str, lines: list[str]) -> None:
+def _leave_if(text: Text, exits: list[str], bad: str, lines: list[str]) -> None:
     if bad == "false":
         return
     leave, go_on = text.label("leave"), text.label("go")
     text.fork(bad, leave, go_on)
-    text.start(leave)
-    text.lines += ["  " + line for line in lines]
+    exits += [f"{leave}:", *(f"  {line}" for line in lines)]
     text.start(go_on)
 
 
@@ -112,12 +112,28 @@ def _payload(text: Text, value: str, byte: int, bits: int) -> list[str]:
     return [*lines, f"store i64 {value}, ptr {n}p"]
 
 
-class _Arithmetic:
-    """Evaluates sizes as straight-line code, each distinct size, product and function once."""
+class _Checked:
+    """Sizes as straight-line index arithmetic, each distinct size, product and function once.
 
-    def __init__(self, text: Text):
+    Whatever goes wrong on the way is collected in `bad`.
+    """
+
+    def __init__(self, text: Text, known: Sequence[Atom], bits: int):
         self.text = text
+        self.bits, self.type, self.bad = bits, f"i{bits}", "false"
+        self._position = {atom: i for i, atom in enumerate(known)}
         self._done: dict[Any, str] = {}
+
+    def saturated(self, size: SizeLike) -> str:
+        """The operand that holds `size`, or the largest index if that overflows on the way."""
+        before, self.bad = self.bad, "false"
+        shared, self._done = self._done, dict(self._done)  # what overflows here stays here
+        value, t = self.size(size), self.type
+        if self.bad != "false":
+            most = 2 ** (self.bits - 1) - 1
+            value = self.text.value(f"select i1 {self.bad}, {t} {most}, {t} {value}")
+        self.bad, self._done = before, shared
+        return value
 
     def size(self, size: SizeLike) -> str:
         """The operand that holds `size`."""
@@ -158,27 +174,6 @@ class _Arithmetic:
                 found = self.leaf(atom)
             self._done[atom] = found
         return found
-
-    def literal(self, value: int) -> str:
-        raise NotImplementedError
-
-    def combine(self, op: str, a: str, b: str) -> str:
-        raise NotImplementedError
-
-    def function(self, fn: str, a: str, b: str) -> str:
-        raise NotImplementedError
-
-    def leaf(self, atom: Atom) -> str:
-        raise NotImplementedError
-
-
-class _Checked(_Arithmetic):
-    """Index arithmetic; whatever goes wrong on the way is collected in `bad`."""
-
-    def __init__(self, text: Text, known: Sequence[Atom], bits: int):
-        super().__init__(text)
-        self.bits, self.type, self.bad = bits, f"i{bits}", "false"
-        self._position = {atom: i for i, atom in enumerate(known)}
 
     def suspect(self, flag: str) -> None:
         self.bad = flag if self.bad == "false" else self.text.value(f"or i1 {self.bad}, {flag}")
@@ -223,26 +218,3 @@ class _Checked(_Arithmetic):
         narrow = value(f"trunc i64 {wide} to {self.type}")
         self.suspect(value(f"icmp ne i64 {wide}, {value(f'sext {self.type} {narrow} to i64')}"))
         return narrow
-
-
-class _Estimate(_Arithmetic):
-    """The same in doubles, which cannot overflow: for amounts of work."""
-
-    def __init__(self, text: Text, exact: _Checked):
-        super().__init__(text)
-        self._exact = exact
-
-    def literal(self, value: int) -> str:
-        return f"{float(value)!r}" if abs(value) < 1e15 else f"{float(value):.17e}"
-
-    def combine(self, op: str, a: str, b: str) -> str:
-        return self.text.value(f"f{op} double {a}, {b}")
-
-    def function(self, fn: str, a: str, b: str) -> str:
-        if fn == "floordiv":
-            return self.text.value(f"fdiv double {a}, {b}")
-        above = self.text.value(f"fcmp {'ogt' if fn == 'max' else 'olt'} double {a}, {b}")
-        return self.text.value(f"select i1 {above}, double {a}, double {b}")
-
-    def leaf(self, atom: Atom) -> str:
-        return self.text.value(f"sitofp {self._exact.type} {self._exact._atom(atom)} to double")

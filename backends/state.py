@@ -1,7 +1,7 @@
 """What functions keep between calls: cells of shared variables, and each Function's state block.
 
 A cell is a small block of memory that native code reads and updates without Python: lock word, data
-pointer, spare buffer, sizes, and the ndarrays that own both buffers (offsets in runtime_ir.CELL).
+pointer, spare buffer, sizes, and the ndarrays that own both buffers (offsets in blocks.CELL).
 It is `Shared.runtime` and `Shared.lock` of its variable from the first function on.
 
 The lock has one writer or several readers. Native code only tries it; whoever does not get it waits
@@ -131,12 +131,9 @@ class Cell:
 
     def __exit__(self, *_: Any) -> None:
         mode = self._modes.pop()
-        if mode == "shared":
-            runtime.call("release_shared", None, ctypes.c_void_p)(self.address)
-        elif mode == "exclusive":
-            self._depth -= 1
-            if not self._depth:
-                runtime.call("release_exclusive", None, ctypes.c_void_p)(self.address)
+        self._depth -= mode == "exclusive"
+        if mode == "shared" or mode == "exclusive" and not self._depth:
+            runtime.call("release", None, ctypes.c_void_p)(self.address)
 
     def is_mine(self) -> bool:
         """Whether this thread has the cell locked for writing."""
@@ -259,6 +256,10 @@ class State:
         block = (ctypes.c_int64 * max(1, len(words)))(*words)
         self._blocks.append(block)
         return ctypes.addressof(block)
+
+    def take_numbers(self, plain: bool) -> None:
+        """Whether numbers go in by the rules that native code knows."""
+        self._set("numbers", plain)
 
     @property
     def calls(self) -> int:

@@ -73,6 +73,16 @@ class Target(NamedTuple):
         return self.arch == "aarch64" or "sse4.1" in self.features
 
     @property
+    def has_scaleb(self) -> bool:
+        """A float times a power of two in one instruction, also where it over- or underflows."""
+        return {"avx512f", "avx512vl"} <= self.features
+
+    @property
+    def has_lookup(self) -> bool:
+        """Lanes looked up in a table of 16 float32, in registers, in one instruction."""
+        return {"avx512f", "avx512vl"} <= self.features
+
+    @property
     def f16_convert(self) -> bool:
         """float16 <-> float32 in one instruction, scalar and vector, subnormals right."""
         return self.arch == "aarch64" or "f16c" in self.features

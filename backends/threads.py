@@ -11,13 +11,12 @@ import functools
 import math
 import operator
 import os
-from pathlib import Path
 from typing import Any
 
 from symgraph.errors import ArgumentError, GraphError
 from symgraph.sites import user_site
 
-from . import targets
+from . import cgroups, targets
 from .pool_ir import LEAST_WORK, has_pool
 
 MOST = 1024
@@ -80,45 +79,7 @@ def available_cpus() -> int:
     """The CPUs that this process may keep busy."""
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    quota = cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    return max(1, math.ceil(min(count, quota)))
-
-
-def cgroup_quota(membership: Path, root: Path) -> float:
-    """CPUs' worth of time that control groups, of either version, allow; inf without a limit."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return math.inf
-    least = math.inf
-    for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        version1 = "cpu" in controllers.split(",")
-        if version1 or not controllers:
-            top = root / "cpu" if version1 else root
-            least = min(least, *(_limit(top / p) for p in _ancestors(path.lstrip("/"))))
-    return least
-
-
-def _ancestors(path: str) -> list[str]:
-    """A relative path and what it lies in, up to the top ('')."""
-    found = [path]
-    while found[-1]:
-        found.append(found[-1].rpartition("/")[0])
-    return found
-
-
-def _limit(folder: Path) -> float:
-    """The quota that one group sets."""
-    try:
-        if (folder / "cpu.max").exists():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text()
-            period = (folder / "cpu.cfs_period_us").read_text()
-        return int(quota) / int(period) if int(quota) > 0 else math.inf
-    except (OSError, ValueError, ZeroDivisionError):
-        return math.inf  # "max", or no such file
+    return max(1, math.ceil(min(count, cgroups.limit("cpu"))))
 
 
 # --- the native pool ---

@@ -78,6 +78,7 @@ def _renamed(value: Any, sizes: Mapping[Atom, SizeLike]) -> Any:
         return substitute(value, sizes)
     if isinstance(value, Array):
         return Array(value.dtype, tuple(substitute(s, sizes) for s in value.shape))
-    if type(value) is tuple:
-        return tuple(_renamed(v, sizes) for v in value)
+    if isinstance(value, tuple):
+        parts = [_renamed(v, sizes) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value

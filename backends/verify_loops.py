@@ -244,6 +244,8 @@ class _Checker:
 
     def prefetch(self, stmt: Prefetch) -> None:
         self.address(stmt.buffer, stmt.offset, None, Ty(stmt.buffer.dtype))
+        if not 1 <= stmt.level <= 3:
+            raise _Fail(f"level {stmt.level} of the caches: 1 to 3")
 
     def poll(self, stmt: Poll) -> None:
         self.use(stmt.cost, _INDEX)
@@ -339,6 +341,19 @@ def _check_lane(lane: Any, ty: Ty) -> None:
         raise _Fail(f"no lane {lane!r} in {ty}")
 
 
+def _scaleb(types: list[Ty], result: Ty, attr: Any) -> None:
+    _expect(result.dtype, "float32", "result")
+    _expect(types, [result, result], "args")
+
+
+def _lookup(types: list[Ty], result: Ty, attr: Any) -> None:
+    _expect(types, [Ty("uint32", result.lanes)], "args")
+    _expect(result.dtype, "float32", "result")
+    entries = attr if isinstance(attr, tuple) else ()
+    if len(entries) not in (1, 2, 4, 8, 16) or not all(isinstance(x, float) for x in entries):
+        raise _Fail(f"no table: {attr!r}")
+
+
 def _zip(types: list[Ty], result: Ty, attr: Any) -> None:
     _expect(types, [result, result], "args")
     if result.lanes == 1:
@@ -382,6 +397,8 @@ _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "insert": _insert,
     "reverse": _reverse,
     "swap": _swap,
+    "scaleb": _scaleb,
+    "lookup": _lookup,
     "ziplo": _zip,
     "ziphi": _zip,
     "call": _call,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -153,12 +154,14 @@ def interleaved(
 ) -> dict[str, list[Sample]]:
     """Samples of each contestant, taken in turn: at least `rounds`, then until `budget` seconds.
 
-    The order rotates from round to round, so that nobody always runs after the same neighbour.
+    Every round has an order of its own, so that nobody always runs after the same neighbour, in the
+    caches that it left.
     Who has used up `patience` seconds (a compilation of half a minute) is not asked again.
     """
     names = list(contestants)
     samples: dict[str, list[Sample]] = {name: [] for name in names}
     used = dict.fromkeys(names, 0.0)
+    order = random.Random(0)
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -166,8 +169,7 @@ def interleaved(
         start = time.perf_counter()
         done = 0
         while done < rounds or time.perf_counter() - start < budget:
-            turn = done % len(names)
-            for name in names[turn:] + names[:turn]:
+            for name in order.sample(names, len(names)):
                 if used[name] < patience:
                     before = time.perf_counter()
                     samples[name].append(contestants[name].sample())

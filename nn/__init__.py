@@ -14,7 +14,29 @@ if __name__ != "symgraph.nn":
 from . import checkpoint, data, init, losses, metrics, plot, schedules, updates
 from .data import digits, minibatches, mnist
 from .history import History, early_stop
-from .layers import Activation, Dense, Dropout, Layer, LayerNorm, PReLU, Sequential
+from .layers import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvNorm2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Dense,
+    Depthwise2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalPool,
+    Layer,
+    LayerNorm,
+    MaxPool,
+    PReLU,
+    Sequential,
+)
 from .losses import (
     binary_cross_entropy,
     cross_entropy,
@@ -36,7 +58,7 @@ from .metrics import (
     recall,
     top_k_accuracy,
 )
-from .models import mlp
+from .models import lenet5, mlp, mobilenet_v2, resnet18, resnet34, resnet50, vgg16
 from .train import Trainer
 from .updates import (
     SGD,

@@ -47,6 +47,8 @@ _ELEMENT = {
     for name in names.split()
 }
 _CALL = 25.0
+#: of ops that stand for several, for each element of their operand
+_COMPOUND = {"softmax": 20.0, "log_softmax": 17.0, "logsumexp": 15.0}
 _MOVE = 0.25  # movement is index arithmetic inside a kernel
 
 
@@ -71,6 +73,8 @@ class GenericCost:
             return _products(node, node.op)
         if node.op.name in ("sum", "prod", "max", "min", "any", "all"):
             return float(elements(node.inputs[0]) + elements(node))
+        if node.op.name in _COMPOUND:
+            return elements(node.inputs[0]) * _COMPOUND[node.op.name]
         return elements(node) * (1.0 if isinstance(node.op, Cast) else _MOVE)
 
     def _body(self, node: Expr) -> float:

@@ -19,7 +19,17 @@ from .journal import Journal
 from .match import Index
 from .rewrite import Rewriter
 from .rule import Rule, Rules
-from .rules import algebra, layout, logic, movement, placement, reduction, specialize, stability
+from .rules import (
+    algebra,
+    layout,
+    logic,
+    movement,
+    one_hot,
+    placement,
+    reduction,
+    specialize,
+    stability,
+)
 
 LEVELS = {"none": (), "safe": ("exact", "stabler"), "full": ("exact", "stabler", "rounds")}
 SIMPLIFY: tuple[Rules, ...] = (
@@ -31,6 +41,7 @@ PASSES: dict[str, tuple[Rules, ...]] = {
     "specialize": (
         *SIMPLIFY,
         specialize.rules,
+        one_hot.rules,
         placement.rules,
     ),  # to what runs fast; its results are finished for `simplify` too
 }

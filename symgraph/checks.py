@@ -58,7 +58,8 @@ def as_argument(
 
 def is_masked(value: Any) -> bool:
     """Whether elements of an array are marked as missing: their numbers mean nothing."""
-    return isinstance(value, np.ndarray) and bool(np.any(getattr(value, "mask", False)))
+    mask = getattr(value, "mask", None) if isinstance(value, np.ndarray) else None
+    return mask is not None and bool(np.any(mask))
 
 
 def _convert(

@@ -23,11 +23,14 @@ from symgraph.leaves import array, constant
 from symgraph.ops import elementwise as ew
 from symgraph.ops.branch import cond
 from symgraph.ops.contract import MatMul
+from symgraph.ops.conv import conv1d
+from symgraph.ops.convolve import Convolve
 from symgraph.ops.define import cast
 from symgraph.ops.joining import concatenate, pad, roll
 from symgraph.ops.loop import Scan, loop
 from symgraph.ops.movement import BroadcastTo, Slice
 from symgraph.ops.nnet import log_softmax, logsumexp, softmax
+from symgraph.ops.pool import max_pool
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.shaping import expand_dims, reshape, transpose
 
@@ -306,6 +309,22 @@ def _matmul(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
     return g.mark(node, x.dtype.is_integer, x)
 
 
+def _image(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
+    """Windows along the last axis: a convolution by small integers, or a pool."""
+    if x.ndim not in (2, 3) or x.dtype.kind == "b":
+        return None
+    image = x if x.ndim == 3 else expand_dims(x, 1)
+    if choice % 3 == 0:
+        return g.mark(max_pool(image, 2, second % 2 + 1, 1), True, x)
+    channels = image.array_type.shape[1]
+    if not isinstance(channels, int) or channels > 8:
+        return None
+    window = np.arange(2 * channels * 2).reshape(2, channels, 2) % 3
+    w = constant(window - (x.dtype.kind != "u"), x.dtype)
+    node = conv1d(image, w, second % 2 + 1, "full" if choice % 3 == 1 else 2, 1 + second // 2 % 2)
+    return g.mark(node, x.dtype.is_integer, x)
+
+
 def _normalize(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
     if not x.ndim or x.dtype.kind != "f" or x.array_type.shape[-1] == 0:
         return None
@@ -337,7 +356,8 @@ def _branch(g: _Grower, x: Expr, second: int, choice: int) -> Expr | None:
 
 FAMILIES: list[Callable[[_Grower, Expr, int, int], Expr | None]] = [
     _exact_unary, _exact_binary, _exact_binary, _smooth, _smooth, _divide, _jump, _choose, _cast,
-    _reduce, _spread, _arg, _cumulative, _move, _move, _join, _matmul, _normalize, _loop, _branch,
+    _reduce, _spread, _arg, _cumulative, _move, _move, _join, _matmul, _image, _normalize, _loop,
+    _branch,
 ]  # fmt: skip
 
 
@@ -399,7 +419,10 @@ def _disturbed(
     """
     size = value
     with np.errstate(all="ignore"):
-        if isinstance(node.op, (Reduce, Cumulative, MatMul, Scan)) and node.op.name != "prod":
+        if (
+            isinstance(node.op, (Reduce, Cumulative, MatMul, Convolve, Scan))
+            and node.op.name != "prod"
+        ):
             size = compute(node, [np.abs(x) for x in operands], env)
         elif node.op.name in LOGARITHMS:
             size = 1 + np.abs(value)

@@ -21,6 +21,7 @@ from .scalar import HALF
 PLACE, PLACES = "int32", "int64"  # the place of an element in one span, in all of them
 BOOL_KINDS = {"max": "any", "min": "all"}
 COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
+BETTER = {"max": "gt", "min": "lt"}
 HORIZONTAL = {
     "sum": "hsum",
     "prod": "hprod",
@@ -112,6 +113,30 @@ class Fold(NamedTuple):
         if mask is not None:
             x = b.let("select", mask, x, Const(identity(self.kind, self.working), x.type))
         return [b.let(COMBINE[self.kind], state[0], x)]
+
+    @property
+    def beats_nan(self) -> str:
+        """The comparison that alone decides between numbers; empty if NaN is no matter."""
+        extreme = as_dtype(self.working).is_float and self.kind in BETTER
+        return BETTER[self.kind] if extreme else ""
+
+    def take_together(self, b: Block, state: list[Value], values: list[Value]) -> list[Value]:
+        """Several values, in pairs, if `beats_nan`.
+
+        A comparison with NaN is false, so what is carried stays what it is: only NaN among the
+        values is to be looked for, and one comparison does it for two of them.
+        """
+        (best,) = state
+        new = [b.splat(b.cast(v, self.working), best.type.lanes) for v in values]
+        numbers: Value | None = None
+        for x, y in zip(new[::2], new[1::2]):
+            # LLVM makes one test for being ordered of the two
+            ordered = b.let("or", b.let("le", x, y), b.let("gt", x, y))
+            numbers = ordered if numbers is None else b.let("and", numbers, ordered)
+        for x in new:
+            best = b.let("select", b.let(self.beats_nan, x, best), x, best)
+        assert numbers is not None
+        return [b.let("select", numbers, best, Const(float("nan"), best.type))]
 
     def behind(self, b: Block, state: list[Value], places: int) -> list[Value]:
         return state

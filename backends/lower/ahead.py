@@ -73,8 +73,10 @@ def rows_ahead(v: Values, number: int, level: int) -> None:
         start, _ = v._address(use.address, level)
         row = b.let("mul", b.cast(index, INDEX), v.dims(use.step))
         row = b.let("add", start, row)
-        for line in range(use.lines(v.space.sizes[vector])):
-            b.prefetch(use.buffer, b.let("add", row, b.index(line * LINE // use.bytes)))
+        step = LINE // use.bytes
+        stop = b.let("min", v.dims(v.space.sizes[vector]), b.index(LINES * step))
+        with b.loop(0, stop, step, hint="line") as loop:
+            loop.prefetch(use.buffer, loop.let("add", row, loop.var))
 
 
 def _uses(v: Values, number: int) -> Iterator[_Use]:

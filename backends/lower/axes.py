@@ -106,10 +106,14 @@ class Axes(Values):
         return self._loop(axis, start, stop, 1, kind, carries=carries)
 
     def _lanes_before(self, b: Block, first: Value, stop: Value) -> Value:
-        """The mask of the lanes of a vector of indices from `first` that are below `stop`."""
+        """The mask of the lanes of a vector of indices from `first` that are below `stop`.
+
+        They are not far apart: what is left is compared as integers that fill one register.
+        """
         lanes = self.space.lanes
-        left = b.splat(b.let("sub", stop, first), lanes)
-        return b.let("lt", b.let("iota", type=Ty(INDEX, lanes)), left)
+        dtype = f"int{max(16, min(64, 8 * self.target.vector_bytes // lanes))}"
+        left = b.splat(b.cast(b.let("sub", stop, first), dtype), lanes)
+        return b.let("lt", b.let("iota", type=Ty(dtype, lanes)), left)
 
     def _block_end(self, loop: LoopBlock, length: int, stop: Value) -> Value:
         """Where the block of so many that a loop is at ends."""

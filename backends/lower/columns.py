@@ -14,7 +14,6 @@ total (float64 for float32), as in `rows`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import NamedTuple
 
 from symgraph.dims import known_le, product
@@ -22,15 +21,18 @@ from symgraph.expr import Expr
 
 from ..irtext import BYTES
 from ..loops import Block, Buffer, Const, Ty, Value
-from .accumulate import PLACE, Accumulator, Best, Partial, accumulator
+from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
 from .axes import BLOCK
 from .moments import WIDE, Around, Spread
-from .rows import CHAIN, Rows, States
+from .next_rows import NextRows
+from .rows import CHAIN, Rows, States, flat, unflat
 
 CHUNK_BYTES = 40 * 1024  # of stack arrays at most
 CHUNK = 2048  # columns at most
 FEW_ROWS = 16  # so few are carried in registers instead: each row is one stream
 ROWS = 8  # rows taken together in a small body
+FIRST = 16  # rows whose mean is the first pivot of a variance
+MANY = 4  # accumulators from which on they are fewer
 BODY = 96  # operations of one iteration at most, if it is several rows
 
 
@@ -125,10 +127,25 @@ class Columns(Rows):
     def _width(self, b: Block) -> Value:
         return b.let("sub", self.chunk[1], self.chunk[0])
 
-    def _each_column(self, body: Callable[[], None]) -> None:
+    def _each_column(self, body: Callable[[], None], often: bool = False) -> None:
+        """A loop over the chunk's columns; often: for every row.
+
+        What is done seldom is done under a mask throughout where masks cost nothing: half the code.
+        """
         axis = self.space.vector
         assert axis is not None
-        self._lanes_loop(axis, *self.chunk, body)
+        if often or not (self._masks(axis) and self.target.masked_memory(1)):
+            self._lanes_loop(axis, *self.chunk, body)
+            return
+        with self._rest(axis, *self.chunk, "parallel"):
+            body()
+
+    def _each_stacked(self, body: Callable[[], None]) -> None:
+        """Full vectors over what lies in stack arrays alone, as far as the last one reaches."""
+        axis, lanes = self.space.vector, self.space.lanes
+        assert axis is not None
+        with self._loop(axis, *self.chunk, lanes, "parallel", lanes):
+            body()
 
     def _between(self, number: int) -> None:
         """Compute the columns that a pass needs and no earlier one had."""
@@ -170,11 +187,11 @@ class Columns(Rows):
         return b.let("add", self.index[axis], self.before_chunk)
 
     def _get(self, b: Block, buffer: Buffer) -> Value:
-        return b.load(buffer, self._in_chunk(b), self.lanes, self.mask)
+        return b.load(buffer, self._in_chunk(b), self.lanes)
 
     def _put(self, buffer: Buffer, value: Value) -> None:
         b = self.blocks[-1]
-        b.store(buffer, self._in_chunk(b), b.splat(value, self.lanes), self.mask)
+        b.store(buffer, self._in_chunk(b), b.splat(value, self.lanes))
 
     # ------------------------------------------------------------------------------------ passes
 
@@ -199,7 +216,7 @@ class Columns(Rows):
                 if isinstance(k, Spread):
                     self._put(partials[-1], k.start(self.lanes)[0])
 
-        self._each_column(start)
+        self._each_stacked(start)
         if apart:
             self._guess_columns(mine[len(plain) :], [x for _, x in apart])
         self._stream_axes(self._first_reduced(), mine, feeds)
@@ -210,7 +227,7 @@ class Columns(Rows):
         """The mean of the first rows, if there are any, as the means and pivots of spreads."""
         b, axis = self.blocks[-1], len(self.space.sizes) - 1
         rows = self.dims(product(s for s, r in zip(self.space.sizes, self.space.reduced) if r))
-        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(CHAIN))
+        stop = b.let("min", self.dims(self.space.sizes[axis]), b.index(FIRST))
         stop = b.let("min", rows, stop)  # none if an outer axis is empty
 
         def add() -> None:
@@ -230,7 +247,7 @@ class Columns(Rows):
 
         with self._loop(axis, b.index(0), stop, 1):
             self._each_column(add)
-        self._each_column(divide)
+        self._each_stacked(divide)
 
     def _kind(self, node: Expr) -> Accumulator | Spread:
         if id(node) in self.distances:
@@ -259,7 +276,7 @@ class Columns(Rows):
                 )
             self._rows(position, block.var, end, mine, feeds)
             if any(s.partials for s in mine):
-                self._each_column(lambda: self._settle(block.var, end, mine))
+                self._each_stacked(lambda: self._settle(block.var, end, mine))
             self._pop()
 
     def _settle(self, start: Value, stop: Value, mine: list[Sums]) -> None:
@@ -282,47 +299,135 @@ class Columns(Rows):
     def _rows(
         self, axis: int, start: Value, stop: Value, mine: list[Sums], feeds: list[int]
     ) -> None:
-        """Rows [start, stop), several together, then one by one."""
-        together = max(1, min(ROWS, BODY // self._body(feeds)))
-        together = 1 << (together.bit_length() - 1)
-        size = self.space.sizes[axis]
-        middle = self._whole(start, stop, together, size)
-        steps = [(together, start, middle)]
-        if not (isinstance(size, int) and size % together == 0):
-            steps.append((1, middle, stop))
-        for rows, first, last in steps:
-            with self._loop(axis, first, last, rows) as loop:
-                places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
-                self._each_column(partial(self._take_rows, axis, start, places, mine, feeds))
+        """Rows [start, stop): full vectors of columns, then the rest while it is near."""
+        if any(s.kind.long_chains_lose for s in mine):
+            self._near_rows(axis, start, (start, stop), mine, feeds)
+            return
+        with self.blocks[-1].loop(start, stop, CHAIN, hint="near") as near:
+            self._push(near, None, near.var)
+            end = self._block_end(near, CHAIN, stop)
+            self._near_rows(axis, start, (near.var, end), mine, feeds)
+            self._pop()
 
-    def _take_rows(
-        self, axis: int, start: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
+    def _near_rows(
+        self,
+        axis: int,
+        origin: Value,
+        bounds: tuple[Value, Value],
+        mine: list[Sums],
+        feeds: list[int],
     ) -> None:
+        """So few rows that they stay in a cache; places are counted from `origin`."""
+        vector = self.space.vector
+        assert vector is not None
+        (first, end), lanes, columns = self.chunk, self.space.lanes, self.space.sizes[vector]
+        together = self._rows_together(mine, feeds)
+        size = self.space.sizes[axis]
+        middle, below = self._whole(*bounds, together, size), bounds[1]
+        full = self._whole(first, end, lanes, columns)
+        b = self.blocks[-1]
+        if not (isinstance(columns, int) and columns >= lanes):
+            some = b.let("lt", first, full)  # or no row is worth a turn
+            middle, below = (b.let("select", some, x, bounds[0]) for x in (middle, below))
+        steps = [(together, bounds[0], middle)]
+        rows_left = not (isinstance(size, int) and size % together == 0)
+        columns_left = not (isinstance(columns, int) and columns % lanes == 0)
+        at_once = rows_left and columns_left and self._masks(vector)  # one loop for both rests
+        if rows_left and not at_once:
+            steps.append((1, middle, below))
+        for rows, begin, stop in steps:
+            with self._loop(axis, begin, stop, rows) as loop:
+                places = [loop.let("add", loop.var, loop.index(r)) for r in range(rows)]
+                with self._loop(vector, first, full, lanes, "parallel", lanes):
+                    self._take_rows(axis, origin, places, mine, feeds)
+        if not columns_left:
+            return
+        start = full
+        if at_once:
+            start = b.let("select", b.let("lt", middle, below), first, full)
+        with self._rest(vector, start, end, "parallel") as rest:
+            top = bounds[0]
+            if at_once:
+                top = rest.let("select", rest.let("lt", rest.var, full), middle, top)
+            self._take_down(axis, origin, (top, bounds[1]), mine, feeds)
+
+    def _rows_together(self, mine: list[Sums], feeds: list[int]) -> int:
+        """How many rows share one access to the accumulators.
+
+        Many accumulators and many rows would push each other out of the first-level cache.
+        """
+        carried = sum(len(s.partials or s.totals) for s in mine)
+        most = ROWS if carried < MANY else ROWS // 2
+        together = max(1, min(most, BODY // self._body(feeds)))
+        return 1 << (together.bit_length() - 1)
+
+    def _open(self, mine: list[Sums]) -> tuple[list[Partial], list[tuple[Buffer, ...]], States]:
+        """What takes values, where its states lie, and the states of the open columns."""
         b = self.blocks[-1]
         places = [(s.partials or s.totals)[: len(s.kind.start(1))] for s in mine]
         kinds: list[Partial] = [
             Around(s.kind, self._get(b, s.partials[-1])) if isinstance(s.kind, Spread) else s.kind
             for s in mine
         ]
-        states: States = [[self._get(b, buffer) for buffer in buffers] for buffers in places]
+        return kinds, places, [[self._get(b, buffer) for buffer in buffers] for buffers in places]
+
+    def _take_rows(
+        self, axis: int, origin: Value, rows: list[Value], mine: list[Sums], feeds: list[int]
+    ) -> None:
+        """Several rows into the open columns."""
+        b = self.blocks[-1]
+        kinds, places, states = self._open(mine)
+        following = NextRows(self, axis, len(rows), feeds if len(rows) > 1 else [])
+        pairs = [self._in_pairs(k) and len(rows) > 1 for k in kinds]
+        taken: States = []
         stores = []
         for row in rows:
             self._forget(axis)
             self.index[axis] = row
+            following.note()
             place: Value = Const(0, Ty(PLACE))
             if any(isinstance(k, Best) for k in kinds):
-                place = b.splat(b.cast(b.let("sub", row, start), PLACE), self.lanes)
-            states = self._take(kinds, feeds, states, place, hold=False)
+                place = b.splat(b.cast(b.let("sub", row, origin), PLACE), self.lanes)
+            taken.append(self._values(feeds))
+            for i, kind in enumerate(kinds):
+                if not pairs[i]:
+                    states[i] = kind.take(b, states[i], taken[-1][i], place, None)
             stores += self._hold()
+        following.ask()
+        for i, kind in enumerate(kinds):
+            if pairs[i] and isinstance(kind, Fold):
+                states[i] = kind.take_together(b, states[i], [values[i] for values in taken])
         for buffers, state in zip(places, states):
             self._put_all(buffers, state)
         for store in stores:
             b.store(*store)
 
+    def _in_pairs(self, kind: Partial) -> bool:
+        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
+        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
+
+    def _take_down(
+        self,
+        axis: int,
+        origin: Value,
+        bounds: tuple[Value, Value],
+        mine: list[Sums],
+        feeds: list[int],
+    ) -> None:
+        """All these rows into the open columns, whose states stay in registers."""
+        kinds, places, states = self._open(mine)
+        if self.mask is not None:  # a comparison alone LLVM would move into the loop
+            b = self.blocks[-1]
+            self.mask = b.let("not", b.let("not", self.mask))
+        with self._loop(axis, *bounds, 1, "reduce", carries=flat(states)) as loop:
+            self._step(loop, origin, kinds, feeds, states)
+        for buffers, state in zip(places, unflat(loop.results, states)):
+            self._put_all(buffers, state)
+
     def _inner_rows(self, position: int, inner: list[int]) -> None:
         """The roots that live on the whole space, row by row."""
         if position == len(self.space.sizes):
-            self._each_column(lambda: self._store(inner))
+            self._each_column(lambda: self._store(inner), often=True)
             return
         start, stop = self.blocks[-1].index(0), self.dims(self.space.sizes[position])
         with self._loop(position, start, stop, 1):

@@ -7,7 +7,8 @@ for is m2 + n * (mean - c)**2 at the end, for any c.
 
 Accuracy: a span's own squares are a difference that loses eps * n * (its mean - pivot)**2, and the
 merge adds at least half of n * (its mean - pivot)**2, so the loss is of the order of eps of the
-result. Before the first span the pivot is the mean of its own elements.
+result. Before the first span the pivot is the mean of the first k elements in it. Their own squares
+are at least k * (their mean - the span's)**2, so of n elements eps * n / k of the result is lost.
 
 Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
 variances", 1979; the correction by the sum of distances is their "corrected two-pass" formula.

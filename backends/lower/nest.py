@@ -20,7 +20,7 @@ from ..targets import Target
 from . import scalar
 from .accumulate import COMBINE, Fold
 from .axes import BLOCK
-from .columns import Columns
+from .columns import FEW_ROWS, Columns
 from .moments import NEAR, distances
 from .partial import Parts, in_parts
 from .passes import Keeper
@@ -51,7 +51,7 @@ class Emitter(Columns):
         self.passes = [[feed for _, feed in phase] for phase in self.phases]
         if self.inner:
             self.passes.append([self.root_entries[k] for k in self.inner])
-        self.ops = max(1, round(sum(e.cost for e in self.entries)))
+        self.ops = self._cost()
         self._keep()
         self._plan_columns()
         self.streaming = Streaming(self, self.target) if may_stream(self, self.target) else None
@@ -78,6 +78,13 @@ class Emitter(Columns):
             tuple(self.bounds),
             None if parts is None else parts.split,
         )
+
+    def _cost(self) -> int:
+        """About how many operations an element costs, with its share of what is done of results."""
+        each = sum(e.cost for i, e in enumerate(self.entries) if self._moving(i))
+        once = sum(e.cost for e in self.entries) - each
+        size = product(s for s, r in zip(self.space.sizes, self.space.reduced) if r)
+        return max(1, round(each + once / max(1, size if isinstance(size, int) else FEW_ROWS)))
 
     def _far(self) -> bool:
         """Whether a second pass over the reduced axes would go to memory again."""

@@ -8,13 +8,14 @@ long it is; of n float64 (CHAIN + log2(ways * lanes) + n / block) * eps * sum(|x
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from symgraph.dims import SizeLike, known_le, product
 from symgraph.expr import Expr
 
-from ..loops import Const, Ty, Value
+from ..loops import Block, Const, Ty, Value
 from ..weights import weight
 from .accumulate import PLACE, Accumulator, Best, Fold, Partial, accumulator
 from .axes import BLOCK, Axes
@@ -22,7 +23,7 @@ from .moments import WIDE, Around, Distance, Spread
 
 UNROLL = 4  # interleaved accumulators of a contiguous reduction
 SMALL = 12  # operations of a body that is done under a mask for all accumulators at once
-LARGE = 4  # operations of one iteration for each register at most, if it is several bodies
+LARGE = 2  # operations of one iteration for each register at most, if it is several bodies
 CHAIN = 64  # additions in one float accumulator before it is merged
 
 Phase = list[tuple[Expr, int]]  # reductions and the entries that feed them
@@ -38,6 +39,15 @@ class Work(NamedTuple):
     kinds: list[Accumulator]
     feeds: list[int]
     spreads: list[tuple[Spread, int]]
+
+    def told(self) -> dict[int, int]:
+        """Plain sums, by number, of what a spread is taken of: its distances tell them."""
+        of = {(spread.working, x): number for number, (spread, x) in enumerate(self.spreads)}
+        return {
+            n: of[k.dtype, x]
+            for n, (k, x) in enumerate(zip(self.kinds, self.feeds))
+            if isinstance(k, Fold) and k.kind == "sum" and (k.dtype, x) in of
+        }
 
 
 class Rows(Axes):
@@ -155,15 +165,46 @@ class Rows(Axes):
             Around(spread, b.cast(mean, spread.working))
             for (spread, _), (mean, _) in zip(work.spreads, totals[plain:])
         ]
-        feeds = work.feeds + [x for _, x in work.spreads]
-        states = self._span(axis, start, stop, [*work.kinds, *around], feeds)
-        after = self._into_totals(work.kinds, totals, states, start)
+        told = work.told() if axis == self.space.vector else {}
+        taken = [n for n in range(plain) if n not in told]
+        feeds = [work.feeds[n] for n in taken] + [x for _, x in work.spreads]
+        spans = self._span(axis, start, stop, [*(work.kinds[n] for n in taken), *around], feeds)
+        found, spread = dict(zip(taken, spans)), spans[len(taken) :]
+        for n, s in told.items():
+            found[n] = [self._sum_told(axis, start, stop, work.feeds[n], around[s], spread[s])]
+        states = [*(found[n] for n in range(plain)), *spread]
         b = self.blocks[-1]
+        after = self._into_totals(work.kinds, totals, states, start)
         count = b.let("max", b.let("sub", stop, start), b.index(1)) if around else start
         return after + [
             k.spread.into_total(b, total, state, k.pivot, start, count)
             for k, total, state in zip(around, totals[plain:], states[plain:])
         ]
+
+    def _sum_told(
+        self, axis: int, start: Value, stop: Value, feed: int, around: Around, state: list[Value]
+    ) -> Value:
+        """The sum of a block, in float64: from the pivot, and the sum of distances from it.
+
+        Where that is not finite, the elements are added after all.
+        """
+        b = self.blocks[-1]
+        count = b.cast(b.let("sub", stop, start), WIDE)
+        all_pivots = b.let("mul", b.cast(around.pivot, WIDE), count)
+        total = b.let("add", b.cast(state[0], WIDE), all_pivots)
+        finite = b.let("lt", b.let("abs", state[0]), Const(math.inf, state[0].type))
+        fold = Fold("sum", WIDE)
+
+        def again(arm: Block) -> list[Value]:
+            self._push(arm, None, start)
+            states = [fold.start(self.space.lanes if self._masks(axis) else 1)]
+            with self._rest(axis, start, stop, "reduce", carries=flat(states)) as loop:
+                self._step(loop, start, [fold], [feed], states)
+            sums = fold.across_lanes(arm, loop.results)
+            self._pop()
+            return sums
+
+        return b.branch(finite, lambda arm: [total], again)[0]
 
     def _before(self, start: Value) -> Value:
         """How many elements come before place `start` of the last reduced axis."""
@@ -185,7 +226,7 @@ class Rows(Axes):
             return unflat(loop.results, states)
         lanes, size = self.space.lanes, self.space.sizes[axis]
         ways = self._ways(size, kinds, feeds)
-        small = self._body(feeds) <= SMALL and ways > 1 and self._masks(axis)
+        small = _slow(kinds) and self._body(feeds) <= SMALL and ways > 1 and self._masks(axis)
         parts = [k.start(lanes) for _ in range(ways) for k in kinds]
         middle = start
         if not (isinstance(size, int) and size < lanes):
@@ -206,8 +247,7 @@ class Rows(Axes):
     def _ways(self, size: SizeLike, kinds: Sequence[Partial], feeds: list[int]) -> int:
         """How many accumulators take turns: enough to hide the latency of one."""
         carried = sum(len(k.start(1)) for k in kinds)
-        slow = any(isinstance(k, Best) for k in kinds)  # compare, then select
-        ways = 2 * UNROLL if slow and 4 * UNROLL * carried <= self.registers else UNROLL
+        ways = 2 * UNROLL if _slow(kinds) and 4 * UNROLL * carried <= self.registers else UNROLL
         body = self._body(feeds)
         while ways > 1 and ways * body > LARGE * self.registers:
             ways //= 2
@@ -312,6 +352,11 @@ class Rows(Axes):
             for store in self._hold():
                 b.store(*store)
         return [k.take(b, s, v, place, mask) for k, s, v in zip(kinds, states, values)]
+
+
+def _slow(kinds: Sequence[Partial]) -> bool:
+    """Whether one more value takes long: a comparison, then a selection."""
+    return any(isinstance(k, Best) for k in kinds)
 
 
 def flat(states: States) -> list[Value]:

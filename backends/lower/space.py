@@ -84,7 +84,14 @@ def _contiguous(access: Strided, outer: int, inner: int, shape: Shape) -> bool:
 
 
 def _vector_axis(space: Space, reads: Sequence[Strided], writes: Sequence[Strided]) -> int | None:
-    """The axis along which most accesses are contiguous; the last one where several are equal."""
+    """The axis along which most accesses are contiguous; the last one where several are equal.
+
+    Accesses of every element decide; those of what is kept of a reduction are few beside them.
+    """
+    reduced = [space.source[a] for a, r in enumerate(space.reduced) if r]
+    every = [a for a in (*reads, *writes) if any(a.strides[axis] != 0 for axis in reduced)]
+    if every:
+        reads, writes = [a for a in reads if a in every], [a for a in writes if a in every]
     best, best_score = None, None
     for axis, size in enumerate(space.sizes):
         if size == 1 or space.ordered[axis]:

@@ -69,7 +69,7 @@ def tiled(nest: Nest, target: Target) -> Tiling | None:
     if axes is None:
         return None
     sides = _sides(entries, target)
-    if any(_sliver(sizes[a], sides[1], target, entries) for a in axes):
+    if any(_sliver(sizes[a], sides[1]) for a in axes):
         return None
     ways = [Tiling(entries, roots, sizes, reads, writes, *w, *sides) for w in (axes, axes[::-1])]
     return min(ways, key=_turns)
@@ -128,17 +128,9 @@ def _axes(
     return (along, others.pop()) if len(others) == 1 else None
 
 
-def _sliver(size: SizeLike, side: int, target: Target, entries: Sequence[Entry]) -> bool:
-    """Whether tiles would be mostly empty along an axis."""
-    if not isinstance(size, int):
-        return False
-    return size < (side // 2 if has_masks(target, entries) else side)
-
-
-def has_masks(target: Target, entries: Sequence[Entry]) -> bool:
-    """Whether masked vectors and gathers are instructions for every array there is."""
-    narrowest = min(e.node.array_type.dtype.bytes for e in entries)
-    return target.masked_memory(narrowest) and target.gather(narrowest)
+def _sliver(size: SizeLike, side: int) -> bool:
+    """Whether there is known to be no room for a tile along an axis."""
+    return isinstance(size, int) and size < side
 
 
 def _plain(root: Root) -> bool:

@@ -9,8 +9,12 @@ What takes no more than a few operations is computed in registers, on squares of
 longer their lines, the more of them are on their way from memory at once. What takes more goes
 through a tile on the stack, from which it is computed in full vectors. It is turned in squares of
 16 bytes a line, which every machine interleaves in one instruction; LLVM is slow at longer ones.
-What is left over at the far edges goes by masked vectors that gather, or element by element where
-there are none.
+Where all of it may outgrow the caches, results are stored past them, and what comes next, line by
+line from far apart, is asked for beforehand. Squares whose lines are lines of cache are stored as
+they are; smaller ones are put together on the stack to rows as long as a block.
+Squares begin where what they read begins a line of cache, and the first and the last of a row of
+them overlap their neighbours. What is left over at the far end of the axis of computation goes
+element by element: vectors that gather are no faster, and LLVM is slow at them.
 """
 
 from __future__ import annotations
@@ -19,18 +23,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from symgraph.dims import product
-from symgraph.leaves import Constant, DimValue
-from symgraph.ops.define import Cast, Elementwise
+from symgraph.dims import known_le, product
 
 from ..affine import Strided
-from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Ty, Value
+from ..irtext import BYTES
+from ..loops import INDEX, Block, Buffer, Const, Kernel, LoopBlock, Store, Ty, Value
 from ..packing import transposed
 from ..targets import Target
-from . import scalar
-from .request import Built, Dims, Nest
-from .tiling import Tiling, has_masks, tiled
-from .trace import Entry
+from . import scalar, streaming
+from .request import Built, Nest
+from .tile_values import At, TileValues
+from .tiling import LINE, Tiling, tiled
 
 BLOCK = 256  # elements of a block along the axis of computation
 #: what the lanes of a dtype are moved as, where shuffling it costs more
@@ -43,14 +46,6 @@ def build(nest: Nest, target: Target) -> Built | None:
     return None if tiling is None else _Tiles(nest, tiling, target).run()
 
 
-class _At(NamedTuple):
-    """Where a vector of values is computed: index by axis, lanes, and which of them count."""
-
-    place: dict[int, Value]
-    lanes: int
-    mask: Value | None = None
-
-
 class _Square(NamedTuple):
     """A square of a tile: the code in it, where it is in memory, and in the tile."""
 
@@ -60,20 +55,32 @@ class _Square(NamedTuple):
     column: Value
 
 
-class _Tiles:
+class _Across(NamedTuple):
+    """The axis across: its size, where the first tile begins (its rows before 0 are none), where
+    the last one ends.
+    """
+
+    size: Value
+    start: Value
+    stop: Value
+
+
+class _Group(NamedTuple):
+    """Tiles of a block along: from `start` to `stop` there, in a group that begins at `row`."""
+
+    at: dict[int, Value]
+    row: Value
+    start: Value
+    stop: Value
+
+
+class _Tiles(TileValues):
     """Emits the loops over tiles and what is done in one."""
 
     def __init__(self, nest: Nest, tiling: Tiling, target: Target):
-        self.nest, self.t = nest, tiling
-        self.side = tiling.side
-        self.masked = has_masks(target, tiling.entries)
-        self.dims = Dims()
+        super().__init__(tiling)
+        self.nest, self.target = nest, target
         self.block = Block()
-        nodes = {id(e.node): e.node for e in tiling.entries if e.kind == "load"}
-        self.nodes = list(nodes.values())
-        self.sources = {
-            id(n): Buffer(f"x{i}", str(n.array_type.dtype), "r") for i, n in enumerate(self.nodes)
-        }
         self.results = [
             Buffer(f"y{k}", str(r.node.array_type.dtype), "w") for k, r in enumerate(nest.roots)
         ]
@@ -84,19 +91,28 @@ class _Tiles:
             if e.kind == "load" and tiling.turned(tiling.reads[i])
         ]
         self.turned_roots = [k for k, w in enumerate(tiling.writes) if tiling.turned(w)]
+        self.staged = tiling.group > tiling.side and len(self.results) == 1
         self.scratch: dict[tuple[str, int], Buffer] = {}
+        self.streams: Value | None = None  # whether stores go past the caches, if they may
 
     def run(self) -> Built:
         if all(size != 0 for size in self.t.sizes):
+            self.rows = self._across()
+            self.streams = self._may_stream()
             self._allocate()
             self._outer(self.block, [], {})
         buffers = (*self.sources.values(), *self.results)
-        kernel = Kernel(self.nest.name, buffers, tuple(self.dims.vars), tuple(self.block.stmts))
+        name = "transpose" if self.nest.name == "map" else self.nest.name  # see backends.memory
+        kernel = Kernel(name, buffers, tuple(self.dims.vars), tuple(self.block.stmts))
         work = product(self.t.sizes) * self.ops
         return Built(kernel, tuple(self.nodes), tuple(self.dims.sizes), work)
 
     def _allocate(self) -> None:
         """Tiles on the stack: lines that a loop reads or writes one by one."""
+        if self.staged and self.streams is not None:
+            dtype = self.results[0].dtype
+            rows = self.block.alloc(BITS.get(dtype, dtype), self.t.group * BLOCK)
+            self.scratch["stage", 0] = rows
         if self.t.light:
             return
         for i in self.turned_reads:
@@ -106,6 +122,24 @@ class _Tiles:
 
     def _tile(self, dtype: str) -> Buffer:
         return self.block.alloc(BITS.get(dtype, dtype), self.side * self.side)
+
+    def _may_stream(self) -> Value | None:
+        """Whether everything outgrows the caches, and vectors lie as such stores need."""
+        writes = list(zip(self.results, self.t.writes))
+        whole = self.staged or all(BYTES[buffer.dtype] * self.side == LINE for buffer, _ in writes)
+        if self.target.arch != "x86-64" or self.turned_roots or not (self.t.light and whole):
+            return None
+        moved = sum(BYTES[buffer.dtype] for buffer in (*self.sources.values(), *self.results))
+        size, limit = product(self.t.sizes), streaming.limit(self.target, moved)
+        if known_le(size, limit) is True:
+            return None
+        lanes = self._wide() if self.staged else self.side
+        aligned = streaming.aligned(self.block, self.dims, writes, lanes)
+        if aligned is None or isinstance(size, int):
+            return aligned
+        return self.block.let(
+            "and", aligned, self.block.let("gt", self.dims(size), Const(limit, Ty(INDEX)))
+        )
 
     # --- loops
 
@@ -123,12 +157,35 @@ class _Tiles:
         with b.loop(0, self.dims(self.t.sizes[axis]), kind="parallel") as body:
             self._outer(body, [*done, axis], {**index, axis: body.var})
 
-    def _stop(self, axis: int) -> tuple[Value, Value]:
-        """The size of an axis, and where its last whole tile ends."""
-        size = self.dims(self.t.sizes[axis])
+    def _along(self) -> tuple[Value, Value]:
+        """The size of the axis of computation, and where its last whole tile ends."""
+        size = self.dims(self.t.sizes[self.t.along])
         if isinstance(size, Const):
             return size, Const(size.value // self.side * self.side, Ty(INDEX))
         return size, self.block.let("and", size, self.block.index(-self.side))
+
+    def _across(self) -> _Across:
+        """The size of the other axis and the run of its tiles, if it has room for one."""
+        b, side, zero = self.block, self.side, self.block.index(0)
+        size = self.dims(self.t.sizes[self.t.across])
+        if isinstance(size, Const):
+            room = size.value >= side
+            return _Across(size, self._before(), size) if room else _Across(size, zero, zero)
+        none = b.let("lt", size, b.index(side))
+        start = b.let("select", none, zero, self._before())
+        return _Across(size, start, b.let("select", none, zero, size))
+
+    def _before(self) -> Value:
+        """Minus the elements that a line of cache has before the first one of what is turned."""
+        b, group = self.block, self.t.group
+        turned = [
+            (self.sources[id(self.t.entries[i].node)], self.t.reads[i]) for i in self.turned_reads
+        ]
+        turned += [(self.results[k], self.t.writes[k]) for k in self.turned_roots]
+        buffer, access = max(turned, key=lambda x: BYTES[x[0].dtype])
+        ahead = b.let("ahead", type=Ty(INDEX), attr=(buffer, group))
+        inside = b.let("sub", self.dims(access.offset), ahead)
+        return b.let("sub", b.index(0), b.let("and", inside, b.index(group - 1)))
 
     def _poll(self, b: Block, elements: int) -> None:
         if self.nest.pollable:
@@ -136,60 +193,166 @@ class _Tiles:
 
     def _blocks(self, b: Block, index: dict[int, Value]) -> None:
         """Blocks along the axis of computation: whole tiles, then those at the edges."""
-        size, whole = self._stop(self.t.along)
+        size, whole = self._along()
         with b.loop(0, size, BLOCK, kind="parallel", hint="chunk") as chunk:
             stop = chunk.let("add", chunk.var, chunk.index(BLOCK))
             self._whole(chunk, index, chunk.let("min", stop, whole))
-            if not (self._divides(self.t.along) and self._divides(self.t.across)):
+            if not (self._is_whole(self.t.along) and self._has_room(self.t.across)):
                 self._edges(chunk, index, chunk.let("min", stop, size))
 
     def _whole(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
         """Groups of tiles, so that the lines of cache they touch are used up."""
-        along, across, side, group = self.t.along, self.t.across, self.side, self.t.group
-        _, bottom = self._stop(across)
-        with chunk.loop(0, bottom, group, kind="parallel") as row:
-            self._poll(row, BLOCK * group)
-            below = row.let("min", row.let("add", row.var, row.index(group)), bottom)
-            with row.loop(chunk.var, stop, group, kind="parallel") as near:
-                end = near.let("min", near.let("add", near.var, near.index(group)), stop)
-                with (
-                    near.loop(near.var, end, side, kind="parallel") as column,
-                    column.loop(row.var, below, side, kind="parallel") as tile,
-                ):
-                    at = {**index, along: column.var, across: tile.var}
-                    (self._unrolled if self.t.light else self._looped)(tile, at)
+        _, first, bottom = self.rows
+        with chunk.loop(first, bottom, self.t.group, kind="parallel") as row:
+            self._poll(row, BLOCK * self.t.group)
+            group = _Group(index, row.var, chunk.var, stop)
+            if self.streams is None or not self.staged:
+                self._straight(row, group)
+            else:
+                row.branch(
+                    self.streams,
+                    lambda far: self._through_stage(far, group),
+                    lambda near: self._straight(near, group),
+                )
+
+    def _straight(self, b: Block, group: _Group) -> tuple[()]:
+        """Tile by tile."""
+        index, row, start, stop = group
+        with (
+            b.loop(start, stop, self.t.group, kind="parallel") as near,
+            self._inside(near, near.var, stop) as (columns, column),
+            self._inside(columns, row, self.rows.stop) as (tile, line),
+        ):
+            at = {**index, self.t.along: column, self.t.across: self._top(tile, line)}
+            (self._unrolled if self.t.light else self._looped)(tile, at)
+        return ()
+
+    def _top(self, b: Block, row: Value) -> Value:
+        """Where a tile across begins: the first and the last one overlap their neighbours."""
+        last = b.let("sub", self.rows.size, b.index(self.side))
+        return b.let("max", b.let("min", row, last), b.index(0))
+
+    def _through_stage(self, b: Block, group: _Group) -> tuple[()]:
+        """Rows of a block, put together on the stack and then stored past the caches."""
+        index, row, start, stop = group
+        along, across, side = self.t.along, self.t.across, self.side
+        below = b.let("add", row, b.index(self.t.group))
+        end = b.let("min", below, self.rows.stop)
+        with b.loop(start, stop, side, kind="parallel") as column:
+            self._ask(column, {**index, along: column.var, across: below})
+            near = column.let("sub", column.var, start)
+            with column.loop(row, end, side, kind="parallel") as tile:
+                at = {**index, along: column.var, across: self._top(tile, tile.var)}
+                down = tile.let("mul", tile.let("sub", tile.var, row), tile.index(BLOCK))
+                self._unrolled(tile, at, tile.let("add", down, near))
+        with b.loop(row, end, side, kind="parallel") as tile:
+            top, down = self._top(tile, tile.var), tile.let("sub", tile.var, row)
+            with tile.loop(0, tile.index(side), kind="parallel") as line:
+                here = {**index, along: start, across: line.let("add", top, line.var)}
+                target = self.offset(line, self.t.writes[0], here)
+                source = line.let("mul", line.let("add", down, line.var), line.index(BLOCK))
+                self._copy(line, source, target, line.let("sub", stop, start))
+        return ()
+
+    def _copy(self, b: Block, source: Value, target: Value, length: Value) -> None:
+        """A row from the stack: vectors past the caches, and what is left over."""
+        wide, result = self._wide(), self.results[0]
+        whole = b.let("and", length, b.index(-wide))
+        for start, stop, lanes in ((b.index(0), whole, wide), (whole, length, self.side)):
+            if lanes <= self.side and start is whole:
+                continue  # tiles are vectors: nothing is left over
+            with b.loop(start, stop, lanes, kind="parallel") as x:
+                bits = x.load(self.scratch["stage", 0], x.let("add", source, x.var), lanes)
+                value = _from_bits(x, bits, result.dtype)
+                x.store(result, x.let("add", target, x.var), value, None, lanes == wide)
+
+    def _wide(self) -> int:
+        """Elements of a vector of the one result."""
+        return self.target.vector_bytes // BYTES[self.results[0].dtype]
+
+    @contextmanager
+    def _inside(self, b: Block, start: Value, stop: Value) -> Iterator[tuple[Block, Value]]:
+        """A loop over the tiles of the group at `start` along one axis; none where it is a tile."""
+        if self.t.group == self.side:
+            yield b, start
+            return
+        end = b.let("min", b.let("add", start, b.index(self.t.group)), stop)
+        with b.loop(start, end, self.side, kind="parallel") as body:
+            yield body, body.var
 
     def _edges(self, chunk: LoopBlock, index: dict[int, Value], stop: Value) -> None:
-        """The last tile of each column of tiles, and all of the last column."""
+        """The last column of tiles, and all of them where there is no room for one."""
         along, across, side = self.t.along, self.t.across, self.side
-        size, whole = self._stop(along)
-        height, bottom = self._stop(across)
+        size, whole = self._along()
+        height, _, bottom = self.rows
         with chunk.loop(chunk.var, stop, side, kind="parallel") as column:
             last = column.let("eq", column.var, whole)
             first = column.let("select", last, column.index(0), bottom)
             with column.loop(first, height, side, kind="parallel") as tile:
                 self._poll(tile, side * side)
                 at = {**index, along: column.var, across: tile.var}
-                (self._by_line if self.masked else self._by_element)(tile, at, (size, height))
+                self._by_element(tile, at, (size, height))
 
-    def _divides(self, axis: int) -> bool:
+    def _is_whole(self, axis: int) -> bool:
         size = self.t.sizes[axis]
         return isinstance(size, int) and size % self.side == 0
 
+    def _has_room(self, axis: int) -> bool:
+        return known_le(self.side, self.t.sizes[axis]) is True
+
     # --- one tile
 
-    def _unrolled(self, b: Block, at: dict[int, Value]) -> None:
-        """Everything in registers."""
+    def _unrolled(self, b: Block, at: dict[int, Value], stage: Value | None = None) -> None:
+        """Everything in registers; the result goes to the stack if there is a place for it."""
         across, side = self.t.across, self.side
         lines = {i: self._turn(b, self._lines(b, i, at)) for i in self.turned_reads}
-        turned: dict[int, list[Value]] = {k: [] for k in self.turned_roots}
+        values: list[list[Value]] = [[] for _ in self.t.roots]
         for s in range(side):
-            here = _At({**at, across: b.let("add", at[across], b.index(s))}, side)
-            values = self._values(b, here, {i: rows[s] for i, rows in lines.items()})
-            for k, value in self._store(b, here, values).items():
-                turned[k].append(value)
-        for k, rows in turned.items():
-            self._store_lines(b, k, at, self._turn(b, rows))
+            here = At({**at, across: b.let("add", at[across], b.index(s))}, side)
+            given = self.values(b, here, {i: rows[s] for i, rows in lines.items()})
+            for row, i in zip(values, self.t.roots):
+                row.append(scalar.align(b, given[i], side))
+        if stage is not None:
+            for s, value in enumerate(values[0]):
+                place = b.let("add", stage, b.index(s * BLOCK))
+                b.store(self.scratch["stage", 0], place, _as_bits(b, value))
+            return
+        for k, row in enumerate(values):
+            if k in self.turned_roots:
+                self._store_lines(b, k, at, self._turn(b, row))
+        plain = [k for k in range(len(values)) if k not in self.turned_roots]
+        stores = [
+            Store(self.results[k], place, value)
+            for k in plain
+            for place, value in zip(self._steps(b, self.t.writes[k], at, across), values[k])
+        ]
+        self._store_all(b, at, stores)
+
+    def _store_all(self, b: Block, at: dict[int, Value], stores: Sequence[Store]) -> None:
+        """Stores of a square: past the caches, or not."""
+        if self.streams is None or self.staged:
+            b.stmts.extend(stores)
+            return
+
+        def past(far: Block) -> tuple[()]:
+            across = self.t.across
+            self._ask(far, {**at, across: far.let("add", at[across], far.index(self.side))})
+            far.stmts.extend(store._replace(stream=True) for store in stores)
+            return ()
+
+        def plain(near: Block) -> tuple[()]:
+            near.stmts.extend(stores)
+            return ()
+
+        b.branch(self.streams, past, plain)
+
+    def _ask(self, b: Block, at: dict[int, Value]) -> tuple[()]:
+        """Prefetch the lines that what is turned has at a place."""
+        for i in self.turned_reads:
+            buffer = self.sources[id(self.t.entries[i].node)]
+            for place in self._steps(b, self.t.reads[i], at, self.t.along):
+                b.prefetch(buffer, place, level=2)
+        return ()
 
     def _looped(self, b: Block, at: dict[int, Value]) -> None:
         """Through the stack, line by line: the code of one line is long."""
@@ -201,10 +364,10 @@ class _Tiles:
                     bits = _as_bits(square.body, vector)
                     square.body.store(self.scratch["read", i], self._stack(square, s), bits)
         with b.loop(0, b.index(side)) as line:
-            here = _At({**at, across: line.let("add", at[across], line.var)}, side)
+            here = At({**at, across: line.let("add", at[across], line.var)}, side)
             place = line.let("mul", line.var, line.index(side))
             given = {i: self._kept(line, ("read", i), place, side) for i in self.turned_reads}
-            for k, value in self._store(line, here, self._values(line, here, given)).items():
+            for k, value in self._store(line, here, self.values(line, here, given)).items():
                 line.store(self.scratch["write", k], place, _as_bits(line, value))
         for k in self.turned_roots:
             with self._squares(b, at) as square:
@@ -235,16 +398,6 @@ class _Tiles:
         dtype = self.results[i].dtype if kind == "write" else ""
         return _from_bits(b, line, dtype or str(self.t.entries[i].node.array_type.dtype))
 
-    def _by_line(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
-        """Masked vectors that gather and scatter what lies across."""
-        along, across = self.t.along, self.t.across
-        columns, rows = (b.let("sub", n, at[a]) for n, a in zip(sizes, (along, across)))
-        iota = b.let("iota", type=Ty(INDEX, self.side))
-        mask = b.let("lt", iota, b.splat(columns, self.side))
-        with b.loop(0, b.let("min", rows, b.index(self.side))) as line:
-            index = {**at, across: line.let("add", at[across], line.var)}
-            self._plain(line, _At(index, self.side, mask))
-
     def _by_element(self, b: Block, at: dict[int, Value], sizes: Sequence[Value]) -> None:
         """One element after the other."""
         along, across = self.t.along, self.t.across
@@ -253,96 +406,38 @@ class _Tiles:
             for n, a in zip(sizes, (along, across))
         )
         with b.loop(at[across], bottom) as line, line.loop(at[along], right) as column:
-            self._plain(column, _At({**at, across: line.var, along: column.var}, 1))
+            self._plain(column, At({**at, across: line.var, along: column.var}, 1))
 
-    def _plain(self, b: Block, at: _At) -> None:
+    def _plain(self, b: Block, at: At) -> None:
         """Values there from memory to memory, nothing turned."""
-        values = self._values(b, at, {})
+        values = self.values(b, at, {})
         for k, i in enumerate(self.t.roots):
-            offset = self._places(b, self.t.writes[k], at)
-            b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes), at.mask)
+            offset = self.places(b, self.t.writes[k], at)
+            b.store(self.results[k], offset, scalar.align(b, values[i], at.lanes))
 
     # --- turning
 
     def _lines(self, b: Block, entry: int, at: dict[int, Value]) -> list[Value]:
         """A square as it lies, vectors across."""
-        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
-        offset = self._offset(b, access, at)
-        lines: list[Value] = [b.load(buffer, offset, self.t.square)]
+        buffer = self.sources[id(self.t.entries[entry].node)]
+        places = self._steps(b, self.t.reads[entry], at, self.t.along)
+        return [b.load(buffer, place, self.t.square) for place in places]
+
+    def _steps(self, b: Block, access: Strided, at: dict[int, Value], axis: int) -> list[Value]:
+        """The offsets of a square's lines, which follow each other along an axis."""
+        offsets = [self.offset(b, access, at)]
         for _ in range(self.t.square - 1):
-            offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
-            lines.append(b.load(buffer, offset, self.t.square))
-        return lines
+            offsets.append(b.let("add", offsets[-1], self.dims(access.strides[axis])))
+        return offsets
 
     def _turn(self, b: Block, lines: Sequence[Value]) -> list[Value]:
         dtype = lines[0].type.dtype
         turned = transposed(b, [_as_bits(b, line) for line in lines])
         return [_from_bits(b, line, dtype) for line in turned]
 
-    # --- values
+    # --- stores
 
-    def _offset(self, b: Block, access: Strided, index: dict[int, Value]) -> Value:
-        offset: Value = self.dims(access.offset)
-        for axis in sorted(index, key=lambda a: a in (self.t.along, self.t.across)):
-            stride = access.strides[axis]
-            if stride != 0:
-                step = index[axis]
-                step = step if stride == 1 else b.let("mul", step, self.dims(stride))
-                zero = isinstance(offset, Const) and offset.value == 0
-                offset = step if zero else b.let("add", offset, step)
-        return offset
-
-    def _values(self, b: Block, at: _At, given: dict[int, Value]) -> list[Value]:
-        """Every entry there; `given` are those that have been read already."""
-        values: list[Value] = []
-        for i, entry in enumerate(self.t.entries):
-            args = [values[a] for a in entry.args]
-            values.append(given[i] if i in given else self._value(b, i, entry, args, at))
-        return values
-
-    def _value(self, b: Block, i: int, entry: Entry, args: list[Value], at: _At) -> Value:
-        node, op = entry.node, entry.node.op
-        dtype = str(node.array_type.dtype)
-        if isinstance(op, Constant) and entry.kind == "const":
-            value = op.value.reshape(())
-            return Const(float(value) if dtype == "bfloat16" else value.item(), Ty(dtype))
-        if isinstance(op, DimValue) and entry.kind == "size":
-            return b.cast(self.dims(op.dim), "int64")
-        if entry.kind == "load":
-            return self._read(b, i, at)
-        if entry.kind == "iota":
-            return b.cast(self._count(b, self.t.reads[i], at), dtype)
-        if isinstance(op, Cast):
-            return scalar.cast(b, op, args[0])
-        assert isinstance(op, Elementwise), entry.kind
-        lanes = max(a.type.lanes for a in args)
-        return scalar.elementwise(b, op, [b.splat(a, lanes) for a in args], dtype)
-
-    def _read(self, b: Block, entry: int, at: _At) -> Value:
-        access, buffer = self.t.reads[entry], self.sources[id(self.t.entries[entry].node)]
-        offset = self._places(b, access, at)
-        if access.strides[self.t.along] == 0:
-            return b.load(buffer, offset)
-        return b.load(buffer, offset, at.lanes, at.mask)
-
-    def _places(self, b: Block, access: Strided, at: _At) -> Value:
-        """The offset of the first lane where they are neighbours or the same, or of every lane."""
-        offset = self._offset(b, access, at.place)
-        step = access.strides[self.t.along]
-        if at.lanes == 1 or step in (0, 1):
-            return offset
-        iota = b.let("iota", type=Ty(INDEX, at.lanes))
-        steps = b.let("mul", iota, b.splat(self.dims(step), at.lanes))
-        return b.let("add", b.splat(offset, at.lanes), steps)
-
-    def _count(self, b: Block, access: Strided, at: _At) -> Value:
-        """The value of a counter in every lane."""
-        first = self._places(b, access, at)
-        if access.strides[self.t.along] != 1 or at.lanes == 1:
-            return first
-        return b.let("add", b.splat(first, at.lanes), b.let("iota", type=Ty(INDEX, at.lanes)))
-
-    def _store(self, b: Block, at: _At, values: Sequence[Value]) -> dict[int, Value]:
+    def _store(self, b: Block, at: At, values: Sequence[Value]) -> dict[int, Value]:
         """Store the roots that lie along; gives those that have to be turned."""
         turned: dict[int, Value] = {}
         for k, i in enumerate(self.t.roots):
@@ -350,19 +445,16 @@ class _Tiles:
             if k in self.turned_roots:
                 turned[k] = value
             else:
-                b.store(self.results[k], self._offset(b, self.t.writes[k], at.place), value)
+                b.store(self.results[k], self.offset(b, self.t.writes[k], at.place), value)
         return turned
 
     def _store_lines(
         self, b: Block, root: int, at: dict[int, Value], lines: Sequence[Value]
     ) -> None:
         """A square of a root that lies across."""
-        access = self.t.writes[root]
-        offset = self._offset(b, access, at)
-        for s, line in enumerate(lines):
-            if s:
-                offset = b.let("add", offset, self.dims(access.strides[self.t.along]))
-            b.store(self.results[root], offset, line)
+        places = self._steps(b, self.t.writes[root], at, self.t.along)
+        for place, line in zip(places, lines):
+            b.store(self.results[root], place, line)
 
 
 def _as_bits(b: Block, x: Value) -> Value:

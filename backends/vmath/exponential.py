@@ -11,7 +11,19 @@ import math
 from typing import NamedTuple
 
 from . import tables
-from .number import Num, at_least, at_most, copysign, fma, horner, polynomial, where
+from .number import (
+    Num,
+    at_least,
+    at_most,
+    copysign,
+    fma,
+    horner,
+    lookup,
+    polynomial,
+    rounded,
+    scaleb,
+    where,
+)
 from .registry import function
 
 
@@ -111,8 +123,33 @@ def exp_times(x: Num, low: Num, high_factor: Num, low_factor: Num) -> Num:
     return scale(high_factor + fma(core, high_factor, low_factor), reduced.code)
 
 
+#: 2**(j/16), rounded to float32
+SIXTEENTHS = tuple(rounded(2.0 ** (j / 16), "float32") for j in range(16))
+
+
+def exp_by_table(x: Num) -> Num:
+    """exp of any float32 to 1.1 ulp, where tables and scaling are one instruction each.
+
+    x = n ln(2) + r with n = i + j/16: exp(x) = 2**i 2**(j/16) exp(r), |r| <= ln(2)/32. Adding the
+    magic number leaves j in the low bits. No limits are needed: where |x| is so large that the
+    result is infinite, or 0, r may be anything; without its top exponent bit, which no proper r
+    has, it is below 2, and what is scaled is a number other than 0, of whatever sign.
+    """
+    high, low = tables.LN2["float32"]
+    magic = x.format.magic / 16
+    shifted = fma(x, tables.LOG2_E["float32"][0], magic)
+    n = shifted - magic
+    r = fma(n, -low, fma(n, -high, x))
+    r = (r.bits() & ~(1 << 30) % (1 << 32)).float()
+    power = lookup(SIXTEENTHS, shifted.bits())
+    core = fma(power * r, horner(r, tables.EXPM1_SIXTEENTH["float32"]), power)
+    return abs(scaleb(core, n))
+
+
 @function("exp", float32=(1.5, 1.5), float64=(1.5, 1.5))
 def exp(x: Num) -> Num:
+    if x.format.dtype == "float32" and x.at.has_scaleb and x.at.has_lookup:
+        return exp_by_table(x)
     limits = LIMITS[x.format.dtype]
     return exp_between(at_least(at_most(x, limits.overflow), limits.underflow))
 

@@ -106,6 +106,13 @@ FITS = [
         (5, 10),
     ),
     Fit(
+        "EXPM1_SIXTEENTH",
+        "(exp(r) - 1) / r, |r| <= ln(2)/32",
+        remainder(mp.expm1, 1),
+        within(-HALF_LN2 / 16, HALF_LN2 / 16),
+        (3, None),
+    ),
+    Fit(
         "EXP2M1",
         "(2**r - 1) / r, |r| <= 1/2",
         remainder(lambda r: mp.expm1(r * LN2), 1),

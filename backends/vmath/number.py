@@ -72,14 +72,17 @@ def bits_of(value: float, dtype: str) -> int:
 class Formula:
     """Where numbers are built: the block that grows, and what the target can do.
 
-    `target` needs one field, `has_fma`; None stands for a target that has it.
+    `target` is a record with `has_fma`, and `has_scaleb` and `has_lookup` if it has these; None
+    stands for a target that has the first one alone.
     """
 
-    __slots__ = ("block", "has_fma")
+    __slots__ = ("block", "has_fma", "has_lookup", "has_scaleb")
 
     def __init__(self, block: Block, target: Any = None):
         self.block = block
         self.has_fma = target is None or bool(target.has_fma)
+        self.has_scaleb = bool(getattr(target, "has_scaleb", False))
+        self.has_lookup = bool(getattr(target, "has_lookup", False))
 
     def number(self, value: Value) -> Num:
         return Num(self, value)
@@ -103,6 +106,20 @@ class Formula:
             return run
 
         return [Num(self, v) for v in self.block.branch(cond.value, arm(then), arm(orelse))]
+
+    def turns(
+        self, count: int, init: Sequence[Num], step: Callable[..., Sequence[Num]]
+    ) -> list[Num]:
+        """`step(*carried)` so many times; it returns the next carried numbers."""
+        outer = self.block
+        with outer.loop(0, outer.index(count), carries=[n.value for n in init]) as body:
+            self.block = body
+            try:
+                carried = step(*(Num(self, c) for c in body.carried))
+            finally:
+                self.block = outer
+            body.next(*(n.value for n in carried))
+        return [Num(self, r) for r in body.results]
 
     def repeat(
         self, init: Sequence[Num], step: Callable[..., tuple[Num, Sequence[Num]]]
@@ -263,6 +280,17 @@ def fma(a: Num, b: Operand, c: Operand) -> Num:
 
 def sqrt(x: Num) -> Num:
     return x._op("sqrt")
+
+
+def scaleb(x: Num, power: Num) -> Num:
+    """x * 2**floor(power), rounded once."""
+    return x._op("scaleb", power)
+
+
+def lookup(entries: Sequence[float], index: Num) -> Num:
+    """The entry at an unsigned index modulo their number."""
+    ty = Ty("float32", index.type.lanes)
+    return Num(index.at, index.at.block.let("lookup", index.value, type=ty, attr=tuple(entries)))
 
 
 def copysign(magnitude: Num, sign: Num) -> Num:

@@ -3,7 +3,8 @@
 Source: Salmon, Moraes, Dror, Shaw, Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
 
 Words travel in the low halves of 64-bit lanes, so that a product is one multiplication; what the
-high halves hold does not matter until the end.
+high halves hold does not matter until the end. The rounds are a loop: unrolled, they take LLVM
+longer than everything else in a kernel.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ def philox4x32(
 
 def _rounds(k0: Num, k1: Num, counter: list[Num]) -> list[Num]:
     """The four words in the low halves of uint64 lanes."""
-    w0, w1, w2, w3 = counter
-    for turn in range(ROUNDS):
+
+    def turn(w0: Num, w1: Num, w2: Num, w3: Num, k0: Num, k1: Num) -> list[Num]:
         first, second = ((w & LOW) * m for w, m in zip((w0, w2), MULTIPLIERS))
-        step0, step1 = (turn * step & LOW for step in KEY_STEPS)
-        w0, w1 = (second >> 32) ^ w1 ^ (k0 + step0), second
-        w2, w3 = (first >> 32) ^ w3 ^ (k1 + step1), first
-    return [w0, w1, w2, w3]
+        words = [(second >> 32) ^ w1 ^ k0, second, (first >> 32) ^ w3 ^ k1, first]
+        return [*words, k0 + KEY_STEPS[0], k1 + KEY_STEPS[1]]
+
+    return k0.at.turns(ROUNDS, [*counter, k0, k1], turn)[:4]
 
 
 def random32(b: Block, known: Known, *args: Value) -> Value:
@@ -149,12 +150,17 @@ def _together(draw: Draw, block: Num, lanes: int) -> Num:
     keys = [where(odd, k0, k1), where(odd, k1, k0)]
     steps = [where(odd, *map(iota.const, ks)) for ks in (KEY_STEPS, KEY_STEPS[::-1])]
     a, c = where(odd, call, blocks), where(odd, blocks >> 32, stream)
-    for turn in range(ROUNDS):
-        product = (a & LOW) * products[turn % 2]
-        key = keys[turn % 2] + steps[turn % 2] * turn
-        a = (product >> 32) ^ c ^ key
-        c = product if turn == ROUNDS - 1 else product._op("swap")
-    return (a & LOW) | (c << 32)
+
+    twice = [step * 2 for step in steps]
+
+    def two(a: Num, c: Num, *keys: Num) -> list[Num]:
+        for product, key in zip(products, keys):
+            both = (a & LOW) * product
+            a, c = (both >> 32) ^ c ^ key, both._op("swap")
+        return [a, c, *(key + step for key, step in zip(keys, twice))]
+
+    a, c, *_ = at.turns(ROUNDS // 2, [a, c, keys[0], keys[1] + steps[1]], two)
+    return (a & LOW) | (c._op("swap") << 32)
 
 
 # Name -> expansion(block, known, *args): what a `call` may name besides elementary functions.

@@ -2,9 +2,43 @@
 
 from .activation import Activation, PReLU
 from .container import Sequential
+from .conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvNorm2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Depthwise2d,
+)
 from .dense import Dense
 from .dropout import Dropout
+from .embedding import Embedding
 from .layer import Layer
-from .norm import LayerNorm
+from .norm import BatchNorm, LayerNorm
+from .pool import AvgPool, Flatten, GlobalPool, MaxPool
 
-__all__ = ["Activation", "Dense", "Dropout", "Layer", "LayerNorm", "PReLU", "Sequential"]
+__all__ = [
+    "Activation",
+    "AvgPool",
+    "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvNorm2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "Dense",
+    "Depthwise2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalPool",
+    "Layer",
+    "LayerNorm",
+    "MaxPool",
+    "PReLU",
+    "Sequential",
+]

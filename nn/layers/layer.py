@@ -22,8 +22,28 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} lacks __call__(x, deterministic)")
 
     def parameters(self) -> list[Shared]:
-        """What training changes: the shared variables of float dtype, each once."""
-        return [w for w in self.variables().values() if w.dtype.is_inexact]
+        """What gradients change: the shared variables of float dtype, each once.
+
+        Without the statistics that a layer keeps itself (`statistics`).
+        """
+        kept = {id(w) for layer in _layers(self) for w, _ in layer.moves()}
+        return [w for w in self.variables().values() if w.dtype.is_inexact and id(w) not in kept]
+
+    def updates(self) -> list[tuple[Shared, Expr]]:
+        """How the last call to train moves statistics, here and in inner layers.
+
+        Pairs for a function: sg.function([x, t], cost, updates=[*model.updates(),
+        *rule.minimize(cost, model.parameters())]).
+        """
+        pairs = [pair for layer in _layers(self) for pair in layer.moves()]
+        return [(w, new) for w, new in pairs if new is not None]
+
+    def moves(self) -> list[tuple[Shared, Expr | None]]:
+        """This layer's own statistics, which no gradient changes, and their new values.
+
+        None until there was a call to train.
+        """
+        return []
 
     def variables(self) -> dict[str, Shared]:
         """Every shared variable by its path of attributes ("0.weight"), random states included."""
@@ -41,6 +61,19 @@ class Layer:
     def describe(self) -> str:
         """What stands between the brackets when a layer is printed."""
         return ""
+
+
+def _layers(value: Any, seen: set[int] | None = None) -> Iterator[Layer]:
+    """A layer and all that lie in its attributes and lists, each once."""
+    seen = set() if seen is None else seen
+    if isinstance(value, Layer):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        yield value
+    for part in vars(value).values() if isinstance(value, Layer) else value:
+        if isinstance(part, (Layer, list, tuple)):
+            yield from _layers(part, seen)
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Shared]]:

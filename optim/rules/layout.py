@@ -16,7 +16,17 @@ from symgraph.expr import Expr, apply, toposort
 from symgraph.leaves import Constant, constant
 from symgraph.ops.convolve import GIVES, OPERANDS, Convolve
 from symgraph.ops.define import Cast, Elementwise
-from symgraph.ops.movement import Concatenate, Place, Slice, Transpose, reshape_to, transpose_by
+from symgraph.ops.gather import Gather
+from symgraph.ops.movement import (
+    BroadcastTo,
+    Concatenate,
+    Place,
+    Reshape,
+    Slice,
+    Transpose,
+    reshape_to,
+    transpose_by,
+)
 from symgraph.ops.pooling import (
     ArgmaxPool,
     MaxPool,
@@ -39,7 +49,8 @@ pool = operator("pool", MaxPool, ArgmaxPool, Pick, Unpick, SumPool, Unsum)
 join = operator("join", Concatenate)
 place = operator("place", Place)
 
-THROUGH = (Elementwise, Cast, Sliding, Concatenate, Place, Slice)
+#: what computes in the order of its operands
+THROUGH = (Elementwise, Cast, Sliding, Concatenate, Place, Slice, Reshape, BroadcastTo, Gather)
 LOOKED_AT = 256  # nodes below a transpose among which a convolution is looked for
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from symgraph.dims import Shape
 from symgraph.expr import Expr, apply
 from symgraph.ops.contract import MatMul, swapped
+from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import BroadcastTo, Reshape, Transpose, reshape_to, transpose_by
 from symgraph.ops.nnet import LogSoftmax, Softmax
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
@@ -106,6 +107,8 @@ def under_reshape(x: Expr, outer: Reduce, shaped: Reshape, node: Expr) -> Expr:
     """reduce(keepdims or squeeze of x) -> reshape(reduce(x))"""
     place = dict(zip(real_axes(shaped.shape), real_axes(x.array_type.shape)))
     axes = tuple(sorted(place[a] for a in outer.axes if a in place))
+    if axes == tuple(real_axes(x.array_type.shape)):
+        axes = tuple(range(x.ndim))  # axes of size 1 go too: nothing is left to be reshaped
     return reshape_to(apply(Reduce(outer.kind, axes), x), node.array_type.shape)
 
 
@@ -174,8 +177,30 @@ def is_idempotent(outer: Reduce) -> bool:
     return outer.kind in ("max", "min", "any", "all")
 
 
-def same_kind(x: Expr, outer: Reduce, inner: Reduce) -> bool:
-    return outer.kind == inner.kind
+def one_pass(x: Expr, outer: Reduce, inner: Reduce) -> bool:
+    """Both are one reduction, and it is better taken at once.
+
+    Of what is computed slice by slice (a softmax), the inner one is taken along with the slice,
+    and nothing but its results has to be stored.
+    """
+    return outer.kind == inner.kind and not _by_slices(x, inner.axes)
+
+
+SEARCHED = 32  # nodes looked at
+
+
+def _by_slices(x: Expr, axes: Sequence[int]) -> bool:
+    """Whether elements of x come from all the elements along these axes, as far as it is seen."""
+    stack, seen = [x], {x}
+    while stack and len(seen) <= SEARCHED:
+        node = stack.pop()
+        if isinstance(node.op, (Softmax, LogSoftmax)) and node.op.axis in axes:
+            return True
+        if isinstance(node.op, (Elementwise, Cast)):
+            fresh = {i for i in node.inputs if i.array_type.shape == x.array_type.shape} - seen
+            seen |= fresh
+            stack.extend(fresh)
+    return False
 
 
 def opposite(outer: Reduce) -> Reduce:
@@ -210,7 +235,7 @@ def _turned(x: Expr, axes: Sequence[int]) -> Expr:
 
 reductions = [
     *in_both_grades(outer(x), drop, "reduce over axes of size 1 -> reshape", only_ones),
-    *in_both_grades(outer(inner(x)), merge, "reduce(reduce(x))", same_kind),
+    *in_both_grades(outer(inner(x)), merge, "reduce(reduce(x))", one_pass),
     *in_both_grades(outer(moved(x)), under_transpose, "reduce(transpose(x))"),
     *in_both_grades(outer(shaped(x)), under_reshape, "reduce(reshape of ones)", reduces_something),
     rule(outer(spread(x)), once, when=is_idempotent, name="max(broadcast_to(x))"),

@@ -63,6 +63,7 @@ moved = operator("moved", Reshape, Transpose, Slice, BroadcastTo)
 soft = operator("soft", Softmax)
 log_soft = operator("log_soft", LogSoftmax)
 places = operator("places", Iota)
+x_minus_top = x - kept(top(x))
 
 logarithms = [
     rule(log(1 + x), log1p(x), grade="stabler"),
@@ -139,16 +140,26 @@ def is_sum(x: Expr, total: Reduce) -> bool:
     return total.kind == "sum" and len(sizes) > 0 and surely_nonempty(*sizes)
 
 
+def is_open_sum(x: Expr, total: Reduce) -> bool:
+    """is_sum, and x is not less its own maximum already, when nothing can overflow or vanish."""
+    return is_sum(x, total) and not _is_shifted(x, total)
+
+
+def _is_shifted(x: Expr, total: Reduce) -> bool:
+    found = find(x_minus_top, x)
+    return found is not None and is_top(found["x"], found["top"], total.axes, found["kept"])
+
+
 def is_first_sum(x: Expr, total: Reduce) -> bool:
     """A sum over the first axis, which broadcasts back by itself."""
     return total.axes == (0,) and is_sum(x, total)
 
 
-def is_top(x: Expr, top: Reduce, soft: Softmax, kept: Reshape) -> bool:
-    """The largest element along the softmax's axis, which stays with size 1."""
+def is_top(x: Expr, top: Reduce, over: tuple[int, ...], kept: Reshape) -> bool:
+    """The largest element over these axes, which stay with size 1."""
     return (
         top.kind == "max"
-        and top.axes == (soft.axis,)
+        and top.axes == over
         and kept.shape == kept_shape(x.array_type.shape, top.axes)
     )
 
@@ -159,6 +170,10 @@ def softmax_of(x: Expr, total: Reduce) -> Expr | None:
 
 def logsumexp_of(x: Expr, total: Reduce, node: Expr) -> Expr:
     return reshape_to(apply(LogSumExp(total.axes), x), node.array_type.shape)
+
+
+def is_softmax_top(x: Expr, top: Reduce, soft: Softmax, kept: Reshape) -> bool:
+    return is_top(x, top, (soft.axis,), kept)
 
 
 def is_one_hot(x: Expr, y: Expr, soft: Softmax) -> bool:
@@ -209,8 +224,8 @@ softmaxes = [
          name="exp(x) / sum(exp(x)) -> softmax(x)", grade="stabler"),
     rule(exp(x) / total(exp(x)), softmax_of, when=is_first_sum,
          name="exp(x) / sum(exp(x), 0) -> softmax(x)", grade="stabler"),
-    rule(soft(x - kept(top(x))), lambda x, soft: apply(soft, x), when=is_top, grade="stabler",
-         name="softmax(x - max(x)) -> softmax(x)"),
+    rule(soft(x - kept(top(x))), lambda x, soft: apply(soft, x), when=is_softmax_top,
+         grade="stabler", name="softmax(x - max(x)) -> softmax(x)"),
     rule(log(soft(x)), lambda x, soft: apply(LogSoftmax(soft.axis), x), grade="stabler",
          name="log(softmax(x)) -> log_softmax(x)"),
     rule(log(moved(soft(x))), lambda x, soft, moved: apply(moved, apply(LogSoftmax(soft.axis), x)),
@@ -219,9 +234,9 @@ softmaxes = [
          name="log(pick(softmax(x))) -> pick(log_softmax(x))"),
     rule(exp(log_soft(x)), lambda x, log_soft: apply(Softmax(log_soft.axis), x), grade="stabler",
          name="exp(log_softmax(x)) -> softmax(x)"),
-    rule(log(total(exp(x))), logsumexp_of, when=is_sum,
+    rule(log(total(exp(x))), logsumexp_of, when=is_open_sum,
          name="log(sum(exp(x))) -> logsumexp(x)", grade="stabler"),
-    rule(log(kept(total(exp(x)))), logsumexp_of, when=is_sum, grade="stabler",
+    rule(log(kept(total(exp(x)))), logsumexp_of, when=is_open_sum, grade="stabler",
          name="log(keepdims(sum(exp(x)))) -> logsumexp(x)"),
 ]  # fmt: skip
 

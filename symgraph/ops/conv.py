@@ -2,7 +2,8 @@
 
 Layouts are named as the axes of the image: "NCHW" (the default, with kernels [out, in / groups,
 height, width] as in PyTorch and Theano) or "NHWC" (kernels [height, width, in / groups, out]); W
-alone for one spatial axis, D H W for three. Computed is channels-last in either case.
+alone for one spatial axis, D H W for three. Kernels may have an order of their own. Computed is
+channels-last in either case, with kernels of that order.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ def conv1d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCW",
+    kernel: str | None = None,
 ) -> Expr:
     """Convolution (no kernel is flipped) along one axis; see conv2d.
 
     x: [n, in, width], w: [out, in / groups, k] -> [n, out, positions]
     """
-    return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups, layout)
+    return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups, layout, kernel)
 
 
 def conv2d(
@@ -51,6 +53,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCHW",
+    kernel: str | None = None,
 ) -> Expr:
     """Convolution of images, as networks know it: no kernel is flipped.
 
@@ -62,10 +65,11 @@ def conv2d(
     padding: zeros around the image: "valid" (none), "same" (ceil(size / stride) positions, what is
     odd comes after), "full" (every overlap), an int, one int per axis, or one (before, after) per
     axis.
-    layout: "NCHW", or "NHWC" with w [kh, kw, in / groups, out].
+    layout: "NCHW", or "NHWC" with w [kh, kw, in / groups, out].   kernel: w's own order, "OIHW" or
+    "HWIO", where it is not the layout's.
     Raises: ShapeError if channels, groups or ranks do not fit or the window exceeds the image.
     """
-    return _convolution("conv2d", 2, x, w, stride, padding, dilation, groups, layout)
+    return _convolution("conv2d", 2, x, w, stride, padding, dilation, groups, layout, kernel)
 
 
 def conv3d(
@@ -76,12 +80,13 @@ def conv3d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCDHW",
+    kernel: str | None = None,
 ) -> Expr:
     """Convolution of volumes; see conv2d.
 
     x: [n, in, d, h, w], w: [out, in / groups, kd, kh, kw] -> [n, out, positions of each axis]
     """
-    return _convolution("conv3d", 3, x, w, stride, padding, dilation, groups, layout)
+    return _convolution("conv3d", 3, x, w, stride, padding, dilation, groups, layout, kernel)
 
 
 def conv_transpose1d(
@@ -93,9 +98,10 @@ def conv_transpose1d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCW",
+    kernel: str | None = None,
 ) -> Expr:
     """Transposed convolution along one axis; see conv_transpose2d."""
-    options = (stride, padding, output_padding, dilation, groups, layout)
+    options = (stride, padding, output_padding, dilation, groups, layout, kernel)
     return _transposed("conv_transpose1d", 1, x, w, *options)
 
 
@@ -108,6 +114,7 @@ def conv_transpose2d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCHW",
+    kernel: str | None = None,
 ) -> Expr:
     """The gradient of conv2d with respect to its image, as a layer that enlarges.
 
@@ -115,10 +122,11 @@ def conv_transpose2d(
     (size - 1) * stride - padding + dilation * (k - 1) + 1 + output_padding places.
     padding: what is cut off the result: as conv2d's, and "same" gives size * stride places.
     output_padding: places added after the last, below the stride.
-    layout: "NCHW", or "NHWC" with w [kh, kw, out / groups, in].
+    layout: "NCHW", or "NHWC" with w [kh, kw, out / groups, in].   kernel: w's own order, "IOHW" or
+    "HWOI", where it is not the layout's.
     Raises: ShapeError as conv2d.
     """
-    options = (stride, padding, output_padding, dilation, groups, layout)
+    options = (stride, padding, output_padding, dilation, groups, layout, kernel)
     return _transposed("conv_transpose2d", 2, x, w, *options)
 
 
@@ -131,9 +139,10 @@ def conv_transpose3d(
     dilation: Any = 1,
     groups: int = 1,
     layout: str = "NCDHW",
+    kernel: str | None = None,
 ) -> Expr:
     """Transposed convolution of volumes; see conv_transpose2d."""
-    options = (stride, padding, output_padding, dilation, groups, layout)
+    options = (stride, padding, output_padding, dilation, groups, layout, kernel)
     return _transposed("conv_transpose3d", 3, x, w, *options)
 
 
@@ -145,6 +154,7 @@ class Layout(NamedTuple):
 
     rank: int
     last: bool
+    kernel_last: bool = False
 
     def channels_last(self, x: Expr) -> Expr:
         """[n, c, *spatial] or [n, *spatial, c] as the latter."""
@@ -158,7 +168,7 @@ class Layout(NamedTuple):
 
     def kernel(self, w: Expr) -> Expr:
         """[first, second, *window] as [*window, second, first]; channels-last kernels stay."""
-        return w if self.last else transpose_by(w, (*range(2, self.rank + 2), 1, 0))
+        return w if self.kernel_last else transpose_by(w, (*range(2, self.rank + 2), 1, 0))
 
     @property
     def spatial(self) -> range:
@@ -173,7 +183,18 @@ def layout_of(what: str, rank: int, layout: Any) -> Layout:
         raise ArgumentError(
             f'{what}: layout {layout!r}: expected "{first}" or "{last}"', site=user_site()
         )
-    return Layout(rank, layout == last)
+    return Layout(rank, layout == last, layout == last)
+
+
+def _layouts(what: str, rank: int, layout: Any, kernel: Any, pair: str) -> Layout:
+    """The layouts of an image and of a kernel, whose channels are a pair as "OI"."""
+    place = layout_of(what, rank, layout)
+    first, last = pair + SPATIAL[rank], SPATIAL[rank] + pair[::-1]
+    if kernel not in (None, first, last):
+        raise ArgumentError(
+            f'{what}: kernel {kernel!r}: expected "{first}" or "{last}"', site=user_site()
+        )
+    return place if kernel is None else place._replace(kernel_last=kernel == last)
 
 
 def per_axis(what: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
@@ -247,6 +268,7 @@ def _operands(what: str, x: Any, w: Any, rank: int) -> list[Expr]:
                 f"{what}: expected {name} of rank {rank + 2}, got {node.type}",
                 site=user_site(),
                 operands=nodes,
+                hint="x is [n, channels, *image], w [out, in / groups, *window]",
             )
     return nodes
 
@@ -283,14 +305,15 @@ def _convolution(
     dilation: Any,
     groups: Any,
     layout: Any,
+    kernel: Any,
 ) -> Expr:
-    place = layout_of(what, rank, layout)
+    place = _layouts(what, rank, layout, kernel, "OI")
     a, b = _operands(what, x, w, rank)
     (groups,) = per_axis(f"{what}: groups", groups, 1, 1)
     strides = per_axis(f"{what}: stride", stride, rank, 1)
     dilations = per_axis(f"{what}: dilation", dilation, rank, 1)
-    image, kernel = place.channels_last(a), place.kernel(b)
-    *window, inner, outer = kernel.array_type.shape
+    image, weights = place.channels_last(a), place.kernel(b)
+    *window, inner, outer = weights.array_type.shape
     _require_channels(what, a, b, groups, image.array_type.shape[-1], inner * groups, outer)
     sizes = image.array_type.shape[1:-1]
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, window))
@@ -301,7 +324,7 @@ def _convolution(
     form = ConvForm(
         strides, low, high, dilations, groups, image.array_type.shape[1:-1], tuple(window)
     )
-    return place.restored(apply(Convolve(form, "output"), image, kernel))
+    return place.restored(apply(Convolve(form, "output"), image, weights))
 
 
 def _require_room(what: str, x: Expr, w: Expr, sizes: Shape, reach: Shape, pairs: Pairs) -> None:
@@ -338,15 +361,16 @@ def _transposed(
     dilation: Any,
     groups: Any,
     layout: Any,
+    kernel: Any,
 ) -> Expr:
-    place = layout_of(what, rank, layout)
+    place = _layouts(what, rank, layout, kernel, "IO")
     a, b = _operands(what, x, w, rank)
     (groups,) = per_axis(f"{what}: groups", groups, 1, 1)
     strides = per_axis(f"{what}: stride", stride, rank, 1)
     dilations = per_axis(f"{what}: dilation", dilation, rank, 1)
     extra = per_axis(f"{what}: output_padding", output_padding, rank, 0)
-    y, kernel = place.channels_last(a), place.kernel(b)
-    *window, _, inner = kernel.array_type.shape
+    y, weights = place.channels_last(a), place.kernel(b)
+    *window, _, inner = weights.array_type.shape
     _require_channels(what, a, b, groups, y.array_type.shape[-1], inner, inner)
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, window))
     cuts, added = _cuts(what, padding, reach, strides, extra)
@@ -369,7 +393,7 @@ def _transposed(
     low = tuple(p for p, _ in cuts)
     high = tuple(q - e for (_, q), e in zip(cuts, added))
     form = ConvForm(strides, low, high, dilations, groups, image, tuple(window))
-    return place.restored(apply(Convolve(form, "input"), kernel, y))
+    return place.restored(apply(Convolve(form, "input"), weights, y))
 
 
 def _cuts(

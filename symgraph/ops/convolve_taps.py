@@ -23,7 +23,9 @@ from .contract import MatMul, swapped
 from .define import cast
 from .movement import (
     Concatenate,
+    Reshape,
     Slice,
+    Transpose,
     broadcast_by,
     flip_axes,
     reshape_to,
@@ -62,12 +64,19 @@ def tap_of(w: Expr, tap: Sequence[int]) -> Expr:
 
 def _output(form: ConvForm, x: Expr, w: Expr) -> Expr:
     image = padded(form.windows, x)
-    multiply = _channelwise if _depthwise(form, x.array_type.shape[-1]) else _by_matrices
+    alone = _depthwise(form, x.array_type.shape[-1])
+    multiply = _channelwise if alone else _by_matrices
+    kernel = _in_rows(w) if alone else w
     terms = [
-        multiply(form, view(form.windows, image, tap), tap_of(w, tap))
+        multiply(form, view(form.windows, image, tap), tap_of(kernel, tap))
         for tap in form.windows.points
     ]
     return _total(terms)
+
+
+def _in_rows(x: Expr) -> Expr:
+    """x, stored in its own order if it is a view of another one: every tap reads it again."""
+    return apply(Concatenate(0), x) if isinstance(x.op, (Transpose, Reshape)) else x
 
 
 def _total(terms: list[Expr]) -> Expr:
@@ -119,7 +128,9 @@ def _kernel(form: ConvForm, x: Expr, y: Expr) -> Expr:
     image = padded(form.windows, x)
     channels, outputs = x.array_type.shape[-1], y.array_type.shape[-1]
     shape = (_per_group(channels, form), outputs)
-    sums = _sum_channelwise if _depthwise(form, channels) else _sum_by_matrices
+    alone = _depthwise(form, channels)
+    sums = _sum_channelwise if alone else _sum_by_matrices
+    y = _in_rows(y) if alone else y
     parts = [
         reshape_to(sums(form, view(form.windows, image, tap), y), (1, *shape))
         for tap in form.windows.points

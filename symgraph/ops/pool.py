@@ -236,13 +236,15 @@ def _counts(
 
 
 def _bins(what: str, x: Expr, place: Layout, size: Any) -> list[tuple[int, list[tuple[int, int]]]]:
-    """For each spatial axis, the last first, where its bins start and stop."""
+    """For each spatial axis that changes, the last first, where its bins start and stop."""
     counts = per_axis(f"{what}: size", size, place.rank, 1)
     found = []
     for axis, count in zip(place.spatial, counts):
         length = x.array_type.shape[axis]
         if not isinstance(length, int) or length < 1:
             _refuse(what, x, f"expected a known size of at least 1 on axis {axis}, got {length}")
+        if length == count:
+            continue
         bins = [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
         found.append((axis, bins))
     return found[::-1]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..arraytype import Array
+from ..dims import Shape, SizeLike
 from ..dtypes import DType, bool_, int32, numeric
 from ..dtypes import dtype as as_dtype
 from ..errors import DTypeError, ShapeError
@@ -30,8 +31,8 @@ from ..leaves import constant
 from ..op import Op
 from ..relations import require_equal
 from .define import cast
-from .elementwise import eq, gt, isnan, logical_and, logical_not, logical_or, maximum, where
-from .movement import broadcast_by, reshape_to, show, slice_axis
+from .elementwise import eq, ge, isnan, logical_or, maximum, where
+from .movement import Iota, broadcast_by, place_axis, reshape_to, show, slice_axis
 from .reduce import Reduce, computed_in
 from .windows import (
     Phase,
@@ -113,7 +114,7 @@ class MaxPool(Sliding):
         return None if dx is None else apply(Pick(self.windows), index, dx)
 
     def expand(self, x: Expr) -> Expr:
-        if tiles(self.windows):
+        if tiles(self.windows) and keeps_rows(self.windows, x):
             return reduce_tiles("max", self.windows, x)
         image = padded(self.windows, x, lowest(x.dtype))
         return _axis_by_axis(self.windows, image, maximum)
@@ -143,14 +144,12 @@ class ArgmaxPool(Sliding):
 
     def expand(self, x: Expr) -> Expr:
         image = padded(self.windows, x, lowest(x.dtype))
-        first, *taps = self.windows.points
-        best = view(self.windows, image, first)
-        index = broadcast_by(constant(0, int32), best.array_type.shape)
-        for tap in taps:
+        *before, last = self.windows.points  # from the last to the first, which so wins ties
+        best = view(self.windows, image, last)
+        index = broadcast_by(constant(self.number(last), int32), best.array_type.shape)
+        for tap in reversed(before):
             v = view(self.windows, image, tap)
-            better = gt(v, best)
-            if x.dtype.is_float:
-                better = logical_or(better, logical_and(isnan(v), logical_not(isnan(best))))
+            better = logical_or(ge(v, best), isnan(v)) if x.dtype.is_float else ge(v, best)
             index = where(better, constant(self.number(tap), int32), index)
             best = where(better, v, best)
         return index
@@ -209,6 +208,12 @@ class Unpick(Sliding):
         return None if tangents[1] is None else apply(self, inputs[0], tangents[1])
 
     def expand(self, index: Expr, y: Expr) -> Expr:
+        if tiles(self.windows):  # each element lies in one window at most
+            number = constant(0, int32)
+            for i, size in enumerate(self.windows.known):
+                number = number * size + along_tile(self.windows, i, y.ndim)
+            hit = eq(one_per_tile(self.windows, index), number)
+            return over_tiles(self.windows, where(hit, one_per_tile(self.windows, y), 0))
         wide = cast(y, computed_in(y.dtype))
 
         def term(tap: Point, views: Sequence[Expr]) -> Expr:
@@ -238,7 +243,7 @@ class SumPool(Sliding):
 
     def expand(self, x: Expr) -> Expr:
         wide = cast(x, computed_in(x.dtype))
-        if tiles(self.windows):
+        if tiles(self.windows) and keeps_rows(self.windows, x):
             return cast(reduce_tiles("sum", self.windows, wide), x.dtype)
         image = padded(self.windows, wide)
         return cast(_axis_by_axis(self.windows, image, lambda a, b: a + b), x.dtype)
@@ -260,6 +265,8 @@ class Unsum(Sliding):
         return [apply(SumPool(self.windows), cotangent)]
 
     def expand(self, y: Expr) -> Expr:
+        if tiles(self.windows):
+            return over_tiles(self.windows, one_per_tile(self.windows, y))
         wide = cast(y, computed_in(y.dtype))
         total = _by_phases(self.windows, [(wide, 0)], lambda tap, views: views[0])
         return cast(total, y.dtype)
@@ -304,20 +311,65 @@ def tiles(windows: Windows) -> bool:
     )
 
 
+def keeps_rows(windows: Windows, x: Expr) -> bool:
+    """The last axis is none of the windows': a reduction of tiles adds up whole rows.
+
+    Else its loops would be as short as a tile, and taking every other element is faster.
+    """
+    return windows.axes[-1] != x.ndim - 1
+
+
 def reduce_tiles(kind: str, windows: Windows, x: Expr) -> Expr:
     """A reduction of each tile; what is left over at the end of an axis is cut off."""
-    shape: list[Any] = []
-    axes = []
-    counts = dict(zip(windows.axes, zip(windows.positions, windows.window)))
-    for axis in range(x.ndim):
-        if axis not in counts:
-            shape.append(x.array_type.shape[axis])
-            continue
-        count, size = counts[axis]
+    for axis, count, size in zip(windows.axes, windows.positions, windows.window):
         x = slice_axis(x, axis, 0, count * size)
-        axes.append(len(shape) + 1)
-        shape += [count, size]
-    return apply(Reduce(kind, tuple(axes)), reshape_to(x, tuple(shape)))
+    apart = reshape_to(
+        x, tile_shape(windows, x.array_type.shape, windows.positions, windows.window)
+    )
+    return apply(Reduce(kind, within_tiles(windows)), apart)
+
+
+def tile_shape(windows: Windows, shape: Shape, counts: Shape, sizes: Shape) -> Shape:
+    """`shape` with each of the windows' axes as two: which tile, and where in it."""
+    pairs = dict(zip(windows.axes, zip(counts, sizes)))
+    return tuple(s for a, other in enumerate(shape) for s in pairs.get(a, (other,)))
+
+
+def within_tiles(windows: Windows) -> tuple[int, ...]:
+    """The axes of a tile_shape that lie within tiles."""
+    return tuple(a + i + 1 for i, a in enumerate(windows.axes))
+
+
+def one_per_tile(windows: Windows, y: Expr) -> Expr:
+    """y with axes of size 1 for the places within its tile."""
+    ones = (1,) * len(windows.axes)
+    return reshape_to(y, tile_shape(windows, y.array_type.shape, windows.positions, ones))
+
+
+def along_tile(windows: Windows, i: int, rank: int) -> Expr:
+    """The place within a tile along the i-th of the windows' axes, for arrays of `rank` axes."""
+    axis = within_tiles(windows)[i]
+    shape = tuple(windows.window[i] if a == axis else 1 for a in range(rank + len(windows.axes)))
+    return reshape_to(apply(Iota(windows.window[i], int32)), shape)
+
+
+def over_tiles(windows: Windows, x: Expr) -> Expr:
+    """The image of tiles x (which may broadcast along them), with zeros after the last."""
+    pairs = dict(zip((a - 1 for a in within_tiles(windows)), windows.window))
+    shape = list(x.array_type.shape)
+    for axis, size in pairs.items():
+        shape[axis + 1] = size
+    whole = broadcast_by(x, tuple(shape))
+    merged: list[SizeLike] = []
+    for axis, size in enumerate(shape):
+        if axis - 1 in pairs:
+            merged[-1] = merged[-1] * size
+        else:
+            merged.append(size)
+    image = reshape_to(whole, tuple(merged))
+    for axis, size in zip(windows.axes, windows.image):
+        image = place_axis(image, axis, 0, size)
+    return image
 
 
 def _axis_by_axis(windows: Windows, image: Expr, combine: Callable[[Expr, Expr], Expr]) -> Expr:

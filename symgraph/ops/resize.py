@@ -54,17 +54,19 @@ def resize(
         raise ArgumentError(
             f"resize: mode {mode!r}: expected {' or '.join(MODES)}", site=user_site()
         )
-    if mode == "nearest":
-        if aligned:
-            raise ArgumentError('resize: align_corners needs mode="linear"', site=user_site())
-        for axis, new in zip(place.spatial, sizes):
-            node = _nearest(node, axis, new)
-        return node
-    dtype = _interpolated(node)
-    wide = cast(node, computed_in(dtype))
-    for axis, new in zip(place.spatial, sizes):
-        wide = _linear(wide, axis, new, aligned)
-    return cast(wide, dtype)
+    if mode == "nearest" and aligned:
+        raise ArgumentError('resize: align_corners needs mode="linear"', site=user_site())
+    dtype = node.dtype if mode == "nearest" else _interpolated(node)
+    # channels-last, as convolutions are computed: whole rows of channels are read
+    image = place.channels_last(node if mode == "nearest" else cast(node, computed_in(dtype)))
+    for axis, new in enumerate(sizes, 1):
+        if image.array_type.shape[axis] != new:
+            image = (
+                _nearest(image, axis, new)
+                if mode == "nearest"
+                else _linear(image, axis, new, aligned)
+            )
+    return cast(place.restored(image), dtype)
 
 
 def _sizes(x: Expr, size: Any, rank: int) -> list[SizeLike]:
@@ -118,8 +120,6 @@ def _nearest(x: Expr, axis: int, new: SizeLike) -> Expr:
 def _linear(x: Expr, axis: int, new: SizeLike, aligned: bool) -> Expr:
     """Between the neighbours of a place, as a fraction, at each i."""
     old = x.array_type.shape[axis]
-    if old == new:
-        return x
     i, m, n = apply(Iota(new, int64)), _value(old), _value(new)
     under = maximum(n - 1, 1) if aligned else 2 * n
     over = i * (m - 1) if aligned else maximum((2 * i + 1) * m - n, 0)

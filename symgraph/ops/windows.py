@@ -13,17 +13,21 @@ from ..dims import Shape, ceildiv, dim_max, dim_min, floordiv
 from ..errors import ShapeError
 from ..expr import Expr, apply
 from ..relations import require_equal, require_le
-from .movement import (
-    Concatenate,
-    Place,
-    Slice,
-    fill_value,
-    reshape_to,
-    slice_axis,
-    transpose_by,
-)
+from .movement import Concatenate, Place, Slice, fill_value, reshape_to, show, slice_axis
 
 Point = tuple[int, ...]
+
+
+def _geometry(form: Any) -> str:
+    """[3, 3] on [56, 56], strides [2, 2], padding [1, 1] + [1, 1]"""
+    parts = [f"{show(form.window)} on {show(form.image)}"]
+    if any(s != 1 for s in form.strides):
+        parts.append(f"strides {show(form.strides)}")
+    if any((*form.low, *form.high)):
+        parts.append(f"padding {show(form.low)} + {show(form.high)}")
+    if any(d != 1 for d in form.dilations):
+        parts.append(f"dilations {show(form.dilations)}")
+    return ", ".join(parts)
 
 
 class Windows(NamedTuple):
@@ -41,6 +45,9 @@ class Windows(NamedTuple):
     dilations: tuple[int, ...]
     image: Shape
     window: Shape
+
+    def __str__(self) -> str:
+        return f"{_geometry(self)}, axes {show(self.axes)}"
 
     @property
     def reach(self) -> Shape:
@@ -115,6 +122,9 @@ class ConvForm(NamedTuple):
     groups: int
     image: Shape
     window: Shape
+
+    def __str__(self) -> str:
+        return _geometry(self) + (f", {self.groups} groups" if self.groups > 1 else "")
 
     @property
     def rank(self) -> int:
@@ -250,20 +260,17 @@ def excess(windows: Windows, axis: int) -> int:
 
 def interleaved(windows: Windows, parts: Sequence[Expr]) -> Expr:
     """The elements of all phases (row-major), in order and without what is behind the end."""
-    rank, ways = parts[0].ndim, len(windows.axes)
+    for axis, stride, size in reversed(list(zip(windows.axes, windows.strides, windows.image))):
+        alone = [parts[i : i + stride] for i in range(0, len(parts), stride)]
+        parts = [slice_axis(_alternating(p, axis), axis, 0, size) for p in alone]
+    return parts[0]
+
+
+def _alternating(parts: Sequence[Expr], axis: int) -> Expr:
+    """Elements of arrays of one shape in turns along an axis."""
+    if len(parts) == 1:
+        return parts[0]
     shape = parts[0].array_type.shape
-    if len(parts) > 1:
-        joined = apply(Concatenate(0), *[reshape_to(p, (1, *shape)) for p in parts])
-        order: list[int] = []  # each phase after the count that it belongs to
-        for axis in range(rank):
-            order.append(ways + axis)
-            if axis in windows.axes:
-                order.append(windows.axes.index(axis))
-        apart = transpose_by(reshape_to(joined, (*windows.strides, *shape)), order)
-        whole = [shape[a] * s for a, s in zip(windows.axes, windows.strides)]
-        result = reshape_to(apart, windows.shaped(shape, tuple(whole)))
-    else:
-        result = parts[0]
-    for axis, size in zip(windows.axes, windows.image):
-        result = slice_axis(result, axis, 0, size)
-    return result
+    apart = [reshape_to(p, (*shape[: axis + 1], 1, *shape[axis + 1 :])) for p in parts]
+    joined = apply(Concatenate(axis + 1), *apart)
+    return reshape_to(joined, (*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :]))

@@ -50,6 +50,8 @@ def cases(lanes: int, fma: bool = True) -> Iterator[Case]:
             yield Case("cast", (dtype,), wanted, lanes)
             if dtype in FLOATS and wanted in INTEGERS:
                 yield Case("fastcast", (dtype,), wanted, lanes)
+    yield Case("scaleb", ("float32", "float32"), "float32", lanes)
+    yield Case("lookup", ("uint32",), "float32", lanes)
     for source, wanted in BITCASTS:
         yield Case("bitcast", (source,), wanted, lanes)
     if lanes > 1:
@@ -83,6 +85,10 @@ def _vector_cases(lanes: int) -> Iterator[Case]:
         yield Case("splat", (dtype,), dtype, lanes)
 
 
+#: entries of lookups: a full table and shorter ones
+TABLES = [tuple(map(float, range(100, 100 + 2**k))) for k in (4, 3, 0)]
+
+
 def kernel_of(case: Case) -> Kernel:
     """for i in range(0, n, lanes): out[i] = op(inputs[i])."""
     b = Block()
@@ -98,6 +104,8 @@ def kernel_of(case: Case) -> Kernel:
         if case.scalar_output:
             where = body.let("div", body.var, body.index(case.lanes))
         attr = case.lanes - 1 if case.op in ("extract", "insert") else None
+        if case.op == "lookup":
+            attr = TABLES[case.lanes.bit_length() % len(TABLES)]
         ty = Ty(case.output, 1 if case.scalar_output else case.lanes)
         body.store(out, where, body.let(case.op, *args, type=ty, attr=attr))
     return Kernel(case.name, (*inputs, out), (n,), tuple(b.stmts))
@@ -113,6 +121,11 @@ def arrays_of(case: Case, rng: np.random.Generator, count: int = 96) -> list[np.
             y[(y == -1) & (inputs[0] == np.iinfo(y.dtype).min)] = 1
     if case.op in ("shl", "shr"):
         inputs[1] = (inputs[1].astype(np.int64) % (8 * inputs[1].itemsize)).astype(inputs[1].dtype)
+    if case.op == "scaleb":
+        x, power = inputs
+        near = rng.random(count) < 0.7
+        power[near] = rng.uniform(-300, 300, near.sum()).astype(np.float32)
+        x[~np.isfinite(x) & np.isinf(power)] = 1
     if case.op == "fastcast":
         info, x = np.iinfo(case.output), inputs[0]
         with np.errstate(invalid="ignore"):

@@ -176,9 +176,21 @@ def test_default_folders(tmp_path: Path) -> None:
     assert out == f"b'data' b'data' 0 {tmp_path}/.cache/symgraph/v1"
 
 
-def test_switched_off(tmp_path: Path) -> None:
-    assert run(USE, SYMGRAPH_CACHE="0", HOME=str(tmp_path)) == "b'data' None 0 None"
+def inside(folder: Path) -> str:
+    """Code that goes into a folder, and still imports this very package."""
+    return f"import os, sys; sys.path.insert(0, os.getcwd()); os.chdir({str(folder)!r})\n"
+
+
+@pytest.mark.parametrize("word", ["0", "off", "none", "OFF", " None "])
+def test_switched_off(word: str, tmp_path: Path) -> None:
+    out = run(inside(tmp_path) + USE, SYMGRAPH_CACHE=word, HOME=str(tmp_path))
+    assert out == "b'data' None 0 None"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_may_be_called_off(tmp_path: Path) -> None:
+    out = run(inside(tmp_path) + USE, SYMGRAPH_CACHE="./off")
+    assert out == "b'data' b'data' 0 off/v1" and (tmp_path / "off").is_dir()
 
 
 def test_unusable_folder(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import symgraph as sg
 from symgraph.backends import cache
 from symgraph.backends.interpret import interpret
 from symgraph.backends.legalize import legalize
+from symgraph.backends.lower import streaming
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.targets import target
 from symgraph.backends.verify_loops import verify
+from symgraph.dims import evaluate_dim, single_atom
 
 WORK = {
     "copy": lambda x: x,
@@ -33,9 +35,20 @@ def launches(inputs: list[Any], result: Any, name: str = "host") -> list[Launch]
     return list(steps)  # type: ignore[arg-type]
 
 
-@given(st.data())
-def test_any_join(data: st.DataObject) -> None:
-    """Parts of any widths, along any axis, static or symbolic, with work of their own."""
+@pytest.mark.parametrize("large", [False, True])
+@given(data=st.data())
+def test_any_join(large: bool, data: st.DataObject) -> None:
+    """Parts of any widths, along any axis, static or symbolic, with work of their own.
+
+    large: the caches hold so little that rows are written past them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if large:
+            patch.setattr(streaming, "limit", lambda target, bytes: 10)
+        any_join(data)
+
+
+def any_join(data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, 3))
     axis = data.draw(st.integers(0, rank - 1))
     widths = data.draw(st.lists(st.sampled_from([0, 1, 2, 5, 16, 17, 40]), min_size=1, max_size=10))
@@ -79,6 +92,55 @@ def test_one_pass_by_interpreter(name: str) -> None:
     for part in ranges:
         assert interpret(kernel, given, [*launch.dims, *part]) == 0
     assert np.array_equal(out.reshape(70, 41), np.maximum(np.concatenate(arrays, 1), 0))
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "bool"])
+def test_rows_past_the_caches(dtype: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the result begins; no load or store outside of what there is."""
+    monkeypatch.setattr(streaming, "limit", lambda target, bytes: 10)
+    inputs = [sg.array(f"x{i}", ("n", f"w{i}"), dtype) for i in range(3)]
+    work = sg.logical_not if dtype == "bool" else sg.abs
+    (launch,) = launches(inputs, sg.concatenate([work(x) for x in inputs], axis=1), name)
+    masked = target(name).masked_memory(inputs[0].array_type.dtype.bytes)
+    assert ("stream=True" in str(launch.kernel)) is masked
+    kernel = legalize(launch.kernel, target(name))
+    verify(kernel)
+    rng = np.random.default_rng(0)
+    for widths in ((64, 64, 64), (65, 100, 70), (81, 64, 127), (70, 3, 90), (0, 64, 1)):
+        arrays = [(9 * rng.standard_normal((5, w))).astype(dtype) for w in widths]
+        expected = (~np.hstack(arrays)) if dtype == "bool" else np.abs(np.hstack(arrays))
+        row = sum(widths)
+        for shift in (0, 1, 13):
+            memory = np.ones(64 + shift + 5 * row + 64, dtype)
+            out = memory[64 + shift :]
+            offsets = [0, widths[0], widths[0] + widths[1]]
+            given = [*(a.reshape(-1) for a in arrays), *(out[o : 5 * row] for o in offsets)]
+            sizes = {
+                single_atom(d): k
+                for x, w in zip(inputs, widths)
+                for d, k in zip(x.array_type.shape, (5, w))
+            }
+            dims = [evaluate_dim(d, sizes) for d in launch.dims]
+            assert interpret(kernel, given, [*dims, *((0, 5) if launch.split else ())]) == 0
+            np.testing.assert_array_equal(out[: 5 * row].reshape(5, row), expected)
+            assert (memory[: 64 + shift] == 1).all() and (out[5 * row :] == 1).all()
+
+
+def test_what_is_not_written_past_the_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "limit", lambda target, bytes: 10_000)
+    for shape, work, name, expected in (
+        ((200, 50), sg.relu, "x86-64-v4", True),
+        ((200, 50), sg.relu, "x86-64", False),  # no masks
+        ((200, 50), sg.relu, "cortex-a72", False),
+        ((10, 50), sg.relu, "x86-64-v4", False),  # small
+        ((2000, 15), sg.relu, "x86-64-v4", False),  # narrow
+        ((200, 50), lambda x: sg.tanh(x) * sg.erf(x), "x86-64-v4", False),  # work
+        ((200, 50), lambda x: x[:, ::-1], "x86-64-v4", True),
+    ):
+        inputs = [sg.array(f"x{i}", shape) for i in range(2)]
+        (launch,) = launches(inputs, sg.concatenate([work(x) for x in inputs], axis=1), name)
+        assert ("stream=True" in str(launch.kernel)) is expected
 
 
 def test_what_is_not_interleaved() -> None:

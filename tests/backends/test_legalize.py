@@ -132,6 +132,45 @@ def test_expansions_compute_what_the_calls_mean(name: str) -> None:
 # --- simplify ---
 
 
+NUMBERS = st.one_of(st.integers(-40, 140), st.integers(-(2**63), 2**63 - 1))
+LABELS = Buffer("labels", "int64")
+
+
+@given(
+    NUMBERS,
+    st.sampled_from([INDEX, "int64", "float32", "int32"]),
+    st.sampled_from(["eq", "ne"]),
+    st.booleans(),
+    st.sampled_from([0, 3, 2**24, 2**32]),
+)
+def test_numbers_are_compared_with_counters_in_32_bits(
+    number: int, by_way_of: str, op: str, turned: bool, start: int
+) -> None:
+    """As in 64 bits, whatever the number; and in 64 where a conversion may have rounded."""
+    lanes = 8
+
+    def build(b: Block) -> None:
+        label = b.splat(b.load(LABELS, b.index(0)), lanes)
+        with b.loop(0, N, lanes) as loop:
+            counter = loop.let("iota", type=Ty(INDEX, lanes))
+            first = loop.let("add", loop.var, loop.index(start))
+            counter = loop.let("add", loop.splat(first, lanes), counter)
+            counter = loop.cast(loop.cast(counter, by_way_of), "int64")
+            pair = (counter, label) if turned else (label, counter)
+            hit = loop.let(op, *pair)
+            loop.store(Y, loop.var, loop.cast(hit, "float32"))
+
+    kernel = kernel_of(build, (LABELS, Y))
+    legal = legalize(kernel, targets.target("x86-64-v3"))
+    verify(legal)
+    compared = [s.args[0].type.dtype for s in of(legal, Let) if s.op == op]
+    assert compared == ["uint32" if by_way_of in (INDEX, "int64") else "int64"]
+    arrays = [np.array([number], np.int64), np.zeros(96, "f")]
+    mine = [a.copy() for a in arrays]
+    assert interpret(kernel, arrays, [96]) == interpret(legal, mine, [96]) == 0
+    np.testing.assert_array_equal(mine[1], arrays[1])
+
+
 @given(st.data())
 def test_simplify_changes_no_result(data: st.DataObject) -> None:
     """Random programs with loops, branches, dead values and repeats."""

@@ -96,7 +96,7 @@ def test_expansions_mean_what_they_replace(name: str, lanes: int) -> None:
         mine = [a.copy() for a in arrays]
         assert interpret(kernel, arrays, [COUNT]) == interpret(expanded, mine, [COUNT]) == 0
         assert not len(differences(mine[-1], arrays[-1])), case.name
-    assert {"cast", "rem", "floor", "ceil", "trunc", "roundeven"} <= seen
+    assert {"cast", "rem", "floor", "ceil", "trunc", "roundeven", "scaleb", "lookup"} <= seen
 
 
 def test_conversions_to_half_round_once() -> None:

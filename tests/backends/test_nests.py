@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph.backends.lower.columns import CHUNK, FEW_ROWS
+from symgraph.backends.loops_text import to_text
+from symgraph.backends.lower.columns import CHUNK, FEW_ROWS, ROWS
 from symgraph.backends.lower.moments import NEAR
+from symgraph.backends.lower.next_rows import LEVEL, SHARE
 from symgraph.backends.lower.rows import CHAIN
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.simulate import simulate
-from symgraph.backends.targets import target
+from symgraph.backends.targets import host, target
 from symgraph.backends.verify_loops import verify
 
 OTHERS = [target(name) for name in ("x86-64", "x86-64-v3", "x86-64-v4", "cortex-a72", "cortex-a9")]
@@ -91,6 +93,70 @@ def test_columns_on_every_target(machine: Any) -> None:
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
 
 
+@given(
+    shapes,
+    st.sampled_from(["float16", "float32", "float64"]),
+    st.sampled_from(["max", "min"]),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=40)
+def test_extremes_of_columns_keep_every_nan(
+    shape: tuple[int, int], dtype: str, kind: str, often: float, seed: int
+) -> None:
+    """A NaN anywhere in a column, in any row of those taken together, wins over infinities too."""
+    rng = np.random.default_rng(seed)
+    x = special(rng, shape, dtype)
+    x[np.isnan(x)] = 0
+    columns = np.flatnonzero(rng.random(shape[1]) < often)
+    x[rng.integers(0, shape[0], len(columns)), columns] = np.nan
+    got = compiled(lambda a: getattr(sg, kind)(a, 0), x, True)(x)
+    np.testing.assert_array_equal(got, getattr(np, kind)(x, 0))
+
+
+@pytest.mark.parametrize("machine", OTHERS, ids=lambda t: t.name)
+def test_extremes_of_columns_on_every_target(machine: Any) -> None:
+    x = np.random.default_rng(3).normal(size=(FEW_ROWS + 9, 21)).astype("float32")
+    np.fill_diagonal(x, np.nan)
+    x[:, -1] = -np.inf
+    a = sg.array("a", ("n", "m"), "float32")
+    program = plan([a], [sg.max(a, 0), sg.min(a, 0)], target=machine)
+    got, _ = simulate(program, [x], [])
+    for one, kind in zip(got, (np.max, np.min)):
+        np.testing.assert_array_equal(one, kind(x, 0))
+
+
+def kernel_text(make: Any, shape: tuple[Any, ...], machine: Any) -> str:
+    a = sg.array("a", shape, "float32")
+    (step,) = plan([a], [make(a)], target=machine).steps
+    return to_text(step.kernel)
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+def test_the_next_rows_are_asked_for_while_these_are_read(name: str) -> None:
+    """Every row read together with others has its line of the next turn asked for, nothing else."""
+    machine = target(name)
+    down = partial(kernel_text, lambda a: sg.max(a * 2, 0), machine=machine)
+    (body,) = (part for part in down(("n", "m")).split("  for ") if "prefetch" in part)
+    assert body.count("prefetch @x0") == body.count("= @x0[") == ROWS
+    assert body.count(f"to L{LEVEL}") == ROWS
+    assert body.count("if ") == 1  # it depends on the sizes, and there is no turn after the last
+    large = max(machine.l2, machine.l3 // SHARE) // 4 // 1000 + 1
+    assert "prefetch" not in down((large - 1, 1000))
+    assert "prefetch" in down((large, 1000))
+    assert "prefetch" not in kernel_text(lambda a: sg.max(a, 1), ("n", "m"), machine)
+
+
+@pytest.mark.parametrize("make", [sg.sum, sg.max, sg.argmin, sg.var])
+def test_rows_of_an_array_that_no_cache_keeps(make: Any) -> None:
+    machine = host()
+    rows = max(machine.l2, machine.l3 // SHARE) // 4 // 999 + 7
+    x = np.random.default_rng(4).integers(0, 100, (rows, 999)).astype("float32")
+    got = compiled(lambda a: make(a, 0), x, True)(x)
+    want = getattr(np, make.__name__)(x.astype("float64"), 0)
+    np.testing.assert_allclose(got, want, rtol=1e-6 if make is sg.var else 0)
+
+
 def test_more_columns_than_a_chunk_and_axes_in_the_middle() -> None:
     rng = np.random.default_rng(2)
     x = rng.integers(-9, 9, (3, FEW_ROWS + 9, 2 * CHUNK + 21)).astype("float32")
@@ -105,6 +171,12 @@ def test_rows_stream_by_in_one_loop_over_the_columns() -> None:
     outermost = next(line for line in text.splitlines() if line.lstrip().startswith("for "))
     assert "chunk" in outermost and "parallel" in outermost
     assert "stack" in text
+
+
+def test_lanes_go_along_the_rows_that_are_reduced() -> None:
+    """However many results there are, contiguous as they are."""
+    text = loops(lambda a: [sg.mean(a, 1), sg.var(a, 1), sg.max(a, 1)], ("n", "m"))
+    assert "hsum(" in text and "hmax(" in text  # across lanes, so these are of one row
 
 
 # -------------------------------------------------------------------------------------- accuracy
@@ -167,6 +239,43 @@ def test_moments_of_nothing_and_of_what_is_not_finite() -> None:
     assert np.isnan(squares[[3, 4, 5]]).all() and np.isnan(total)
     np.testing.assert_array_equal(mean[[3, 4, 5]], [np.inf, np.nan, -np.inf])
     assert (np.delete(squares, [3, 4, 5]) == 0).all()
+
+
+MEAN_AND_VARIANCE = sg.function(
+    [MATRIX := sg.array("a", ("n", "m"), "float32")], [sg.mean(MATRIX, 1), sg.var(MATRIX, 1)]
+)
+
+
+@given(
+    st.integers(1, 2 * NEAR + 99),
+    st.sampled_from([0.0, 1e4, -3e37, 2e38]),
+    st.sampled_from([1.0, 1e-3, 1e38]),
+    st.lists(st.sampled_from([np.inf, -np.inf, np.nan, 3e38, -3e38]), max_size=2),
+    st.integers(0, 2**32 - 1),
+)
+def test_means_told_by_distances(
+    n: int, shift: float, scale: float, odd: list[float], seed: int
+) -> None:
+    """Beside a variance, a mean comes from distances: as near as a sum, and as infinite."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        x = (shift + scale * rng.standard_normal((2, n))).astype("float32")
+        x[0, rng.integers(0, n, len(odd))] = odd
+        (mean, _), wide = MEAN_AND_VARIANCE(x), x.astype("float64")
+        want = wide.mean(1)
+        bound = (2 * CHAIN + 16) * np.finfo("float32").eps * np.abs(wide).mean(1)
+    whole = np.isfinite(wide).all(1)
+    np.testing.assert_array_equal(mean[~whole], want[~whole].astype("float32"))
+    sums = whole & (np.abs(wide).sum(1) < np.finfo("float32").max)  # no partial sum can overflow
+    assert (np.abs(mean[sums] - want[sums]) <= bound[sums]).all()
+
+
+@pytest.mark.parametrize("row", [[-3e38, 3e38, -1.5e38], [1e37, -3.4e38, 3.4e38, -9e37]])
+def test_a_mean_is_finite_where_a_distance_from_it_is_not(row: list[float]) -> None:
+    x = np.array([row, row], "float32")
+    np.testing.assert_allclose(
+        MEAN_AND_VARIANCE(x)[0], x.astype("float64").mean(1), rtol=1e-5, atol=1e32
+    )
 
 
 def test_squares_about_something_else_than_the_mean() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import symgraph as sg
-from symgraph.backends import layout_check, recycling
+from symgraph.backends import cgroups, layout_check, recycling
 from symgraph.backends.recycling_ir import LEAST, SLOTS, available
 from symgraph.evaluate import evaluate
 
@@ -152,6 +152,83 @@ def test_new_values_of_shared_variables() -> None:
     assert (kept == 0).all() and (s.get_value() == 5).all()
 
 
+@pytest.fixture(scope="module")
+def resized() -> Any:
+    """A shared variable of any length, and functions that give it another value, by name."""
+    s, x = sg.shared(zeros(1), "s", shape=("n",)), sg.array("x", ("m",))
+    new = {
+        "grow": sg.concatenate([s, s]),
+        "halve": s[::2] * 1,
+        "add": s + 1,
+        "turn": s[::-1] * 2,
+        "put": x,
+    }
+    functions = {}
+    for name, value in new.items():
+        inputs = [x] if name == "put" else []
+        functions[name] = sg.function(inputs, s * 1, updates={s: value})
+    plans = {name: f.source("plan") for name, f in functions.items()}
+    assert all("update s: rebind" in plans[name] for name in ("grow", "halve", "put"))
+    assert "update s: swap" in plans["add"] and "update s: swap" in plans["turn"]
+    return s, functions
+
+
+NEW_VALUES = {
+    "grow": lambda a: np.concatenate([a, a]),
+    "halve": lambda a: a[::2],
+    "add": lambda a: a + 1,
+    "turn": lambda a: a[::-1] * 2,
+}
+LENGTHS = [1, N // 2, N - 1, N, 2 * N + 1]
+
+
+@settings(max_examples=30, deadline=None)
+@example(N, [("add", 1), ("grow", 1), ("add", 1), ("put", 1), ("turn", 1)])
+@given(
+    st.sampled_from(LENGTHS),
+    st.lists(
+        st.tuples(st.sampled_from([*NEW_VALUES, "put", "set"]), st.sampled_from(LENGTHS)),
+        max_size=12,
+    ),
+)
+def test_shared_variables_that_change_their_size(
+    resized: Any, first: int, steps: list[tuple[str, int]]
+) -> None:
+    s, functions = resized
+    want = np.arange(first, dtype=np.float32) % 7
+    s.set_value(want)
+    olds: list[tuple[np.ndarray, np.ndarray]] = []
+    for name, n in steps:
+        if name == "grow" and want.size > 4 * N:
+            continue
+        given = np.arange(n, dtype=np.float32) % 5
+        if name == "set":
+            s.set_value(given)
+            want = given
+            continue
+        olds.append((functions[name](*[given] * (name == "put")), want))
+        want = given if name == "put" else NEW_VALUES[name](want)
+        np.testing.assert_array_equal(s.get_value(), want)
+        for old, was in olds[-3:]:
+            np.testing.assert_array_equal(old, was)
+    assert (handler(s.get_value(borrow=True)) == "symgraph") <= (want.size >= N)
+
+
+def test_the_old_value_is_recycled() -> None:
+    s, x = sg.shared(zeros(1), "s", shape=("n",)), sg.array("x", ("m",))
+    put = sg.function([x], [], updates={s: x})
+    put(zeros(2 * N))
+    kept = s.get_value(borrow=True)
+    at = kept.ctypes.data
+    assert handler(kept) == "symgraph"
+    put(zeros(3 * N))
+    assert s.get_value(borrow=True).ctypes.data != at
+    assert (kept == 0).all()  # whoever holds it keeps it
+    del kept
+    put(zeros(2 * N))
+    assert s.get_value(borrow=True).ctypes.data == at
+
+
 # --- nobody else's memory ---
 
 
@@ -243,7 +320,37 @@ def test_what_is_kept_is_bounded(shift: Any) -> None:
         assert recycling.kept() <= 3 * LEAST
     finally:
         assert recycling.set_limit(before) == 3 * LEAST
-    assert before == recycling.idle_limit() <= 256 * MIB
+    assert before == recycling.idle_limit()
+
+
+def test_the_limit_is_a_share_of_what_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < recycling.idle_limit() <= whole // 16
+    for allowed, want in ((float("inf"), whole // 16), (2**30, 2**26), (2**62, whole // 16)):
+        monkeypatch.setattr(cgroups, "limit", lambda controller, n=allowed: n)
+        assert recycling.idle_limit() == want
+
+    def unknown(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(os, "sysconf", unknown)
+    assert recycling.idle_limit() == recycling.UNKNOWN // 16
+
+
+def test_results_of_any_size_are_recycled() -> None:
+    """Only the first page is ever written, so that no memory is used."""
+    n = recycling.idle_limit()
+    n -= n % (1 << 20)
+    a = recycling.empty((n,), np.dtype("int8"))
+    a[0], at = 7, a.ctypes.data
+    del a
+    assert recycling.kept() == n
+    b = recycling.empty((n,), np.dtype("int8"))
+    assert b.ctypes.data == at and b[0] == 7
+    del b
+    c = recycling.empty((n + (1 << 20),), np.dtype("int8"))
+    del c
+    assert recycling.kept() <= n
 
 
 def test_free_gives_it_back(shift: Any) -> None:

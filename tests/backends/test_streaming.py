@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,20 +15,20 @@ from symgraph.backends import jit, targets
 from symgraph.backends.emit import CONTEXT_BYTES, FAR, emit
 from symgraph.backends.interpret import interpret
 from symgraph.backends.legalize import legalize
-from symgraph.backends.loops import For, If, Kernel, Store
+from symgraph.backends.loops import For, If, Kernel, Let, Store
 from symgraph.backends.lower import streaming
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.verify_loops import verify
 
 NAMES = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
-LIMIT = 100  # elements that the last cache holds, here
+LIMIT = 100  # elements above which a nest outgrows the last cache, here
 
 
 @pytest.fixture(autouse=True)
 def small_caches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if "real_caches" not in request.fixturenames:
-        monkeypatch.setattr(streaming, "_limit", lambda e, target: LIMIT)
+        monkeypatch.setattr(streaming, "limit", lambda target, bytes: LIMIT)
     yield
 
 
@@ -119,7 +120,8 @@ def test_what_streams() -> None:
         (y + 1, 1),
         (x.astype("float64"), 1),
         (sg.tanh(x), 0),  # not memory is what it waits for
-        (y.T + 1, 0),  # two axes
+        (y.T + 1, 16),  # the lines of a square
+        (y[:, ::2] + 1, 0),  # two axes
         (sg.sum(y, axis=1), 0),
         (x.astype("float16"), 0),
         (sg.array("s", (50,)) * 2, 0),
@@ -140,6 +142,18 @@ def test_a_known_size_needs_no_second_version(real_caches: None) -> None:
     assert text.count("!nontemporal") == 1 and "fence seq_cst" in text
     assert sum(isinstance(s, If) for s in launch([x], x * 2, "x86-64-v4").kernel.body) == 0
     assert "nontemporal" not in emit_for(small) and "fence" not in emit_for(small)
+
+
+def test_only_what_streams_waits_for_its_stores(real_caches: None) -> None:
+    """The fence takes as long as the call of a short kernel."""
+    x = sg.array("x", ("n",))
+    assert isinstance(launch([x], x * 2, "x86-64-v4").kernel.body[0], Let)
+    text = emit_for(x)
+    assert text.count("fence") == 1
+    large, drain = re.search(r"br i1 (%v\d+), label %(drain\d+), ", text).groups()  # type: ignore[union-attr]
+    assert re.search(rf"\n{drain}:\n  fence seq_cst\n", text)
+    assert re.search(rf"entry:\n  {large} = icmp sgt i64 %d0, \d+\n", text)
+    assert text.count(f"br i1 {large},") == 2
 
 
 def emit_for(x: Any) -> str:

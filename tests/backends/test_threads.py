@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -380,23 +379,3 @@ def test_affinity_counts() -> None:
     one = sorted(os.sched_getaffinity(0))[0]
     code = f"import os, symgraph as sg; os.sched_setaffinity(0, [{one}]); print(sg.get_threads())"
     assert run(code, SYMGRAPH_THREADS="") == "1\n"
-
-
-@pytest.mark.parametrize(
-    ("files", "membership", "quota"),
-    [
-        ({"a/b/cpu.max": "150000 100000"}, "0::/a/b\n", 1.5),
-        ({"a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b\n", 0.5),
-        ({"cpu/j/cpu.cfs_quota_us": "300000", "cpu/j/cpu.cfs_period_us": "100000"}, "3:cpu:/j", 3),
-        ({"cpu/j/cpu.cfs_quota_us": "-1", "cpu/j/cpu.cfs_period_us": "100000"}, "3:cpu:/j", None),
-        ({}, "nonsense\n", None),
-        ({"cpu.max": "broken"}, "0::/\n", None),
-    ],
-)
-def test_quotas(files: dict[str, str], membership: str, quota: Any, tmp_path: Path) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "self").write_text(membership)
-    found = threads.cgroup_quota(tmp_path / "self", tmp_path)
-    assert found == (float("inf") if quota is None else quota)

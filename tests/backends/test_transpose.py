@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import symgraph as sg
 from symgraph.backends.interpret import interpret
 from symgraph.backends.legalize import legalize
+from symgraph.backends.lower import streaming
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.targets import target
@@ -185,6 +186,78 @@ def test_an_update_in_place_of_what_is_read_straight(size: int) -> None:
     f = sg.function([x], updates={w: w + x.T})
     f(a)
     same(w.get_value(), before + a.T)
+
+
+LIMIT = 1000  # elements above which a nest outgrows the caches, in the tests of streaming
+
+
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "limit", lambda target, bytes: LIMIT)
+
+
+def streams(inputs: list[Expr], result: Expr, name: str) -> int:
+    (launch,) = plan(inputs, [result], target=target(name)).steps
+    assert isinstance(launch, Launch)
+    return str(launch.kernel.body).count("stream=True")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float64", "int64"])
+def test_large_results_go_past_the_caches(small_caches: None, dtype: str) -> None:
+    """Wherever the argument begins, and whether or not rows of the result lie aligned."""
+    x = sg.array("x", ("n", "m"), dtype)
+    assert streams([x], x.T, "x86-64-v4") == 64 // x.array_type.dtype.bytes
+    f = sg.function([x], x.T)
+    for n, m in ((64, 48), (48, 64), (256, 40), (512, 17), (33, 64), (64, 33), (16, 300), (8, 8)):
+        for start in (0, 1, 7, 15):
+            memory = values((start + n * m,), dtype, n)
+            a = memory[start:].reshape(n, m)
+            same(f(a), a.T)
+            same(interpreted([x], x.T, [a], "x86-64-v4"), a.T)
+
+
+@pytest.mark.parametrize("name", ["x86-64", "x86-64-v3", "x86-64-v4"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_results_by_way_of_the_stack(small_caches: None, dtype: str, name: str) -> None:
+    """What is turned in less than a line of cache; native where this is such a machine."""
+    x = sg.array("x", ("n", "m"), dtype)
+    assert streams([x], x.T, name)
+    f = sg.function([x], x.T)
+    for n, m in ((64, 48), (320, 64), (256, 17), (273, 70), (17, 300), (8, 200)):
+        for start in (0, 3):
+            a = values((start + n * m,), dtype, n)[start:].reshape(n, m)
+            same(f(a), a.T)
+            same(interpreted([x], x.T, [a], name), a.T)
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 1), (1, 0, 2), (0, 3, 1, 2), (2, 1, 0)])
+def test_large_results_of_more_axes(small_caches: None, axes: tuple[int, ...]) -> None:
+    x = sg.array("x", tuple("ijkl"[: len(axes)]))
+    f = sg.function([x], sg.transpose(x, axes))
+    for sizes in ((3, 32, 16, 32), (2, 17, 16, 48), (16, 16, 16, 16), (5, 1, 33, 64)):
+        a = values(sizes[: len(axes)], "float32")
+        same(f(a), np.transpose(a, axes))
+
+
+def test_what_is_known_never_to_be_aligned_does_not_stream(small_caches: None) -> None:
+    for shape, count in (((64, 48), 16), ((65, 64), 0), ((16, 16), 0)):
+        x = sg.array("x", shape)
+        assert streams([x], x.T, "x86-64-v4") == count
+    x = sg.array("x", ("n", "m"))
+    assert not streams([x], x.T, "cortex-a72")
+    assert streams([x], x.T, "x86-64-v3") == 1  # rows that are put together on the stack
+    assert not streams([x], sg.tanh(x.T) * sg.exp(x.T), "x86-64-v4")
+
+
+def test_squares_that_overlap_never_write_over_what_they_read() -> None:
+    """Each element of an update is computed once from the old one, wherever the argument begins."""
+    w, x = sg.shared(values((40, 21), "float32")), sg.matrix("x")
+    f = sg.function([x], updates={w: w + x.T})
+    for start in range(16):
+        before = w.get_value()
+        a = values((start + 21 * 40,), "float32", start)[start:].reshape(21, 40)
+        f(a)
+        same(w.get_value(), before + a.T)
 
 
 def test_special_values_pass_unchanged() -> None:

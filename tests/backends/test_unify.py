@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import symgraph as sg
-from symgraph.backends.unify import equal_sizes
+from symgraph.backends.unify import equal_sizes, unify
 from symgraph.dims import dim, fresh_dim, single_atom
+from symgraph.expr import toposort
 from symgraph.relations import Guard
 
 
@@ -45,3 +46,15 @@ def test_guards_that_contradict_each_other_refuse_every_call() -> None:
     for n in (3, 4):
         with pytest.raises(sg.ShapeError):
             f(np.ones(n, "float32"))
+
+
+def test_sizes_inside_of_records_are_unified_too() -> None:
+    x, y = sg.array("x", (1, 1, "w")), sg.array("y", (1, 1, None))
+    w = dim("w")
+    both = sg.max_pool(y, 3, 2, 1) + sg.conv1d(y, np.ones((1, 1, 3), "float32"), 2, 1)
+    guards = [Guard(y.array_type.shape[2], w, "==", "")]
+    (new,), stands_for = unify([both + x.sum()], guards)
+    assert list(stands_for.values()) == [y]
+    for node in toposort([new]):
+        if node.op.name in ("max_pool", "convolve"):
+            assert node.op._values[0].image == (w,)

@@ -50,7 +50,7 @@ def test_every_statement_prints() -> None:
     assert text.splitlines()[1:] == [
         "  alloc @stack1: float64[4]",
         "  poll 3",
-        "  prefetch @y[n]",
+        "  prefetch @y[n] to L1",
         "  do with c3 = 0:",
         "    t4 = c3 + 1",
         "    t5: bool = t4 < n",
@@ -134,6 +134,7 @@ BROKEN = {
         "lt", _load(b, x), _load(b, x), type=F32
     ),
     "1 is float32, expected bool": lambda b, x, y: b.fault(_load(b, x), 0),
+    "level 4 of the caches": lambda b, x, y: b.prefetch(x, b.index(0), 4),
     "there are 1 faults": lambda b, x, y: b.fault(Const(True, BOOL), 1),
     "at most two payloads": lambda b, x, y: b.fault(Const(True, BOOL), 0, n, n, n),
     "300 is no uint8": lambda b, x, y: b.let("neg", Const(300, Ty("uint8"))),

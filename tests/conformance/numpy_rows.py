@@ -56,7 +56,7 @@ NAN_REDUCTIONS = [
         {"nanvar": (lambda x: sg.nanvar(x, 0, keepdims=True), "nm", "n")},
         least=SOME,
         sized=lambda unit, x: (
-            sg.nanvar(x, 0, keepdims=True) + 16 * unit * sg.nanmean(x * x, 0, keepdims=True)
+            sg.nanvar(x, 0, keepdims=True) + 16 * unit * sg.nansum(x * x, 0, keepdims=True)
         ),
     ),
     *rows(

@@ -63,18 +63,32 @@ def core() -> list[str]:
     return core_tests()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mask", MASKS)
-def test_core_sweep(mask: str, core: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def run_sweep(mask: str, threads: int, tests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests of the sweep in a process of their own, for a masked host and some threads."""
     monkeypatch.setenv("SYMGRAPH_CPU", mask)
+    monkeypatch.setenv("SYMGRAPH_THREADS", str(threads))
     try:
         host()
     except TargetError as error:
         pytest.skip(str(error))
+    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not deep"]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *core],
+        [sys.executable, "-m", "pytest", *options, *tests],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout[-4000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", MASKS)
+def test_core_sweep(mask: str, core: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sweep(mask, 1, core, monkeypatch)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("threads", (1, 2, 4))
+@pytest.mark.parametrize("mask", MASKS)
+def test_whole_sweep(mask: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sweep(mask, threads, ["tests/conformance/test_sweep.py"], monkeypatch)

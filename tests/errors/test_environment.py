@@ -130,7 +130,7 @@ def test_an_unusable_cache_folder(
     monkeypatch.setenv("SYMGRAPH_CACHE", PLACES[case](tmp_path))
     (message,) = warned(lambda: (build(), build()))
     assert message.startswith("symgraph's cache on disk is off: ")
-    assert message.endswith(" (set SYMGRAPH_CACHE to a folder, or to 0)")
+    assert message.endswith(" (set SYMGRAPH_CACHE to a folder, or to off)")
 
 
 def no_home() -> Path:
@@ -144,7 +144,7 @@ def test_no_home(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (message,) = warned(lambda: (build(), build()))
     assert message == (
         "symgraph's cache on disk is off: Could not determine home directory. "
-        "(set SYMGRAPH_CACHE to a folder, or to 0)"
+        "(set SYMGRAPH_CACHE to a folder, or to off)"
     )
 
 

@@ -66,6 +66,13 @@ def branches(net: Network, x: Expr) -> Expr:
     return sg.avg_pool(net.conv(y * gate[:, :, None, None], 3, 3), 2)
 
 
+def enlarged(net: Network, x: Expr) -> Expr:
+    """Down and up again, by repetition and between neighbours."""
+    y = sg.relu(net.conv(x, 4, 3, 2))
+    z = sg.relu(net.conv(sg.resize(net.conv(y, 4, 3, 2), 6), 4, 3))
+    return net.conv(sg.resize(sg.concatenate([y, z], 1), (12, 12), "linear"), 2, 3)
+
+
 def flat(net: Network, x: Expr) -> Expr:
     """A dense layer behind the last pool, a mask behind the first convolution."""
     y = net.conv(x, 4, 3)
@@ -88,6 +95,7 @@ ALLOWED: list[tuple[Build, int, int]] = [
     (residual, 1, 1),
     (branches, 2, 2),
     (flat, 3, 4),
+    (enlarged, 2, 2),
 ]
 
 

@@ -27,7 +27,7 @@ from symgraph.ops.movement import (
     Transpose,
     slice_axis,
 )
-from symgraph.ops.nnet import Softmax
+from symgraph.ops.nnet import LogSoftmax, Softmax
 from symgraph.ops.reduce import Reduce
 from symgraph.optim.samples import draw_dtype, draw_shape
 
@@ -196,6 +196,29 @@ def picks(rng: Random) -> Expr:
     return log(apply(Reduce("sum", (1,)), where(hits, apply(Softmax(1), x), 0)))
 
 
+WIDTH = 50  # of rows that are long enough to be worth not reading
+
+
+def _labels(rng: Random) -> tuple[Expr, Expr]:
+    """Some labels, one for each row, and the mask of the places that they name."""
+    d = ["int64", "int32", "uint8"][rng.integers(3)]
+    labels = array("labels", [("n", 1), (1, 1), (1,)][rng.integers(3)], d)
+    return labels, eq(labels, apply(Iota(WIDTH, int64)))
+
+
+def repeated_picks(rng: Random) -> Expr:
+    labels, hits = _labels(rng)
+    z = array("z", [("n", 1), (1,), ()][rng.integers(3)], draw_dtype(rng, "fi"))
+    masked = where(hits, z, 0)
+    return apply(Reduce("sum", (masked.ndim - 1,)), masked)
+
+
+def picked_scores(rng: Random) -> Expr:
+    x = array("x", ("n", WIDTH), ["float32", "float64"][rng.integers(2)])
+    _, hits = _labels(rng)
+    return apply(Reduce("sum", (1,)), where(hits, apply(LogSoftmax(1), x), 0))
+
+
 def pick_gradients(rng: Random) -> Expr:
     x = array("x", ("n", 4), ["float32", "float64"][rng.integers(2)])
     labels, z = (
@@ -268,6 +291,8 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "exp(x) / sum(exp(x)) -> softmax(x)": softmaxes,
     "softmax(x - max(x)) -> softmax(x)": shifted_softmaxes,
     "gradient of log(pick(softmax(x)))": pick_gradients,
+    "sum(where(i == iota, z, 0)) -> where(i inside, z, 0)": repeated_picks,
+    "sum(where(i == iota, log_softmax(x), 0)) -> log_softmax(x) at i": picked_scores,
     "stop_gradient(x) -> x": marks,
     "cond(constant, a, b) -> a or b": decided_choices,
     "cond(not p, a, b) -> cond(p, b, a)": turned_choices,

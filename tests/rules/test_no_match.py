@@ -54,6 +54,7 @@ KEPT: dict[str, Callable[[Any, Any], Expr]] = {
     "log(sum(exp(x))) of an axis that may be empty": lambda x, y: sg.log(sg.sum(sg.exp(x), 0)),
     "prod(prod(x)) of floats": lambda x, y: sg.prod(sg.prod(x, 0), 0),
     "max of a sum": lambda x, y: sg.max(sg.sum(x, 0), 0),
+    "sum of the sums along a softmax": lambda x, y: sg.sum(sg.sum(sg.log_softmax(x) * y, -1)),
     "cast to int and back": lambda x, y: sg.cast(sg.cast(x, "int32"), "float32"),
     "cast to a shorter float and back": lambda x, y: sg.cast(sg.cast(x, "float16"), "float32"),
     "a slice that straddles two parts": lambda x, y: sg.concatenate([x, y], 1)[:, 3:5],

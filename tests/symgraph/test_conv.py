@@ -117,6 +117,24 @@ def test_channels_last_is_the_same(case, stride, padding):
     same(got, last(up))
 
 
+@pytest.mark.parametrize("layout", ["first", "last"])
+@given(cases())
+def test_kernels_have_an_order_of_their_own(layout, case):
+    rank, x, w = case
+    spatial = "DHW"[-rank:]
+    named = {"layout": LAST[rank] if layout == "last" else f"NC{spatial}"}
+    image = last(x) if layout == "last" else x
+    turned = np.moveaxis(w, (0, 1), (-1, -2))
+    forms = [CONV[rank](image, w, kernel=f"OI{spatial}", **named)]
+    forms.append(CONV[rank](image, turned, kernel=f"{spatial}IO", **named))
+    same(*sg.evaluate(forms))
+    y = sg.evaluate(forms[0])
+    ups = [TRANSPOSED[rank](y, w, kernel=f"IO{spatial}", **named)]
+    ups.append(TRANSPOSED[rank](y, turned, kernel=f"{spatial}OI", **named))
+    same(*sg.evaluate(ups))
+    assert ups[0].array_type.shape == image.shape
+
+
 @given(cases(), small, small, st.integers(0, 1), st.integers(0, 2))
 def test_transposed_is_the_gradient(case, stride, dilation, cut, extra):
     """Of sum(y * conv(x, w)) by x, at the sizes that output_padding says."""
@@ -199,6 +217,7 @@ REFUSED = {
     "2 of them": (ShapeError, lambda x, w: sg.conv2d(x, w, dilation=(1, 1, 1))),
     "an integer": (DTypeError, lambda x, w: sg.conv2d(x, w, stride=1.5)),
     "layout 'NWC'": (ArgumentError, lambda x, w: sg.conv2d(x, w, layout="NWC")),
+    "kernel 'IOHW'": (ArgumentError, lambda x, w: sg.conv2d(x, w, kernel="IOHW")),
     "the window spans 9": (ShapeError, lambda x, w: sg.conv2d(x, w, dilation=4)),
     "dtype complex64": (DTypeError, lambda x, w: sg.conv2d(x.astype("complex64"), w)),
     "dtype bool": (DTypeError, lambda x, w: sg.conv2d(x.astype("bool"), w.astype("bool"))),
