@@ -93,7 +93,7 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     """
     views = [resolve(x, identity(x.ndim), body.stored) for x in node.inputs]
     x, other = (strided(v, n.ndim) for v, n in zip(views, node.inputs))
-    home, strides, scattered = _home(body, node, finish)
+    goal, strides, scattered = home(body, node, finish)
     geometry = _geometry(node, x, other, strides)
     rows, steps = _merged(geometry.rows), _merged(geometry.steps)
     shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
@@ -125,12 +125,12 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     chain = None
     if finish is not None:
         chain = finish.chain(Frame(sizes[0], node.array_type.shape[-1], geometry.columns))
-    launched = contract(body, node, spec, [*refs, home], dims, chain)
+    launched = contract(body, node, spec, [*refs, goal], dims, chain)
     body.steps.append(launched)
     return launched.kernel.name
 
 
-def _home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
+def home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
     """Where the result goes, its strides there, and whether that is not an array of its own."""
     shape = node.array_type.shape
     if finish is None:
