@@ -18,6 +18,7 @@ from symgraph.ops.movement import Concatenate, Place
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
+from symgraph.ops.winograd import tiled
 
 from . import convolution, winograd
 from .classify import host_reason
@@ -84,7 +85,7 @@ def _smaller(node: Expr, fast: Target | None) -> Expr:
     if not isinstance(node.op, Convolve):
         return node.op.expand(*node.inputs)
     tile = winograd.chosen_tile(node, fast)
-    return convolution.smaller(node) if tile is None else winograd.tiled(node, tile)
+    return convolution.smaller(node) if tile is None else tiled(node, tile)
 
 
 def _has_kernel(node: Expr, fast: Target | None) -> bool:

@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from symgraph.arraytype import Array
-from symgraph.dims import SizeLike, ceildiv, dim_min, floordiv, product
+from symgraph.dims import SizeLike, ceildiv, dim_max, dim_min, floordiv, product
 from symgraph.dtypes import float32
 from symgraph.expr import Expr
 from symgraph.leaves import Constant
 from symgraph.ops.convolve import Convolve
 from symgraph.ops.winograd import POINTS, TAPS, Winograd, amplification, error_factor
-from symgraph.ops.winograd import winograd as tiled
 
 from . import winograd_kernels
 from .contraction import ContractionSpec
@@ -40,7 +39,7 @@ GAIN = 1.1  # how much less than the direct convolution it must cost
 FEWEST = 16  # channels, in and out: less than a vector of them is not worth a transform
 TYPICAL = 56  # a spatial size that is not known
 CARRIED = {2: 130, 4: 560}  # of the transforms of a tile, there and back, with loads and stores
-BYTES_PER_COST = 5.0  # that come from beyond L2 meanwhile
+BYTES_PER_COST = 4.0  # that come from beyond L2 meanwhile
 
 
 def chosen_tile(node: Expr, fast: Target | None) -> int | None:
@@ -188,7 +187,11 @@ class _Stage:
         return [Repeat(self.n, tuple(inner), False, self.node)]
 
     def _repeat(
-        self, times: SizeLike, loops: list[tuple[int, SizeLike]], rows: SizeLike, limit: SizeLike
+        self,
+        times: SizeLike,
+        loops: list[tuple[SizeLike, SizeLike]],
+        rows: SizeLike,
+        limit: SizeLike,
     ) -> list[Step]:
         """Full blocks."""
         if times == 0:
@@ -205,7 +208,7 @@ class _Stage:
         before, body.steps = body.steps, []
         source = self._moved(body.whole(x), part, tall * long * c, tile * long * c)
         size = (part.rows, self.tall, self.long)
-        dims = (*size, c, tall * long * c, long * c, self.planes[0])
+        dims: tuple[SizeLike, ...] = (*size, c, tall * long * c, long * c, self.planes[0])
         work = many * winograd_kernels.WORK * tiles
         body.launch(self.image, [source, self.between[0]], dims, work * c, node)
         body.steps.append(self._products(u, tiles))
@@ -229,7 +232,9 @@ class _Stage:
         if chain is None:
             return [], []
         refs = [*map(self.body.where, chain.reads), *map(self.body.home, chain.roots[1:])]
-        moves = [(m.row * self.high * self.wide, m.row * self.tile * self.wide) for m in chain.moves]
+        moves = [
+            (m.row * self.high * self.wide, m.row * self.tile * self.wide) for m in chain.moves
+        ]
         return [self._moved(r, part, *m) for r, m in zip(refs, moves)], chain.dims.sizes
 
     def _products(self, u: Expr, tiles: SizeLike) -> Launch:
@@ -261,23 +266,25 @@ def plane(size: SizeLike) -> SizeLike:
 def _blocks(stage: _Stage, target: Target) -> Blocks:
     """What is done at a time.
 
-    A block of B tiles reads the kernels once, and has (c + o) B elements of each matrix wait twice.
-    That they wait in L2 pays if c o / B < 2 (c + o).
+    A block of B tiles reads the kernels once: c o elements of each matrix from beyond L2. What
+    waits between the steps, (c + o) B elements, would be fetched, written back and read again.
     """
     c, o = stage.channels, stage.outputs
     many = (stage.tile + 2) ** 2
     assert isinstance(c, int) and isinstance(o, int)
-    tiles = target.l2 // 2 // (many * 4 * (c + o))
-    if tiles * 2 * (c + o) < c * o or not tiles:
-        tiles = max(target.l3 // 4, target.l2) // (many * 4 * (c + o))
-    if not isinstance(stage.tall, int) or not isinstance(stage.long, int):
+    tiles = target.l2 // (many * 4 * (c + o))
+    if tiles * 3 * (c + o) < c * o:
+        tiles = max(target.l3 // 2, target.l2) // (many * 4 * (c + o))
+    tall, long = stage.tall, stage.long
+    if not isinstance(tall, int) or not isinstance(long, int):
         return Blocks(1, 0)
-    image = stage.tall * stage.long
+    image = tall * long
     if image <= tiles * 3 // 2:
-        return Blocks(dim_min(max(1, tiles // max(1, image)), stage.n), 0)
-    whole = max(1, stage.high // stage.tile)  # type: ignore[operator]
-    rows = min(whole, max(1, tiles // stage.long))
-    return Blocks(0, -(-whole // -(-whole // rows)))
+        return Blocks(dim_max(1, dim_min(max(1, tiles // image), stage.n)), 0)
+    full = max(1, tall - bool(stage.high % stage.tile))  # rows that no result is missing from
+    rows = min(full, max(1, tiles // long))
+    even = (r for r in range(rows, (rows - 1) // 2, -1) if full % r == 0)
+    return Blocks(0, next(even, rows))
 
 
 # ----------------------------------------------------------------------------------- explain()

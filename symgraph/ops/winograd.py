@@ -4,8 +4,8 @@
 
 The matrices come from m + 1 points and infinity (Toom and Cook): 0 and pairs of opposite ones, so
 that rows come in pairs whose sums have the same parts. Elements of A and B are exact in float32.
-Of the points for m = 4, multiples of 3/4 have the least bound among pairs that are exact: 205, where
-the usual 0, 1, -1, 2, -2 have 860.
+Of the points tried for m = 4, multiples of 3/4 have the least bound: 205, where the usual ones, 0,
+1, -1, 2, -2, have 860.
 
 Error: |y - exact| <= A (C + R) u sum over c of (max |x[., c]| of the tile) (sum of |w[., c, o]|)
 with the amplification A = 16 for m = 2 and 205 for m = 4, R = ROUNDINGS and u = 2**-24, as long as
@@ -60,9 +60,7 @@ def matrices(tile: int) -> Matrices:
     """The transforms for tiles of `tile` results along an axis."""
     points = POINTS[tile]
     others = [[q for q in points if q != p] for p in points]
-    result = [
-        (*(p**i for p in points), Fraction(1 if i == tile - 1 else 0)) for i in range(tile)
-    ]
+    result = [(*(p**i for p in points), Fraction(1 if i == tile - 1 else 0)) for i in range(tile)]
     image = [(*_polynomial(roots), Fraction(0)) for roots in others]
     kernel = []
     for p, roots in zip(points, others):
@@ -146,7 +144,7 @@ def covered(tile: int, positions: Shape) -> tuple[SizeLike, ...]:
     return tuple(ceildiv(p, tile) * tile + TAPS - 1 for p in positions)
 
 
-def winograd(node: Expr, tile: int) -> Expr:
+def tiled(node: Expr, tile: int) -> Expr:
     """A convolution 3 x 3 of stride 1 and one group, computed in tiles.
 
     Rewrite: convolve(x, w) --> winograd(padded x, transformed w)
