@@ -45,6 +45,8 @@ ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tile
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
+THIN_BYTES = 32  # vectors up to this size make panels one cache line wide
+THIN_ROWS = 192  # rows from which such panels are packed
 EDGE_ROWS = 8  # rows of the tiles at the right edge of C: enough independent sums to hide latency
 PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array may have
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
@@ -351,17 +353,28 @@ def _edges(spec: ContractionSpec, main: Tile, target: Target) -> tuple[tuple[Til
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
-    # LLVM 22 stores a whole word where a constant mask leaves one lane of a narrower element
-    narrow = (spec.out or spec.dtype) not in BYTES
-    if masks and narrow and left > main.lanes and left % main.lanes == 1:
-        return ((vector, True),)
     if masks and left:
-        lanes = min(main.lanes, 1 << max(left - 1, 0).bit_length())
-        vectors = -(-left // lanes)
-        tile = Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes)
-        return ((tile, left % lanes > 0),)
+        return _known_edge(left, main.lanes, rows, target)
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)
+
+
+def _known_edge(left: int, lanes: int, rows: int, target: Target) -> tuple[tuple[Tile, bool], ...]:
+    """`left` columns: whole vectors, and what is left of them beside those or, if short, apart.
+
+    A known mask is never of one lane: LLVM 22 then stores a whole word of a narrower element.
+    """
+    vectors, rest = divmod(left, lanes)
+    short = 1 << max(rest - 1, 0).bit_length()
+    whole = (
+        (Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes), False) if vectors else None
+    )
+    if not rest:
+        return (whole,) if whole else ()
+    if not vectors or short <= lanes // 2:
+        last = (Tile(rows, 1, short), rest < short)
+        return (whole, last) if whole else (last,)
+    return ((Tile(min(rows, _edge_rows(vectors + 1, target)), vectors + 1, lanes), True),)
 
 
 def _edge_rows(vectors: int, target: Target) -> int:
@@ -383,11 +396,11 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
 
     def edge(m: int, left: int) -> float:
         """A panel of `left` columns."""
-        vectors = -(-left // lanes)
         if not masks or spec.n is None:
+            vectors = -(-left // lanes)
             return -(-m // EDGE_ROWS) * vectors * _step(min(EDGE_ROWS, *heights), 1)
-        rows = min(m, _edge_rows(vectors, target)) if left else 1
-        return -(-m // rows) * _step(rows, vectors) if left else 0.0
+        tiles = _known_edge(left, lanes, min(m, EDGE_ROWS), target)
+        return sum(-(-m // t.rows) * _step(t.rows, t.vectors) * t.lanes / lanes for t, _ in tiles)
 
     def cost(shape: tuple[int, int]) -> float:
         rows, vectors = shape
@@ -427,7 +440,8 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """Whether B is copied panel by panel before it is used.
 
     B with contiguous columns is read in place if few rows use it, or if it stays in L2 and need not
-    be cast for each tile of rows.
+    be cast for each tile of rows. Panels of one cache line's width are packed rather: in place
+    their rows lie a stride apart, and put each other out of L1.
     """
     if spec.packed_b:
         return False
@@ -435,6 +449,8 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False
+    if target.vector_bytes <= THIN_BYTES and (spec.m is None or spec.m >= THIN_ROWS):
+        return True
     return spec.accumulate != spec.dtype or not _stays_in_l2(spec, target)
 
 

@@ -19,9 +19,12 @@ from symgraph.ops.convolve import Convolve
 from symgraph.ops.movement import Place
 from symgraph.ops.windows import ConvForm, padded
 
+from . import depthwise
 from .affine import Strided, identity, resolve, row_strides, strided
 from .contraction import ContractionSpec, lead_axes
+from .depthwise import MOST_TAPS, Depthwise
 from .epilogue import Frame, Unfit
+from .lower.request import Dims
 from .nested import Shape
 from .prepacked import prepacked
 from .product import Finish, contract, unit_axis
@@ -54,7 +57,9 @@ def has_kernel(node: Expr) -> bool:
     """Whether `launch` takes a Convolve as it is."""
     op = node.op
     assert isinstance(op, Convolve)
-    return op.role != "input" and not _is_padded(op.form) and not _is_depthwise(node)
+    if op.role == "input" or _is_padded(op.form):
+        return False
+    return not _is_depthwise(node) or _has_lines(node)
 
 
 def smaller(node: Expr) -> Expr:
@@ -64,7 +69,7 @@ def smaller(node: Expr) -> Expr:
     """
     op = node.op
     assert isinstance(op, Convolve) and op.expand is not None
-    if op.role == "input" or _is_depthwise(node):
+    if op.role == "input" or (_is_depthwise(node) and not _has_lines(node)):
         return op.expand(*node.inputs)
     x, other = node.inputs
     none = (0,) * op.form.rank
@@ -86,6 +91,15 @@ def _is_depthwise(node: Expr) -> bool:
     return groups > 1 and known_equal(node.inputs[0].array_type.shape[-1], groups) is True
 
 
+def _has_lines(node: Expr) -> bool:
+    """A depthwise convolution that has the kernel of `depthwise`."""
+    op = node.op
+    assert isinstance(op, Convolve)
+    w, taps = node.inputs[1].array_type.shape, product(op.form.window)
+    alike = op.role == "output" and known_equal(w[-1], op.form.groups) is True
+    return alike and isinstance(taps, int) and taps <= MOST_TAPS
+
+
 def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     """Add the launch of a Convolve; gives the name of its kernel.
 
@@ -94,6 +108,9 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     views = [resolve(x, identity(x.ndim), body.stored) for x in node.inputs]
     x, other = (strided(v, n.ndim) for v, n in zip(views, node.inputs))
     goal, strides, scattered = home(body, node, finish)
+    if _is_depthwise(node):
+        refs = [body.where(v.base).moved(s.offset) for v, s in zip(views, (x, other))]
+        return _launch_lines(body, node, finish, [*refs, goal], (x, other, strides))
     geometry = _geometry(node, x, other, strides)
     rows, steps = _merged(geometry.rows), _merged(geometry.steps)
     shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
@@ -128,6 +145,35 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     launched = contract(body, node, spec, [*refs, goal], dims, chain)
     body.steps.append(launched)
     return launched.kernel.name
+
+
+def _launch_lines(
+    body: Body,
+    node: Expr,
+    finish: Finish | None,
+    refs: list[Ref],
+    arrays: tuple[Strided, Strided, tuple[SizeLike, ...]],
+) -> str:
+    """The launch of a depthwise convolution."""
+    op, (x, w, y) = node.op, arrays
+    assert isinstance(op, Convolve)
+    form, shape = op.form, node.array_type.shape
+    chain = None if finish is None else finish.chain(Frame(product(shape[:-1]), shape[-1]))
+    out = node.array_type.dtype if chain is None else chain.roots[0].array_type.dtype
+    what = Depthwise(
+        *(str(node.array_type.dtype), str(out), shape[:-1], shape[-1]),
+        x=(x.strides[0], *(s * a for s, a in zip(form.strides, x.strides[1:-1]))),
+        y=y[:-1],
+        window=form.windows.known,
+        taps=tuple(d * a for d, a in zip(form.dilations, x.strides[1:-1])),
+        w=w.strides[:-2],
+    )
+    dims = Dims() if chain is None else chain.dims
+    kernel = depthwise.build(what, body.p.target, dims, chain, chain.buffers if chain else ())
+    if chain is not None:
+        refs += [*map(body.where, chain.reads), *map(body.home, chain.roots[1:])]
+    body.launch(kernel, refs, tuple(dims.sizes), product((*shape, *form.window)), node)
+    return kernel.name
 
 
 def home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:

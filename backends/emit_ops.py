@@ -81,6 +81,8 @@ _REDUCE = {
 def let(e: Emitter, stmt: Let) -> None:
     """Emit one operation and name its result."""
     var, op, args, _ = stmt
+    if var.type.lanes > 1 and var.type.dtype == INDEX:
+        e.lets[var] = stmt
     if op in _FOLD and var.type == _SCALAR_INDEX and _fold(e, stmt):
         return
     if op in fallback.OPS and _expand(e, stmt):

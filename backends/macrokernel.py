@@ -50,10 +50,10 @@ class Blocking(NamedTuple):
     products); edges: the tiles of a narrower panel from left to right, and of which the last vector
     is masked; those that repeat are one vector wide. rows: in a block; narrow: C has less columns
     than a panel; turned: A and B trade places, vectors run along m; packed: B lies in panels
-    already; kept: elements of the workspace for sums (0: k is one block); packs: a panel is packed behind them; masks: masked
-    loads are cheap; foot: rows that have a tile of their own where just so many are left at the
-    bottom (0: there is none); deep: blocks of k lie outside of the panels, whose sums are all kept,
-    `height` rows each.
+    already; kept: elements of the workspace for sums (0: k is one block); packs: a panel is packed
+    behind them; masks: masked loads are cheap; foot: rows that have a tile of their own where just
+    so many are left at the bottom (0: there is none); deep: blocks of k lie outside of the panels,
+    whose sums are all kept, `height` rows each.
     """
 
     form: Form
@@ -104,6 +104,7 @@ class Product:
         )
         self.a, self.b, self.c = Buffer("A", dtype), Buffer("B", dtype), Buffer("C", out, "w")
         self.workspace = Buffer("workspace", self.arithmetic.accumulate, "rw")
+        self.plain = epilogue is None
         self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
         self.short = self._epilogue_length() <= SHORT_EPILOGUE
         self.steps = self._steps()
@@ -250,12 +251,15 @@ def across(
 ) -> Iterator[tuple[LoopBlock, Tile, Value | None]]:
     """Loops over `width` columns, one for each tile: yields (body, tile, mask of its last vector).
 
-    A tile of several vectors takes all that is left.
+    A tile of several vectors is for just so many columns.
     """
     begin: Value = b.index(0)
     for tile, masked in tiles:
-        whole = masked or tile.columns == 1 or tile.vectors > 1
-        end = width if whole else round_down(b, width, tile.lanes)
+        end = width
+        if tile.vectors > 1 and not masked:
+            end = offset(b, begin, tile.columns)
+        elif tile.lanes > 1 and not masked:
+            end = round_down(b, width, tile.lanes)
         with b.loop(begin, end, tile.columns, hint="across") as e:
             mask = None
             if masked:

@@ -238,9 +238,38 @@ class Tiles(Nest):
         micro = OuterProduct(self.arithmetic, tile, stream, strip.source, reach, place.counts)
         if place.later is not None and tile == self.blocking.main:
             micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
-        for s, x in enumerate(micro.write(b)):
-            b.store(strip.scratch, b.index(s * tile.lanes), x)
+        sums = micro.write(b)
+        if self.blocking.kept or self.blocking.turned or not self.product.plain:
+            self._by_rows(b, strip, first_row, sums)
+            return
+        stop = offset(b, first_row, tile.rows)
+        b.branch(
+            b.let("le", stop, rows.stop),
+            lambda t: self._at_once(t, strip, first_row, sums),
+            lambda t: self._by_rows(t, strip, first_row, sums),
+        )
+
+    def _at_once(
+        self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
+    ) -> tuple[()]:
+        """A whole tile from registers to C."""
+        tile, column = strip.tile, b.let("add", strip.place.column, strip.shift)
+        for i in range(tile.rows):
+            row = offset(b, first_row, i)
+            for j in range(tile.vectors):
+                mask = strip.mask if j + 1 == tile.vectors else None
+                x = sums[i * tile.vectors + j]
+                self.store(b, strip.place.rows, row, offset(b, column, j * tile.lanes), x, mask)
+        return ()
+
+    def _by_rows(
+        self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
+    ) -> tuple[()]:
+        """A tile over the stack, row by row."""
+        for s, x in enumerate(sums):
+            b.store(strip.scratch, b.index(s * strip.tile.lanes), x)
         self._results(b, strip, first_row)
+        return ()
 
     def _ahead(self, b: Block, place: _Place, tile: Tile, first_row: Value) -> Ahead:
         """One line of each row of the panel that is packed next; its lines take turns."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from . import bessel_tables as tables
+from .double import product_error
 from .exponential import LIMITS, exp_between, exp_times
 from .number import Num, at_least, at_most, copysign, fma, horner, sqrt, where
 from .registry import function
@@ -18,10 +19,16 @@ ORDERS = ((tables.I0, tables.I0_TAIL), (tables.I1, tables.I1_TAIL))
 
 
 def series(a: Num, order: int) -> Num:
-    """I0(a), or I1(a) for order 1, for 0 <= a <= TURN."""
-    z = at_most(a * a, tables.TURN**2)
-    ratio = fma(z, horner(z, ORDERS[order][0][a.format.dtype]), 1.0)
-    return ratio * (a * 0.5) if order else ratio
+    """I0(a), or I1(a) for order 1, for 0 <= a <= TURN.
+
+    What the rounding of a*a lost comes back by the slope: it would be up to TURN / 2 units.
+    """
+    inside, coefficients = at_most(a, tables.TURN), ORDERS[order][0][a.format.dtype]
+    z = inside * inside
+    slope = horner(z, [k * c for k, c in enumerate(coefficients, 1)])
+    start = fma(product_error(inside, inside, z), slope, 1.0)
+    ratio = fma(z, horner(z, coefficients), start)
+    return ratio * (inside * 0.5) if order else ratio
 
 
 def tail(a: Num, order: int) -> Num:

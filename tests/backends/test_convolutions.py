@@ -53,6 +53,10 @@ def geometries(draw: Any) -> Geometry:
     form = ConvForm(
         per_axis(1, 3), low, high, dilations, draw(st.sampled_from([1, 1, 2, 3])), image, window
     )
+    if draw(st.integers(0, 3)) == 0:  # each channel a group of its own
+        return Geometry(
+            form._replace(groups=draw(st.integers(2, 20))), draw(st.integers(0, 3)), 1, 1
+        )
     return Geometry(form, *(draw(st.integers(least, 5)) for least in (0, 1, 1)))
 
 

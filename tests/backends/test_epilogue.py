@@ -77,7 +77,13 @@ def grouped(dtype: str) -> tuple[list[sg.Expr], sg.Expr]:
     return [x, w], sg.conv1d(x, w, layout="NWC", groups=3, dilation=2)
 
 
-PRODUCTS = {f.__name__: f for f in (matmul, batched, rows, vector, column, convolution, grouped)}
+def depthwise(dtype: str) -> tuple[list[sg.Expr], sg.Expr]:
+    x, w = sg.array("x", ("n", 6, 5, 21), dtype), sg.array("w", (3, 2, 1, 21), dtype)
+    return [x, w], sg.conv2d(x, w, layout="NHWC", padding=1, stride=(1, 2), groups=21)
+
+
+CONVOLUTIONS = {f.__name__: f for f in (convolution, grouped, depthwise)}
+PRODUCTS = {f.__name__: f for f in (matmul, batched, rows, vector, column)} | CONVOLUTIONS
 
 
 def compiled(inputs: Sequence[sg.Expr], outputs: Any) -> Any:
@@ -127,7 +133,7 @@ def test_chains_give_the_same_bits(product: str, dtype: str, data: Any) -> None:
     inputs, made, more, fused, p, apart = chained(product, dtype, links)
     given_values = values([*inputs, *more])
     f = compiled([*inputs, *more], fused)
-    assert fused_groups(f, "convolve" if product in ("convolution", "grouped") else "matmul"), links
+    assert fused_groups(f, "convolve" if product in CONVOLUTIONS else "matmul"), links
     before = compiled(inputs, made)(*given_values[:2])
     after = compiled([p, *more], apart)(before, *given_values[2:])
     assert same([f(*given_values)], [after])
@@ -152,7 +158,7 @@ def launches(program: Program) -> list[Launch]:
     return [step for step in program.steps if isinstance(step, Launch)]
 
 
-@pytest.mark.parametrize("product", ["matmul", "rows", "convolution", "grouped", "vector"])
+@pytest.mark.parametrize("product", ["matmul", "rows", "vector", *CONVOLUTIONS])
 def test_any_number_of_threads(product: str) -> None:
     inputs, _, more, fused, _, _ = chained(product, "float32", ["bias", "tanh", "residual"])
     with eager():
