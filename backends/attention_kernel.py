@@ -95,7 +95,7 @@ class Blocks:
 
     def __init__(self, spec: AttentionSpec, target: Target, more: Sequence[str] = ()):
         self.spec, self.target = spec, target
-        self.arithmetic = arithmetic(spec.dtype, target.has_fma)
+        self.arithmetic = arithmetic(spec.dtype, spec.dtype, target.has_fma)
         self.tile = queries(spec, target)
         self.width, self.keys = self.tile.columns, keys(self.tile)
         self.index_dtype = target.index_dtype

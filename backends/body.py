@@ -455,7 +455,7 @@ class Body:
         Results without a target are not computed.
         """
         wanted = [(r, t) for r, t in zip(region.results, targets) if t is not None]
-        results = expand([r for r, _ in wanted], self.p.target)
+        results = expand([r for r, _ in wanted], self.p.target, self.p.fast)
         params = {id(x): env[x.op.index] for x in toposort(results) if isinstance(x.op, Param)}
         self.p.kept_alive += results
         body = Body(self.p, params, self.depth + nested)

@@ -107,10 +107,10 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     """
     views = [resolve(x, identity(x.ndim), body.stored) for x in node.inputs]
     x, other = (strided(v, n.ndim) for v, n in zip(views, node.inputs))
-    home, strides, scattered = _home(body, node, finish)
+    goal, strides, scattered = home(body, node, finish)
     if _is_depthwise(node):
         refs = [body.where(v.base).moved(s.offset) for v, s in zip(views, (x, other))]
-        return _launch_lines(body, node, finish, [*refs, home], (x, other, strides))
+        return _launch_lines(body, node, finish, [*refs, goal], (x, other, strides))
     geometry = _geometry(node, x, other, strides)
     rows, steps = _merged(geometry.rows), _merged(geometry.steps)
     shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
@@ -146,7 +146,7 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     chain = None
     if finish is not None:
         chain = finish.chain(Frame(sizes[0], node.array_type.shape[-1], geometry.columns))
-    launched = contract(body, node, spec, [*refs, home], dims, chain)
+    launched = contract(body, node, spec, [*refs, goal], dims, chain)
     body.steps.append(launched)
     return launched.kernel.name
 
@@ -181,7 +181,7 @@ def _launch_lines(
     return kernel.name
 
 
-def _home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
+def home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
     """Where the result goes, its strides there, and whether that is not an array of its own."""
     shape = node.array_type.shape
     if finish is None:
