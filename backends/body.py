@@ -20,7 +20,7 @@ from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
 
-from . import products, program
+from . import attention, products, program
 from .affine import Axis, Map, Strided, identity, project, row_strides, unit
 from .border import border, dims, edges, elements
 from .classify import host_reason, is_leaf, whole_base
@@ -455,7 +455,7 @@ class Body:
         Results without a target are not computed.
         """
         wanted = [(r, t) for r, t in zip(region.results, targets) if t is not None]
-        results = expand([r for r, _ in wanted])
+        results = expand([r for r, _ in wanted], self.p.target, self.p.fast)
         params = {id(x): env[x.op.index] for x in toposort(results) if isinstance(x.op, Param)}
         self.p.kept_alive += results
         body = Body(self.p, params, self.depth + nested)
@@ -474,6 +474,7 @@ HANDLERS: dict[type, Callable[[Body, Expr], None]] = {
     Assert: Body._assert,
     Scan: Body._scan,
     Cond: Body._cond,
+    **attention.HANDLERS,
 }
 SPECIAL_OPS = tuple(SPECIAL)
 

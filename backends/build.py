@@ -83,6 +83,7 @@ def make_plan(
             target=target,
             guards=all_guards(request),
             host_calls=options.host_calls,
+            precision=options.precision,
         )
     stages.text("plan", lambda: program_text(program))
     return Planned(tuple(rewritten), journal, program)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from symgraph.arraytype import Array
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, DimValue, Input, Param, SharedOp
+from symgraph.ops.attention import Attention, AttentionGradient
 from symgraph.ops.branch import Cond
 from symgraph.ops.contract import MatMul
 from symgraph.ops.convolve import Convolve
@@ -24,6 +25,7 @@ Stored = Callable[[Expr], bool]
 LEAVES = (Input, Param, SharedOp, Constant)
 MOVES = (Reshape, Transpose, BroadcastTo, Slice)
 CONTROL = (Scan, Cond, Get)
+STRIDED = (MatMul, Convolve, Attention, AttentionGradient)  # opaque, and read strided views
 # opaque, but their operands are read by a loop nest
 PULLING = (Concatenate, Place, Overwrite, Scatter, Cumulative)
 
@@ -69,10 +71,12 @@ def is_leaf(node: Expr) -> bool:
 def operand_base(node: Expr, x: Expr, stored: Stored) -> Expr:
     """The node whose memory an opaque node reads for operand x.
 
-    A product takes any strided view, a convolution one whose last axis is contiguous; others take
-    whole arrays.
+    A product takes any strided view, as attention does but for the statistics of its gradient, a
+    convolution one whose last axis is contiguous; others take whole arrays.
     """
-    if host_reason(node) or not isinstance(node.op, (MatMul, Convolve)):
+    if host_reason(node) or not isinstance(node.op, STRIDED):
+        return whole_base(x, stored)
+    if isinstance(node.op, AttentionGradient) and x.ndim < node.inputs[0].ndim:
         return whole_base(x, stored)
     view = resolve(x, identity(len(x.array_type.shape)), stored)
     if isinstance(node.op, Convolve) and strided(view, x.ndim).strides[-1] != 1:

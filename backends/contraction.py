@@ -5,7 +5,9 @@
 Error of floats: |C - exact| <= (S + 2) * eps * |A| |B|, where S is the longest chain of sums that
 leads to an element: depth + K / depth with depth <= DEPTH in tiles, K / STREAMS + STREAMS where
 rows of B stream by, K / lanes + DOTS in dot products. The order of the sum depends on the kernel,
-on K and on whether M is 1; not on the place in C nor in the batch.
+on K and on whether M is 1; not on the place in C nor in the batch. Where k goes by words (see
+`words`), depth counts those. bfloat16 by words takes subnormals for zeros, before and after: that
+adds at most 2**-126 * (sum of |A| + sum of |B| + 2 K). Integers are exact modulo 2**bits.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from symgraph.dims import SizeLike, product
+from symgraph.dims import SizeLike, ceildiv, product
 
 from .loops import Block, Buffer, Kernel, Value, Var
 from .macrokernel import Blocking, Epilogue, Form, Nest, Position, Product
 from .matvec import Dots, Streams
-from .microkernel import ACCUMULATE, BYTES, Tile, tile_shapes
+from .microkernel import BYTES, Tile, accumulate_of, tile_shapes
 from .nested import DIMS, Shape
 from .split import LINE, Slice, Split
 from .targets import Target
 from .tiles import Tiles
+from .word_steps import WORD_LANES, is_whole, packed_steps, steps_of, words_of
+from .words import Words
 
 __all__ = [
     "DIMS",
@@ -43,6 +47,7 @@ NEST_DEPTH = 1536  # the same where k is a nest: whole rows of a window, as many
 PACKED_DEPTH = 768  # and where its panels are packed: they wait in L2 beside the next one
 ACROSS_DEPTH = 512  # and where A lies across k: a line of A serves several tiles while it is in L1
 ROWS = 480  # rows that share a packed panel of B, at most: as many whole tiles as fit
+WORD_ROWS = 2400  # where k goes by words: elements of A are smaller (of a nest: ACROSS_ROWS)
 ACROSS_ROWS = 1920  # the same where A is a nest across k: it is read once for each of them
 FEW_ROWS = 32  # rows up to which packing B costs more than it gives
 THIN_BYTES = 32  # vectors up to this size make panels one cache line wide
@@ -61,14 +66,16 @@ _WALKS: dict[Form, type[Nest]] = {Form.TILES: Tiles, Form.STREAMS: Streams, Form
 class ContractionSpec(NamedTuple):
     """What specialises a contraction's code; everything else is a run-time argument.
 
-    dtype: of A and B in memory; out: of C (None: the same). Sums are of dtype ACCUMULATE[dtype].
+    dtype: of A in memory; b_dtype: of B; out: of C (None: the same). Sums are of dtype
+    `accumulate`.
     a_unit: the axis of A with stride 1, "k", "m" or None; b_unit: that of B, "n", "k" or None. If
     both have it (a matrix with one row or column), "k" lets vectors run along k.
     m, n, k: the size where it is known: drops edges, picks the tile; a size of SMALL or more has no
     other influence, so that products of many sizes have the same code.
     packed_b: B lies in panels, see `packed_panel_columns`; b_unit, b_row and b_col are not read.
     shape: the axes that m and k are nests of. m and k are then the products of their sizes, and a
-    choice of tile and walk, no more.
+    choice of tile and walk, no more. innermost: the size of the innermost axis of k, if it is not
+    k's, where known: it says whether words of several steps make it up.
     """
 
     dtype: str
@@ -80,11 +87,18 @@ class ContractionSpec(NamedTuple):
     k: int | None = None
     packed_b: bool = False
     shape: Shape = Shape()
+    b_dtype: str | None = None
+    innermost: int | None = None
+
+    @property
+    def dtypes(self) -> tuple[str, str]:
+        """Of A and B in memory."""
+        return self.dtype, self.b_dtype or self.dtype
 
     @property
     def accumulate(self) -> str:
         """The dtype of the sums, and of the workspace."""
-        return ACCUMULATE[self.dtype]
+        return accumulate_of(*self.dtypes)
 
 
 def build_contraction(
@@ -125,11 +139,16 @@ def _shared(spec: ContractionSpec, blockings: tuple[Blocking, ...], target: Targ
 def _coded(spec: ContractionSpec, blockings: tuple[Blocking, ...]) -> ContractionSpec:
     """The spec with only those sizes that are constants of the code; to tiles K is but a count."""
     m, n, k = (s if s is not None and s < SMALL else None for s in (spec.m, spec.n, spec.k))
+    inner = None
     if any(blocking.form is Form.TILES for blocking in blockings):
         k = None
+        taken = blockings[-1].words
+        inner = 0 if taken is not None and is_whole(spec, taken) else None
+        if taken is not None and n is not None and n % WORD_LANES == 1:
+            n = None  # a known mask of one lane: see _known_edge
     if not spec.shape.is_plain:
         m = None
-    return spec._replace(m=m, n=n, k=k)
+    return spec._replace(m=m, n=n, k=k, innermost=inner)
 
 
 def _build(
@@ -141,7 +160,7 @@ def _build(
     name: str | None = None,
 ) -> Kernel:
     whole = Product(
-        (spec.dtype, spec.out or spec.dtype),
+        (*spec.dtypes, spec.out or spec.dtype),
         (spec.a_unit, spec.b_unit),
         (spec.m, spec.n, spec.k),
         spec.shape,
@@ -149,7 +168,11 @@ def _build(
         epilogue,
     )
     b = Block()
-    whole.open(b, _depth(spec, target), any(blocking.kept for blocking in blockings))
+    taken = blockings[-1].words
+    if taken is not None and spec.packed_b:
+        whole.b = Buffer("B", spec.accumulate)
+    blocks = any(blocking.kept for blocking in blockings)
+    whole.open(b, _depth(spec, target), blocks, taken, taken is None or is_whole(spec, taken))
 
     def nest(t: Block, blocking: Blocking, rows: Value) -> tuple[()]:
         return _WALKS[blocking.form](whole, blocking, rows).write(t)
@@ -162,7 +185,7 @@ def _build(
             lambda t: nest(t, blockings[0], t.index(1)),
             lambda t: nest(t, blockings[1], whole.m),
         )
-    uses_workspace = any(blocking.kept or blocking.packs for blocking in blockings)
+    uses_workspace = any(blocking.workspace(1) for blocking in blockings)
     workspace = [whole.workspace] if uses_workspace else []
     buffers = (whole.a, whole.b, whole.c, *workspace, *extra[0])
     dims = (*whole.dims.values(), *extra[1])
@@ -174,19 +197,22 @@ def _name(spec: ContractionSpec, blocking: Blocking) -> str:
     access = "panels" if blocking.packed else "pack" if blocking.packs else "direct"
     tile = f"{blocking.main.rows}x{blocking.main.columns}"
     what = "matmul" if spec.shape.is_plain else "convolve"
-    return f"{what}_{spec.dtype}_{blocking.form.name.lower()}_{tile}_{access}"
+    dtypes = "_".join(dict.fromkeys(spec.dtypes))
+    return f"{what}_{dtypes}_{blocking.form.name.lower()}_{tile}_{access}"
 
 
 def workspace_elements(spec: ContractionSpec, target: Target) -> int:
     """Elements of dtype spec.accumulate that the kernel's workspace needs, whatever the sizes."""
     longest = _depth(spec, target)
-    depth = min(longest, spec.k or longest)
+    depth = min(longest, steps_of(spec, target) or longest)
     return max(blocking.workspace(depth) for blocking in _blockings(spec, target))
 
 
 def lead_axes(spec: ContractionSpec, target: Target, sizes: Sequence[SizeLike]) -> int:
     """Shape.lead for axes of k of these sizes: as few as leave blocks of k that fit."""
-    longest = _depth(spec, target)
+    longest, taken = _depth(spec, target), words_of(spec, target)
+    if taken is not None:
+        sizes = [*sizes[:-1], ceildiv(sizes[-1], taken.group)]
     for lead in range(len(sizes) - 1):
         inner = product(sizes[lead + 1 :])
         if isinstance(inner, int) and inner <= longest:
@@ -229,7 +255,7 @@ def product_split(
     moves = {
         "batch": (at["a_batch"], at["b_batch"], at["c_batch"]),
         "M": _moves_by_row(spec, at),
-        "N": (0, at["K"] if spec.packed_b else at["b_col"], 1),
+        "N": (0, packed_steps(spec, target, at) if spec.packed_b else at["b_col"], 1),
     }[axis]
     space = workspace_elements(spec, target) * BYTES[spec.accumulate]
     scratch = len(moves) if space else -1
@@ -260,7 +286,8 @@ def packed_panel_columns(spec: ContractionSpec, target: Target) -> int:
     """Columns of a panel of a packed B.
 
     Panel p holds columns [p * w, (p + 1) * w) as an array [K, w], zeros beyond the last column; the
-    panels of a matrix follow each other. The width does not depend on spec.m.
+    panels of a matrix follow each other. K counts words, see `packed_group`. The width does not
+    depend on spec.m.
     """
     return _main_tile(spec._replace(packed_b=True), target).columns
 
@@ -274,7 +301,7 @@ def _blockings(spec: ContractionSpec, target: Target) -> tuple[Blocking, ...]:
         # the matrix comes transposed: take the vector for A and the matrix for B
         turned = spec._replace(m=1, n=spec.m, a_unit=None, b_unit="n")
         return (_blocking(turned, target)._replace(turned=True),)
-    if spec.m is not None:
+    if spec.m is not None or words_of(spec, target) is not None:
         return (_blocking(spec, target),)
     many = _blocking(spec, target)
     return (many,) if spec.n == 1 else (_blocking(spec._replace(m=1), target), many)
@@ -292,14 +319,17 @@ def _blocking(spec: ContractionSpec, target: Target) -> Blocking:
 
 def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
     """Register tiles; blocks of rows are whole tiles, so that only the last one has a rest."""
-    main = _main_tile(spec, target)
-    rows = (ACROSS_ROWS if _lies_across(spec) else ROWS) // main.rows * main.rows
+    main, taken = _main_tile(spec, target), words_of(spec, target)
+    nested = ACROSS_ROWS if taken or _lies_across(spec) else ROWS
+    most = WORD_ROWS if taken and spec.shape.is_plain else nested
+    rows = most // main.rows * main.rows
     height = rows if spec.m is None else min(rows, -(-spec.m // main.rows) * main.rows)
     masks = target.masked_memory(BYTES[spec.accumulate])
-    blocks = spec.k is None or spec.k > _depth(spec, target)
+    steps = steps_of(spec, target)
+    blocks = steps is None or steps > _depth(spec, target)
     panels = 1 if spec.n is None else -(-spec.n // main.columns)
     sums = height * main.columns * BYTES[spec.accumulate]
-    deep = blocks and 1 < panels <= target.l2 // 2 // sums
+    deep = blocks and panels > 1 and 0 < panels * sums <= target.l2 // 2
     return Blocking(
         Form.TILES,
         main,
@@ -311,6 +341,7 @@ def _tiles(spec: ContractionSpec, target: Target) -> Blocking:
         packs=packs(spec, target),
         masks=masks,
         foot=_foot(spec.m, main.rows),
+        words=taken,
         deep=deep,
         height=height,
     )
@@ -349,37 +380,42 @@ def _edges(spec: ContractionSpec, main: Tile, target: Target) -> tuple[tuple[Til
     """Tiles for a panel narrower than `main`, from left to right, and which of them is masked."""
     rows = EDGE_ROWS if spec.m is None else max(1, min(EDGE_ROWS, spec.m))
     vector, element = Tile(rows, 1, main.lanes), Tile(rows, 1, 1)
-    masks = target.masked_memory(BYTES[spec.accumulate])
+    taken = words_of(spec, target)
+    masks = taken is not None or target.masked_memory(BYTES[spec.accumulate])
     if spec.n is None:
         return ((vector, True),) if masks else ((vector, False), (element, False))
     left = spec.n % main.columns
     if masks and left:
-        return _known_edge(left, main.lanes, rows, target)
+        return _known_edge(left, main.lanes, rows, target, taken)
     tiles = ((vector, left >= main.lanes), (element, left % main.lanes > 0))
     return tuple((tile, False) for tile, needed in tiles if needed)
 
 
-def _known_edge(left: int, lanes: int, rows: int, target: Target) -> tuple[tuple[Tile, bool], ...]:
+def _known_edge(
+    left: int, lanes: int, rows: int, target: Target, taken: Words | None
+) -> tuple[tuple[Tile, bool], ...]:
     """`left` columns: whole vectors, and what is left of them beside those or, if short, apart.
 
     A known mask is never of one lane: LLVM 22 then stores a whole word of a narrower element.
     """
     vectors, rest = divmod(left, lanes)
     short = 1 << max(rest - 1, 0).bit_length()
-    whole = (
-        (Tile(min(rows, _edge_rows(vectors, target)), vectors, lanes), False) if vectors else None
-    )
+    if taken is not None:
+        short = max(short, WORD_LANES)
+    high = min(rows, _edge_rows(max(vectors, 1), target, taken))
+    whole = (Tile(high, vectors, lanes), False) if vectors else None
     if not rest:
         return (whole,) if whole else ()
     if not vectors or short <= lanes // 2:
         last = (Tile(rows, 1, short), rest < short)
         return (whole, last) if whole else (last,)
-    return ((Tile(min(rows, _edge_rows(vectors + 1, target)), vectors + 1, lanes), True),)
+    high = min(rows, _edge_rows(vectors + 1, target, taken))
+    return ((Tile(high, vectors + 1, lanes), True),)
 
 
-def _edge_rows(vectors: int, target: Target) -> int:
+def _edge_rows(vectors: int, target: Target, taken: Words | None) -> int:
     """Rows of a tile at the right edge: as many as fit beside a mask."""
-    free = target.vector_registers - 2 - (not target.has_fma)
+    free = target.vector_registers - 2 - (taken.spare if taken else not target.has_fma)
     return max(1, min(EDGE_ROWS, free // vectors - 1))
 
 
@@ -392,14 +428,15 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     m_known = None if spec.packed_b else spec.m  # the layout of B must not depend on m
     heights = TYPICAL if m_known is None else (max(1, m_known),)
     widths = TYPICAL if spec.n is None else (max(1, spec.n),)
-    masks = target.masked_memory(BYTES[spec.accumulate])
+    taken = words_of(spec, target)
+    masks = taken is not None or target.masked_memory(BYTES[spec.accumulate])
 
     def edge(m: int, left: int) -> float:
         """A panel of `left` columns."""
         if not masks or spec.n is None:
             vectors = -(-left // lanes)
             return -(-m // EDGE_ROWS) * vectors * _step(min(EDGE_ROWS, *heights), 1)
-        tiles = _known_edge(left, lanes, min(m, EDGE_ROWS), target)
+        tiles = _known_edge(left, lanes, min(m, EDGE_ROWS), target, taken)
         return sum(-(-m // t.rows) * _step(t.rows, t.vectors) * t.lanes / lanes for t, _ in tiles)
 
     def cost(shape: tuple[int, int]) -> float:
@@ -419,7 +456,7 @@ def _main_tile(spec: ContractionSpec, target: Target) -> Tile:
     widest = max(1, -(-widths[0] // lanes)) if spec.n is not None else 99
     shapes = [
         (rows, min(vectors, widest))
-        for rows, vectors in tile_shapes(target)
+        for rows, vectors in tile_shapes(target, taken)
         if rows <= max(heights)
     ]
     best = min(shapes, key=cost)
@@ -445,7 +482,7 @@ def packs(spec: ContractionSpec, target: Target) -> bool:
     """
     if spec.packed_b:
         return False
-    if spec.b_unit != "n":
+    if spec.b_unit != "n" or words_of(spec, target) is not None:
         return True
     if spec.m is not None and spec.m <= FEW_ROWS:
         return False

@@ -74,7 +74,7 @@ def smaller(node: Expr) -> Expr:
     x, other = node.inputs
     none = (0,) * op.form.rank
     form = op.form._replace(low=none, high=none, image=op.form.padded)
-    return apply(Convolve(form, op.role), padded(op.form.windows, x), other)
+    return apply(Convolve(form, op.role, op.dtype), padded(op.form.windows, x), other)
 
 
 def _is_padded(form: ConvForm) -> bool:
@@ -107,18 +107,20 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     """
     views = [resolve(x, identity(x.ndim), body.stored) for x in node.inputs]
     x, other = (strided(v, n.ndim) for v, n in zip(views, node.inputs))
-    home, strides, scattered = _home(body, node, finish)
+    goal, strides, scattered = home(body, node, finish)
     if _is_depthwise(node):
         refs = [body.where(v.base).moved(s.offset) for v, s in zip(views, (x, other))]
-        return _launch_lines(body, node, finish, [*refs, home], (x, other, strides))
+        return _launch_lines(body, node, finish, [*refs, goal], (x, other, strides))
     geometry = _geometry(node, x, other, strides)
     rows, steps = _merged(geometry.rows), _merged(geometry.steps)
     shape = Shape(len(rows), len(steps), scattered=scattered and len(rows) > 1)
     sizes = (product(a.size for a in rows), geometry.columns, product(a.size for a in steps))
     m, n, k = (s if isinstance(s, int) else None for s in sizes)
+    left, right = (str(x.array_type.dtype) for x in node.inputs)
+    inner = steps[-1].size
     spec = ContractionSpec(
+        left,
         str(node.array_type.dtype),
-        None,
         unit_axis(
             {"k": steps[-1].a, "m": rows[-1].a}, {"k": steps[-1].size, "m": rows[-1].size}, "k"
         ),
@@ -129,6 +131,8 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
         ),
         *(m, n, k),
         shape=shape,
+        b_dtype=right,
+        innermost=inner if isinstance(inner, int) else None,
     )
     lead = lead_axes(spec, body.p.target, [a.size for a in steps])
     spec = spec._replace(shape=shape._replace(lead=lead))
@@ -142,7 +146,7 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     chain = None
     if finish is not None:
         chain = finish.chain(Frame(sizes[0], node.array_type.shape[-1], geometry.columns))
-    launched = contract(body, node, spec, [*refs, home], dims, chain)
+    launched = contract(body, node, spec, [*refs, goal], dims, chain)
     body.steps.append(launched)
     return launched.kernel.name
 
@@ -161,7 +165,8 @@ def _launch_lines(
     chain = None if finish is None else finish.chain(Frame(product(shape[:-1]), shape[-1]))
     out = node.array_type.dtype if chain is None else chain.roots[0].array_type.dtype
     what = Depthwise(
-        *(str(node.array_type.dtype), str(out), shape[:-1], shape[-1]),
+        (str(node.inputs[0].array_type.dtype), str(node.inputs[1].array_type.dtype)),
+        *(str(out), shape[:-1], shape[-1]),
         x=(x.strides[0], *(s * a for s, a in zip(form.strides, x.strides[1:-1]))),
         y=y[:-1],
         window=form.windows.known,
@@ -176,7 +181,7 @@ def _launch_lines(
     return kernel.name
 
 
-def _home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
+def home(body: Body, node: Expr, finish: Finish | None) -> tuple[Ref, tuple[SizeLike, ...], bool]:
     """Where the result goes, its strides there, and whether that is not an array of its own."""
     shape = node.array_type.shape
     if finish is None:

@@ -17,7 +17,7 @@ from symgraph.dims import SizeLike, product
 from .loops import Block, Buffer, Kernel, LoopBlock, Stmt, Value
 from .lower.request import Dims
 from .macrokernel import Epilogue, Position, across, times
-from .microkernel import ACCUMULATE, BYTES, Tile, arithmetic
+from .microkernel import BYTES, Tile, arithmetic
 from .targets import Target
 
 MOST_TAPS = 64  # of a window that is taken apart in code
@@ -26,11 +26,11 @@ MOST_TAPS = 64  # of a window that is taken apart in code
 class Depthwise(NamedTuple):
     """A convolution without zeros around its image.
 
-    positions: batch, then the spatial sizes of y; x, y: how far each array moves along these;
-    taps: how far x moves along each axis of the window; window: its sizes.
+    dtypes: of x and w; out: of y. positions: batch, then the spatial sizes of y; x, y: how far each
+    array moves along these; taps: how far x moves along each axis of the window; window: its sizes.
     """
 
-    dtype: str
+    dtypes: tuple[str, str]
     out: str
     positions: tuple[SizeLike, ...]
     channels: SizeLike
@@ -52,16 +52,17 @@ def build(
     emitter = _Emitter(what, target, dims, epilogue or (lambda b, sums, at: sums))
     body = emitter.run()
     buffers = (emitter.image, emitter.kernel, emitter.result, *extra)
-    return Kernel(f"depthwise_{what.dtype}", buffers, tuple(dims.vars), body)
+    name = "_".join(dict.fromkeys(("depthwise", *what.dtypes)))
+    return Kernel(name, buffers, tuple(dims.vars), body)
 
 
 class _Emitter:
     def __init__(self, what: Depthwise, target: Target, dims: Dims, epilogue: Epilogue):
         self.what, self.dims, self.epilogue = what, dims, epilogue
-        self.arithmetic = arithmetic(what.dtype, target.has_fma)
-        self.image, self.kernel = Buffer("x", what.dtype), Buffer("w", what.dtype)
+        self.arithmetic = arithmetic(*what.dtypes, target.has_fma)
+        self.image, self.kernel = map(Buffer, "xw", what.dtypes)
         self.result = Buffer("y", what.out, "w")
-        wide = BYTES[ACCUMULATE[what.dtype]]
+        wide = BYTES[self.arithmetic.accumulate]
         lanes = target.lanes(wide)
         vector = Tile(1, 1, lanes)
         rest = (vector, True) if target.masked_memory(wide) else (Tile(1, 1, 1), False)

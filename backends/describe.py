@@ -10,6 +10,7 @@ from symgraph.show import listing
 from symgraph.sites import show_site, user_site
 
 from ..optim.rules.layout import chosen
+from . import winograd
 from .calls import Function
 from .options import Options
 from .program import Host, Launch, Program
@@ -70,6 +71,7 @@ def _explain(function: Function, planned: Any, stages: Stages | None) -> str:
         str(function.signature),
         f"rewrites: {planned.journal}",
         *chosen(planned.outputs),
+        *winograd.explained(program.groups),
         *_kernels(program),
         *_hosts(program),
     ]

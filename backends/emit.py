@@ -92,6 +92,7 @@ class Emitter:
         self.known: dict[Var, int] = {}  # scalar integers whose value is decided
         self.buffers: dict[Buffer, str] = {}
         self.moved: dict[tuple[Buffer, Value], tuple[str, Value]] = {}  # see emit_memory.hoist
+        self.lets: dict[Var, Let] = {}  # of vectors of offsets
         self._slots: dict[tuple[str, str], str] = {}
         self.held: list[Value | None] = []  # conditions of the arms that are open
         self.streams: list[Value | None] | None = None  # see `streamed`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from . import emit_spaced
 from .irtext import BYTES, lanes_of, mangled
 from .loops import INDEX, Buffer, If, Let, Load, Prefetch, Stmt, Store, Ty, Value, Var
 
@@ -23,7 +24,8 @@ def load(e: Emitter, stmt: Load) -> None:
     if lanes == 1 and mask is not None:
         name = _select_load(e, buffer, [e.operand(offset)], [e.operand(mask)])
     elif offset.type.lanes > 1:
-        name = _gather(e, buffer, offset, mask)
+        whole = emit_spaced.load(e, buffer, offset) if mask is None else None
+        name = _gather(e, buffer, offset, mask) if whole is None else whole
     elif mask is not None:
         name = _masked_load(e, buffer, offset, mask)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import emit_avx512, fallback
+from . import emit_avx512, fallback, isa
 from .emit_casts import cast, convert, fastcast
 from .irtext import BYTES, KIND, lanes_of, mangled, signed, splat, unsupported
 from .loops import INDEX, Block, Const, Let, Ty, Value
@@ -81,6 +81,8 @@ _REDUCE = {
 def let(e: Emitter, stmt: Let) -> None:
     """Emit one operation and name its result."""
     var, op, args, _ = stmt
+    if var.type.lanes > 1 and var.type.dtype == INDEX:
+        e.lets[var] = stmt
     if op in _FOLD and var.type == _SCALAR_INDEX and _fold(e, stmt):
         return
     if op in fallback.OPS and _expand(e, stmt):
@@ -319,6 +321,25 @@ def _combine(e: Emitter, op: str, ty: Ty, a: str, b: str) -> str:
     return e.text.value(f"{instruction} {e.spell.types[ty]} {a}, {b}")
 
 
+def _dot(e: Emitter, stmt: Let) -> str:
+    """A dot product by the instruction that the target has for it."""
+    total, x, y = stmt.args
+    form = isa.form(stmt.attr, total.type.lanes, e.target)
+    if form is None:
+        raise unsupported(f"{stmt.attr} on {total.type} must be expanded by legalize first")
+    operands = [(e.spell.types[v.type], e.operand(v)) for v in (x, y)]
+    if form.operand:
+        type = form.operand
+        operands = [(type, e.text.value(f"bitcast {t} {v} to {type}")) for t, v in operands]
+    if form.swapped:
+        operands.reverse()
+    type, sums = e.spell.types[total.type], e.operand(total)
+    if not form.product:
+        return e.text.call(type, form.intrinsic, (type, sums), *operands)
+    products = e.text.call(type, form.intrinsic, *operands)
+    return e.text.value(f"add {type} {sums}, {products}")
+
+
 def _unlegal(e: Emitter, stmt: Let) -> str:
     raise unsupported(f"call of {stmt.attr!r} must be expanded by legalize first")
 
@@ -345,5 +366,6 @@ _SPECIAL: dict[str, Callable[[Emitter, Let], str]] = {
     "ziplo": _zip,
     "ziphi": _zip,
     **dict.fromkeys("hsum hprod hmin hmax hand hor".split(), _reduce),
+    "dot": _dot,
     "call": _unlegal,
 }

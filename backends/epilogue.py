@@ -21,6 +21,7 @@ from symgraph.ops.convolve import Convolve
 from symgraph.ops.define import Cast, Elementwise
 from symgraph.ops.movement import Place
 from symgraph.ops.reduce import ArgReduce, Reduce
+from symgraph.ops.winograd import Winograd
 
 from .affine import Strided, identity, row_strides
 from .classify import host_reason
@@ -31,7 +32,8 @@ from .lower.trace import Entry, Tracer
 from .macrokernel import Position, times
 from .units import Group, Opaque, Unit
 
-PRODUCTS = (MatMul, Convolve)
+CONVOLUTIONS = (Convolve, Winograd)
+PRODUCTS = (MatMul, *CONVOLUTIONS)
 KINDS = frozenset(("load", "const", "size", "cast", "elementwise"))  # entries an epilogue may have
 
 # ------------------------------------------------------------------------------ who reads a product
@@ -131,7 +133,7 @@ def _refusal(node: Expr, reader: Unit, final: set[int]) -> str:
     """Why a product's only reader does not take its values; "" if it may."""
     if isinstance(reader, Opaque):
         op = reader.node.op
-        if not isinstance(op, Place) or not isinstance(node.op, Convolve):
+        if not isinstance(op, Place) or not isinstance(node.op, CONVOLUTIONS):
             return f"{op.name} reads whole arrays"
         return "" if all(step == 1 for step in op.steps) else "its reader scatters it"
     if all(id(root) in final for root in reader.roots):

@@ -18,10 +18,13 @@ from symgraph.ops.movement import Concatenate, Place
 from symgraph.ops.reduce import ArgReduce, Cumulative, Reduce
 from symgraph.ops.subtensor import Overwrite
 from symgraph.ops.tuple import Get
+from symgraph.ops.winograd import tiled
 
-from . import convolution
+from . import convolution, winograd
 from .classify import host_reason
 from .lower.special import SPECIAL
+from .targets import Target
+from .widening import widened
 
 NATIVE = (
     Reduce,
@@ -41,10 +44,14 @@ NATIVE = (
 )
 
 
-def expand(results: Sequence[Expr]) -> list[Expr]:
-    """The graph in ops that have kernels: everything else gives way to its own expansion."""
+def expand(results: Sequence[Expr], target: Target, fast: Target | None = None) -> list[Expr]:
+    """The graph in ops that have kernels on a target: what has none gives way to its expansion.
+
+    fast: the machine for which convolutions may be computed with a larger error where that pays.
+    """
     done: dict[int, Expr] = {}
-    keep: list[Expr] = []  # the ids in `done` stay valid while their nodes live
+    instead: dict[int, Expr] = {}
+    keep: list[Expr] = []  # the ids in both stay valid while their nodes live
     stack = list(results)
     while stack:
         node = stack[-1]
@@ -56,34 +63,37 @@ def expand(results: Sequence[Expr]) -> list[Expr]:
             stack.extend(missing)
             continue
         rebuilt = rebuild(node, [done[id(x)] for x in node.inputs])
-        if _has_kernel(rebuilt):
+        rebuilt = widened(rebuilt, target)
+        if _has_kernel(rebuilt, fast):
             stack.pop()
             done[id(node)] = rebuilt
             keep.append(node)
         else:
-            with at_site(rebuilt.site):
-                smaller = _smaller(rebuilt)
-            keep.append(smaller)
+            if id(node) not in instead:  # large constants are new ones each time
+                with at_site(rebuilt.site):
+                    instead[id(node)] = _smaller(rebuilt, fast)
+                keep += [node, instead[id(node)]]
+            smaller = instead[id(node)]
             if id(smaller) in done:
                 stack.pop()
                 done[id(node)] = done[id(smaller)]
-                keep.append(node)
             else:
                 stack.append(smaller)
     return [done[id(r)] for r in results]
 
 
-def _smaller(node: Expr) -> Expr:
+def _smaller(node: Expr, fast: Target | None) -> Expr:
     """A node without a kernel in other ops."""
-    return (
-        convolution.smaller(node) if isinstance(node.op, Convolve) else node.op.expand(*node.inputs)
-    )
+    if not isinstance(node.op, Convolve):
+        return node.op.expand(*node.inputs)
+    tile = winograd.chosen_tile(node, fast)
+    return convolution.smaller(node) if tile is None else tiled(node, tile)
 
 
-def _has_kernel(node: Expr) -> bool:
+def _has_kernel(node: Expr, fast: Target | None) -> bool:
     op = node.op
     if isinstance(op, Convolve):
-        return convolution.has_kernel(node)
+        return convolution.has_kernel(node) and winograd.chosen_tile(node, fast) is None
     if isinstance(op, Elementwise):
         return op.spec.expand is None
     return op.expand is None or isinstance(op, NATIVE)

@@ -25,6 +25,7 @@ CHOICES = {
     "mode": ("native", "reference", "debug", "check_nan"),
     "optimize": ("full", "safe", "none"),
     "host_calls": ("allow", "forbid"),
+    "precision": ("exact", "fast"),
 }
 
 
@@ -44,6 +45,7 @@ def function(
     show: Any = None,
     cache: bool = True,
     profile: bool = False,
+    precision: str = "exact",
 ) -> Function:
     """Compile a graph to one native function.
 
@@ -63,10 +65,14 @@ def function(
     SYMGRAPH_SHOW.
     cache: keep the plan on disk for the next process. profile: time every kernel; see
     Function.profile.
+    precision: "fast" lets convolutions of 3 x 3 in float32 take Winograd's method where it is
+    quicker, whose error is bounded, but larger; Function.explain says where, and the bound. An
+    infinity or a NaN in an image may then make NaN of neighbours up to 5 places away.
 
     Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, HostCallError.
     """
     chosen = {"mode": mode or "native", "optimize": optimize, "host_calls": host_calls}
+    chosen["precision"] = precision
     for what, value in chosen.items():
         if value not in CHOICES[what]:
             raise GraphError(
@@ -77,9 +83,8 @@ def function(
     signature = Signature(
         name or "function", request.arguments, request.inputs, allow_input_downcast
     )
-    options = Options(
-        optimize, tuple([exclude] if isinstance(exclude, str) else exclude), host_calls, profile
-    )
+    excluded = tuple([exclude] if isinstance(exclude, str) else exclude)
+    options = Options(optimize, excluded, host_calls, profile, precision)
     maker = _Maker(options, chosen["mode"], show, cache)
     return maker.make(request, signature)
 

@@ -16,6 +16,7 @@ from symgraph.dtypes import dtype as as_dtype
 from symgraph.errors import InternalError
 
 from .irtext import KIND, signed
+from .isa import INSTRUCTIONS
 from .loops import (
     INDEX,
     INTERRUPTED,
@@ -139,8 +140,8 @@ class _Run:
         return int(self.value(value)[0])
 
     def let(self, stmt: Let) -> None:
-        if stmt.op == "call":
-            self._call(stmt)
+        if stmt.op in ("call", "dot"):
+            self._expanded(stmt)
             return
         if stmt.op == "ahead":
             self._ahead(stmt)
@@ -154,14 +155,18 @@ class _Run:
         start = array.ctypes.data // array.itemsize + self.origins.get(buffer, 0)
         self.values[stmt.var] = np.array([-start % lanes], np.int64)
 
-    def _call(self, stmt: Let) -> None:
-        """A function of vmath: run what it expands to."""
+    def _expanded(self, stmt: Let) -> None:
+        """A function of vmath or an instruction of isa: run what it means."""
         from .vmath import expand  # here: most kernels call none, and its tables take time to load
 
         expansion = self.expansions.get(id(stmt))
         if expansion is None:
             block = Block()
-            result = expand(block, stmt.attr, *stmt.args)
+            meaning = INSTRUCTIONS[stmt.attr].meaning if stmt.op == "dot" else None
+            if meaning is not None:
+                result = meaning(block, *stmt.args)
+            else:
+                result = expand(block, stmt.attr, *stmt.args)
             expansion = self.expansions[id(stmt)] = (block.stmts, result)
         self.body(expansion[0])
         self.values[stmt.var] = self.value(expansion[1])

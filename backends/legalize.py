@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import fallback, vmath
+from . import fallback, isa, vmath
 from .irtext import BYTES, KIND
 from .known import Known
 from .loops import (
@@ -35,7 +35,7 @@ def legalize(kernel: Kernel, target: Target) -> Kernel:
 
     Rewrite: `call` --> the function's expansion; `fma` --> mul and add where there is no
     instruction; float `rem` --> an exact expansion; what `fallback` knows (half casts, rounding,
-    division) --> its expansion.
+    division) --> its expansion; `dot` --> its meaning, where there is no such instruction.
     """
     return simplify(kernel._replace(body=_Legalizer(target).body(kernel.body)))
 
@@ -81,6 +81,9 @@ class _Legalizer:
         op, args = stmt.op, stmt.args
         if op == "call":
             return vmath.expand(b, stmt.attr, *args, target=self.target, known=self.known)
+        if op == "dot":
+            has = isa.form(stmt.attr, stmt.var.type.lanes, self.target)
+            return None if has else isa.INSTRUCTIONS[stmt.attr].meaning(b, *args)
         if op in ("eq", "ne") and BYTES.get(args[0].type.dtype) == 8:
             x, y = args
             return self.narrow(op, x, y, b) or self.narrow(op, y, x, b)

@@ -79,7 +79,7 @@ class Buffer:
 class Let(NamedTuple):
     """var = op(*args).
 
-    `attr` is the function's name for `call`, the lane for `extract` and `insert`, the entries for
+    `attr` is the name for `call` and `dot`, the lane for `extract` and `insert`, the entries for
     `lookup`, the buffer and a number of lanes for `ahead`, else None.
     """
 
@@ -252,6 +252,8 @@ class Kernel(NamedTuple):
 #   tables      lookup (attr = up to 16 floats, a power of two: the float32 at each uint32 index
 #               modulo their number)
 #   memory      ahead (elements from a buffer's start to where full vectors lie aligned; no args)
+#   dot         attr names an instruction of backends.isa: dot(sums, x, y) is sums + the sums of
+#               groups of products of x and y; legalize expands it where the target lacks it
 #   call        attr names a function of backends.vmath; all args of the result's type; legalize
 #               expands it
 ARITY: dict[str, int] = (
@@ -265,7 +267,7 @@ ARITY: dict[str, int] = (
         "ziplo ziphi".split(),
         2,
     )
-    | {"fma": 3, "select": 3, "iota": 0, "ahead": 0}
+    | {"fma": 3, "select": 3, "dot": 3, "iota": 0, "ahead": 0}
 )  # "call" takes as many as its function
 
 COMPARE = frozenset("eq ne lt le gt ge".split())

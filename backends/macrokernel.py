@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Const, LoopBlock, Ty, Value, Var
-from .microkernel import Tile, arithmetic, offset
+from .microkernel import Tile, arithmetic, arithmetic_of_words, offset
 from .nested import RowTable, Shape, StepAxis, fill
 from .targets import Target
+from .words import Words
 
 SHORT_EPILOGUE = 4  # statements up to which an epilogue is repeated for each vector of a row
+MODERATE_EPILOGUE = 24  # and up to which it is where k goes by words: a requantization is
 
 
 class Position(NamedTuple):
@@ -53,7 +55,7 @@ class Blocking(NamedTuple):
     already; kept: elements of the workspace for sums (0: k is one block); packs: a panel is packed
     behind them; masks: masked loads are cheap; foot: rows that have a tile of their own where just
     so many are left at the bottom (0: there is none); deep: blocks of k lie outside of the panels,
-    whose sums are all kept, `height` rows each.
+    whose sums are all kept, `height` rows each. words: k goes by words.
     """
 
     form: Form
@@ -69,10 +71,17 @@ class Blocking(NamedTuple):
     foot: int = 0
     deep: bool = False
     height: int = 0
+    words: Words | None = None
 
     def workspace(self, depth: int) -> int:
         """Elements of the workspace, if a block of k is at most `depth` long."""
-        return self.kept + (depth * self.main.columns if self.packs else 0)
+        lines = (depth if self.packs else 0) + self.starts
+        return self.kept + lines * self.main.columns
+
+    @property
+    def starts(self) -> bool:
+        """Sums start with values of their own, one line of a panel."""
+        return self.words is not None and self.words.flips
 
 
 class Product:
@@ -80,20 +89,21 @@ class Product:
 
     units: the axis with stride 1 of A ("k", "m", None) and of B ("n", "k", None); sizes: M, N, K
     where known. steps: the axes of k, outermost first; depth: the length of a block of axis
-    `shape.lead` of them.
+    `shape.lead` of them; total: how many steps there are. rest: elements of the last word along the
+    innermost axis if it may not be whole (0: it is).
     """
 
     def __init__(
         self,
-        dtypes: tuple[str, str],
+        dtypes: tuple[str, str, str],
         units: tuple[str | None, str | None],
         sizes: tuple[int | None, int | None, int | None],
         shape: Shape,
         target: Target,
         epilogue: Epilogue | None,
     ):
-        dtype, out = dtypes
-        self.arithmetic = arithmetic(dtype, target.has_fma)
+        a, b, out = dtypes
+        self.arithmetic = arithmetic(a, b, target.has_fma)
         self.units = units
         self.shape = shape
         self.index_dtype = target.index_dtype
@@ -102,11 +112,14 @@ class Product:
             self.dims[name] if size is None else Const(size, Ty(INDEX))
             for name, size in zip("MNK", sizes)
         )
-        self.a, self.b, self.c = Buffer("A", dtype), Buffer("B", dtype), Buffer("C", out, "w")
+        self.total: Value = self.k
+        self.rest: Value | None = None
+        self.a, self.b, self.c = Buffer("A", a), Buffer("B", b), Buffer("C", out, "w")
         self.workspace = Buffer("workspace", self.arithmetic.accumulate, "rw")
         self.plain = epilogue is None
         self.epilogue: Epilogue = epilogue or (lambda b, sums, at: sums)
-        self.short = self._epilogue_length() <= SHORT_EPILOGUE
+        length = self._epilogue_length()
+        self.short, self.moderate = length <= SHORT_EPILOGUE, length <= MODERATE_EPILOGUE
         self.steps = self._steps()
         self.depth: Value = self.steps[shape.lead].size
         self.runs: list[Value] = []  # steps that one of an axis stands for
@@ -135,18 +148,22 @@ class Product:
             return sizes, a_steps, []
         return sizes, a_steps, [*(d[f"c_m{j}"] for j in outer), d["c_row"]]
 
-    def open(self, b: Block, longest: int, blocks: bool) -> None:
+    def open(self, b: Block, longest: int, blocks: bool, words: Words | None, whole: bool) -> None:
         """Emit what the kernel starts with.
 
         The number of rows; how many steps each axis of k stands for; the length of a block of k, if
-        there are blocks: as few as `longest` steps allow, about equal.
+        there are blocks: as few as `longest` steps allow, about equal. whole: the innermost axis
+        has no rest.
         """
         for size in self.row_axes()[0]:
             self.m = b.let("mul", self.m, size)
+        if words is not None:
+            self._take_words(b, words.group, whole)
         run: Value = b.index(1)
         for axis in reversed(self.steps):
             self.runs.insert(0, run)
             run = times(b, run, axis.size)
+        self.total = self.k if words is None else run
         if not blocks:
             return
         size, inner = self.steps[self.shape.lead].size, self.runs[self.shape.lead]
@@ -156,6 +173,13 @@ class Product:
         size = b.let("max", size, b.index(1))
         count = b.let("div", b.let("add", size, offset(b, most, -1)), most)
         self.depth = b.let("div", b.let("add", size, offset(b, count, -1)), count)
+
+    def _take_words(self, b: Block, group: int, whole: bool) -> None:
+        """Steps of the innermost axis of k are words from here on."""
+        last, by = self.steps[-1], b.index(group)
+        count = b.let("div", offset(b, last.size, group - 1), by)
+        self.steps[-1] = StepAxis(count, times(b, last.a, by), times(b, last.b, by))
+        self.rest = None if whole else b.let("rem", last.size, by)
 
     def operands(self) -> tuple[Operand, Operand]:
         """A and B, strides that are known to be 1 as constants."""
@@ -200,7 +224,8 @@ class Nest:
             self.steps = [axis._replace(a=axis.b, b=axis.a) for axis in self.steps]
             self.left, self.right = self.right, self.left._replace(unit="n")
             self.rows, self.columns = self.columns, self.rows
-        self.arithmetic = product.arithmetic
+        words = blocking.words
+        self.arithmetic = arithmetic_of_words(words) if words else product.arithmetic
 
     def write(self, b: Block) -> tuple[()]:
         """Emit the whole product."""

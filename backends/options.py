@@ -12,6 +12,7 @@ class Options(NamedTuple):
     exclude: tuple[str, ...] = ()
     host_calls: str = "allow"
     profile: bool = False
+    precision: str = "exact"
 
     @property
     def key(self) -> str:

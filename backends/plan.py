@@ -35,23 +35,25 @@ def plan(
     target: Target,
     guards: Sequence[tuple[Guard, Expr]] = (),
     host_calls: str = "allow",
+    precision: str = "exact",
 ) -> Program:
     """The Program that computes `outputs` and the new values of shared variables.
 
     guards: size relations to check at each call. host_calls="forbid" refuses ops without a native
-    form.
+    form. precision="fast": convolutions may have a larger error where that makes them quicker.
 
     Raises: HostCallError, naming every such op and its line; MissingInputError for inputs that are
     not listed.
     """
-    return Planner(inputs, target).run(outputs, updates, guards, host_calls)
+    return Planner(inputs, target, precision).run(outputs, updates, guards, host_calls)
 
 
 class Planner:
     """What all bodies of one program share."""
 
-    def __init__(self, inputs: Sequence[Expr], target: Target):
+    def __init__(self, inputs: Sequence[Expr], target: Target, precision: str = "exact"):
         self.target = target
+        self.fast = target if precision == "fast" else None
         self.inputs = tuple(inputs)
         self.shared: list[Shared] = []
         self.slots: list[Slot] = []
@@ -99,7 +101,7 @@ class Planner:
         host_calls: str,
     ) -> Program:
         results, stand_ins = unify([*outputs, *(e for _, e in updates)], [g for g, _ in guards])
-        results = read_inside(expand(results))
+        results = read_inside(expand(results, self.target, self.fast))
         for stand_in, leaf in stand_ins.items():
             self.leaves[id(stand_in)] = self.leaf(leaf)
             self.kept_alive.append(stand_in)

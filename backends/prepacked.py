@@ -10,11 +10,13 @@ from numpy.lib.stride_tricks import as_strided
 
 from symgraph.arraytype import Array
 from symgraph.dims import SizeLike, product
+from symgraph.dtypes import dtype
 from symgraph.expr import Expr
 from symgraph.leaves import Constant
 
 from .contraction import ContractionSpec, packed_panel_columns, packs
 from .program import Ref
+from .word_steps import packed_group
 
 if TYPE_CHECKING:
     from .body import Body
@@ -33,22 +35,25 @@ def prepacked(
     """
     op = base.op
     target = body.p.target
-    if not isinstance(op, Constant) or not packs(spec, target):
-        return None
+    if not isinstance(op, Constant) or 1 in (spec.m, spec.n) or not packs(spec, target):
+        return None  # a single row or column has walks that read B as it lies
     sizes, strides = _axes(spec, dims)
     if not all(isinstance(n, int) for n in (offset, *sizes, *strides)) or 0 in sizes:
         return None
     spec = spec._replace(packed_b=True, b_unit="n")
-    width = packed_panel_columns(spec, target)
-    key = (id(base), offset, tuple(sizes), tuple(strides), width)
+    width, group = packed_panel_columns(spec, target), packed_group(spec, target)
+    key = (id(base), offset, tuple(sizes), tuple(strides), width, group)
     if key not in body.p.packed:
         value = panels(op.value, offset, sizes, strides, width)  # type: ignore[arg-type]
-        type = Array(base.array_type.dtype, value.shape)
+        if group > 1:
+            value = in_words(value, sizes[-2], group, spec.accumulate)  # type: ignore[arg-type]
+        type = Array(dtype(value.dtype), value.shape)
         body.p.packed[key] = body.p.slot("constant", len(body.p.constants), type)
         body.p.constants.append(value)
         body.p.kept_alive.append(base)
     columns = -(-sizes[-1] // width) * width
-    return spec, body.p.packed[key], product(sizes[1:-1]) * columns
+    steps = product(sizes[1:-2]) * -(-sizes[-2] // group)
+    return spec, body.p.packed[key], steps * columns
 
 
 def _axes(
@@ -75,3 +80,16 @@ def panels(
     wide[:, :, :columns] = matrices
     split = wide.reshape(items, matrices.shape[1], many, width)
     return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
+
+
+def in_words(panels: np.ndarray, run: int, group: int, accumulate: str) -> np.ndarray:
+    """Panels with `group` steps in a word, each run of k made up with zeros.
+
+    [items, panels, K, width] -> [items, panels, words of K, width] of the size of sums
+    """
+    items, many, steps, width = panels.shape
+    whole = -(-run // group) * group
+    runs = np.zeros((items, many, steps // run, whole, width), panels.dtype)
+    runs[:, :, :, :run] = panels.reshape(items, many, -1, run, width)
+    words = runs.reshape(items, many, -1, group, width).swapaxes(-1, -2)
+    return np.ascontiguousarray(words).view(accumulate).reshape(items, many, -1, width)

@@ -39,21 +39,23 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     shape = node.array_type.shape
     k = node.inputs[0].array_type.shape[-1]
     c = Strided(0, row_strides(shape))
-    outer, inner = _batches(shape[:-2], [a, b, c])
+    outer, inner = batches(shape[:-2], [a, b, c])
     m, n = shape[-2:]
+    dtypes = [str(x.array_type.dtype) for x in node.inputs]
     spec = ContractionSpec(
+        dtypes[0],
         str(node.array_type.dtype),
-        None,
         unit_axis({"k": a.strides[-1], "m": a.strides[-2]}, {"k": k, "m": m}, "k"),
         unit_axis({"n": b.strides[-1], "k": b.strides[-2]}, {"n": n, "k": k}, "n"),
         m if isinstance(m, int) else None,
         n if isinstance(n, int) else None,
         k if isinstance(k, int) else None,
+        b_dtype=dtypes[1],
     )
     last = inner[-1] if inner else None
-    batches = (s.strides[last] if last is not None else 0 for s in (a, b, c))
+    moves = (s.strides[last] if last is not None else 0 for s in (a, b, c))
     dims = {"batch": product(shape[j] for j in inner), "M": m, "N": n, "K": k}
-    dims |= dict(zip(("a_batch", "b_batch", "c_batch"), batches))
+    dims |= dict(zip(("a_batch", "b_batch", "c_batch"), moves))
     dims |= {"a_row": a.strides[-2], "a_col": a.strides[-1], "c_row": c.strides[-2]}
     dims |= {"b_row": b.strides[-2], "b_col": b.strides[-1]}
     if finish is not None and outer:
@@ -62,10 +64,10 @@ def launch(body: Body, node: Expr, finish: Finish | None = None) -> str:
     if packed is not None:
         spec, right, dims["b_batch"] = packed
     else:
-        right = _advance(body, body.where(views[1].base), b, outer)
+        right = advance(body, body.where(views[1].base), b, outer)
     home = finish.home if finish else body.home(node)
-    refs = [_advance(body, body.where(views[0].base), a, outer), right]
-    refs.append(_advance(body, home, c, outer))
+    refs = [advance(body, body.where(views[0].base), a, outer), right]
+    refs.append(advance(body, home, c, outer))
     launched = contract(body, node, spec, refs, dims, finish and finish.chain(Frame(m, n)))
     step: Step = launched
     for axis in reversed(outer):
@@ -116,15 +118,13 @@ def contract(
     return Launch(kernel, tuple(args), sizes, work, node, (), split)
 
 
-def _advance(body: Body, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
+def advance(body: Body, ref: Ref, address: Strided, outer: Sequence[int]) -> Ref:
     """`ref` moved to where a strided view starts, stepping along the outer batch axes."""
     strides = tuple(address.strides[j] for j in outer)
     return ref.moved(address.offset, body.depth, strides)
 
 
-def _batches(
-    batch: Sequence[SizeLike], addresses: Sequence[Strided]
-) -> tuple[list[int], list[int]]:
+def batches(batch: Sequence[SizeLike], addresses: Sequence[Strided]) -> tuple[list[int], list[int]]:
     """Batch axes that need a loop around the kernel, and the trailing ones its own loop takes."""
     inner: list[int] = []
     for axis in reversed(range(len(batch))):

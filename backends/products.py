@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from symgraph.expr import Expr
 from symgraph.ops.contract import MatMul
 from symgraph.ops.convolve import Convolve
+from symgraph.ops.winograd import Winograd
 
-from . import convolution, product
+from . import convolution, product, winograd
 from .epilogue import Tail, Unfit
 from .product import Finish
 from .program import Group as Fused
@@ -17,7 +18,7 @@ from .units import Group
 if TYPE_CHECKING:
     from .body import Body
 
-LAUNCH = {MatMul: product.launch, Convolve: convolution.launch}
+LAUNCH = {MatMul: product.launch, Convolve: convolution.launch, Winograd: winograd.launch}
 
 
 def alone(body: Body, node: Expr, reason: str) -> None:

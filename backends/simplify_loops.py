@@ -42,6 +42,8 @@ def simplify(kernel: Kernel) -> Kernel:
         operation on loop invariants --> in front of the loop; never out of an If, and never a
             division that might trap
         If on a constant --> the arm; For of no or one iteration --> nothing, or its body
+        cast to integer, which saturates, of a minimum or maximum with what its range excludes
+            --> the cast alone
         what has no effect and no use --> nothing
     """
     forward = _Forward()
@@ -68,6 +70,7 @@ class _Forward:
         self.level: dict[Var, int] = {}
         self.renamed: dict[Var, Value] = {}
         self.shared: dict[Any, Var] = {}
+        self.limited: dict[Value, tuple[Value, str, float]] = {}  # x, "min" or "max", a number
 
     def atom(self, value: Value) -> Value:
         return self.renamed.get(value, value) if isinstance(value, Var) else value
@@ -114,6 +117,8 @@ class _Forward:
             if value is not None:
                 renamed[var] = value
                 return
+        if op == "cast" and args[0] in self.limited:
+            args = (self.unlimited(args[0], var.type.dtype),)
         key = (op, var.type, attr, *[a if isinstance(a, Var) else _key(a) for a in args])
         known = shared.get(key)
         if known is not None:
@@ -125,6 +130,24 @@ class _Forward:
         scope.keys.append(key)
         shared[key] = var
         self.level[var] = target
+        if op in ("min", "max") and var.type.dtype == "float32":
+            self.note_limit(var, op, args)
+
+    def note_limit(self, var: Var, op: str, args: tuple[Value, ...]) -> None:
+        """Remember a minimum or maximum with a number."""
+        x, y = args if isinstance(args[1], Const) else reversed(args)
+        if isinstance(y, Const) and y.value == y.value:
+            self.limited[var] = (x, op, y.value)
+
+    def unlimited(self, value: Value, dtype: str) -> Value:
+        """The value without limits that a cast to an integer dtype sets as well."""
+        while value in self.limited and KIND[dtype] in "iu":
+            x, op, bound = self.limited[value]
+            low, high = _range(dtype)
+            if not (bound <= low if op == "max" else bound >= high - 1):
+                break
+            value = x
+        return value
 
     def target(self, op: str, args: tuple[Value, ...]) -> int:
         """The outermost body the operation may move to."""
@@ -317,9 +340,14 @@ def _fits(value: int, dtype: str) -> bool:
     """Whether an integer of the dtype holds the value; an index may be as narrow as 32 bits."""
     if dtype == "bool":
         return value in (0, 1)
-    bits = 32 if dtype == INDEX else 8 * BYTES[dtype]
-    low, high = (0, 1 << bits) if dtype[0] == "u" else (-(1 << bits - 1), 1 << bits - 1)
+    low, high = _range(dtype)
     return low <= value < high
+
+
+def _range(dtype: str) -> tuple[int, int]:
+    """The smallest integer of a dtype, and the first that is too large."""
+    bits = 32 if dtype == INDEX else 8 * BYTES[dtype]
+    return (0, 1 << bits) if dtype[0] == "u" else (-(1 << bits - 1), 1 << bits - 1)
 
 
 class _Backward:

@@ -17,6 +17,8 @@ from symgraph.sites import user_site
 
 from .cpus import ARCHS, CPUS, IMPLIES
 
+MOST_SPACED = 8  # vectors that one of spaced elements is put together of
+
 
 class Target(NamedTuple):
     """One machine to compile for. Made by `host()` or `target(name)`, not by hand.
@@ -115,6 +117,15 @@ class Target(NamedTuple):
     def scatter(self, element_bytes: int) -> bool:
         """Scatters are one instruction; else a scalar store for each lane."""
         return element_bytes >= 4 and "avx512f" in self.features
+
+    def spaced(self, lanes: int, element_bytes: int) -> int:
+        """The largest step at which vectors of elements are read whole and picked by shuffles.
+
+        Each vector that they reach over but the first is one shuffle of few instructions; what is
+        left is a load for each lane.
+        """
+        cheap = element_bytes >= 4 or not self.is_x86 or "ssse3" in self.features
+        return min(MOST_SPACED, lanes // 2) if cheap else 1
 
     def lanes(self, element_bytes: int) -> int:
         """Elements of one full vector register."""

@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from .loops import INDEX, Block, Buffer, Value
 from .macrokernel import Nest, Rows, across, first_lanes, times
-from .microkernel import Ahead, OuterProduct, Panel, Stream, Tile, offset
+from .microkernel import Ahead, OuterProduct, Panel, Rest, Stream, Tile, offset
 from .packing import Destination, Source, pack
+from .word_packing import pack_words
 
 FEW_VECTORS = 4  # in a row of a tile, up to which they are unrolled on their way to C
 
@@ -30,8 +31,9 @@ class _Place(NamedTuple):
     """A block of rows and of k of a panel of C; `left`: columns from its first to C's last.
 
     first_k, steps: the block of k, as if k were one axis; at_a, at_b: how far A and B have moved to
-    its first step; counts: its sizes along the axes of k that run in registers. later: where
-    the panel that is packed next begins, if it is worth asking for.
+    its first step; counts: its sizes along the axes of k that run in registers. rest: whether the
+    last word of its runs of k is not whole (None: it always is). later: where the panel that is
+    packed next begins, if it is worth asking for.
     """
 
     rows: Rows
@@ -42,6 +44,7 @@ class _Place(NamedTuple):
     at_a: Value
     at_b: Value
     counts: tuple[Value, ...]
+    rest: Value | None = None
     later: Value | None = None
 
 
@@ -68,7 +71,8 @@ class Tiles(Nest):
 
     def block(self, b: Block, rows: Rows) -> None:
         counts, zero = tuple(axis.size for axis in self.steps), b.index(0)
-        place = _Place(rows, zero, self.columns, zero, self.product.k, zero, zero, counts)
+        total, rest = self.product.total, self._rest(b)
+        place = _Place(rows, zero, self.columns, zero, total, zero, zero, counts, rest)
         if self.blocking.deep:
             self._blocks(b, place, 0, self._panels)
             return
@@ -82,6 +86,11 @@ class Tiles(Nest):
         with b.loop(0, self.columns, self.blocking.main.columns, hint="column") as p:
             left = p.let("sub", self.columns, p.var)
             (inside or self._panel)(p, place._replace(column=p.var, left=left))
+
+    def _rest(self, b: Block) -> Value | None:
+        """Whether runs of k end within a word."""
+        rest = self.product.rest
+        return None if rest is None else b.let("gt", rest, b.index(0))
 
     def _blocks(self, b: Block, place: _Place, axis: int, inside: _Walk) -> None:
         """Loops over blocks of k, axis by axis; one block even for K = 0: C is to be written."""
@@ -98,11 +107,14 @@ class Tiles(Nest):
                 self._blocks(d, here, axis + 1, inside)
                 return
             if product.shape.lead:  # an axis outside may be empty
-                none = d.let("eq", product.k, d.index(0))
+                none = d.let("eq", product.total, d.index(0))
                 size = d.let("select", none, d.index(0), size)
             count = d.let("min", d.let("sub", size, d.var), product.depth)
             counts = (count, *(inner.size for inner in self.steps[axis + 1 :]))
             steps = times(d, count, product.runs[axis])
+            if here.rest is not None and len(counts) == 1:  # the innermost axis itself is cut
+                ends = d.let("eq", d.let("add", d.var, count), size)
+                here = here._replace(rest=d.let("and", here.rest, ends))
             inside(d, here._replace(steps=steps, counts=counts))
 
     def _panel(self, b: Block, place: _Place) -> None:
@@ -136,9 +148,9 @@ class Tiles(Nest):
         width = b.index(blocking.main.columns)
         start = times(b, place.rows.item, right.batch)
         if blocking.packed:
-            start = b.let("add", start, times(b, place.column, product.k))
+            start = b.let("add", start, times(b, place.column, product.total))
             start = b.let("add", start, times(b, place.first_k, width))
-            return Panel(right.buffer, start, width, True)
+            return self._with_starts(b, place, Panel(right.buffer, start, width, True))
         start = b.let("add", start, place.at_b)
         start = b.let("add", start, times(b, place.column, right.along))
         if not blocking.packs:
@@ -150,15 +162,35 @@ class Tiles(Nest):
         to = b.index(blocking.kept)
         target = Destination(product.workspace, to, place.counts[-1], product.index_dtype)
         self._pack(b, place, source, target, 0)
-        return Panel(product.workspace, to, width, True)
+        return self._with_starts(b, place, Panel(product.workspace, to, width, True))
+
+    def _with_starts(self, b: Block, place: _Place, panel: Panel) -> Panel:
+        """The panel with what a row's sums start with, written to the workspace, behind it."""
+        words, main, workspace = self.blocking.words, self.blocking.main, self.product.workspace
+        if words is None or not self.blocking.starts:
+            return panel
+        zeros: list[Value] = [self.arithmetic.zeros(main.lanes)] * main.vectors
+        with b.loop(0, place.steps, carries=[panel.start, *zeros], hint="k") as k:
+            at, *sums = k.carried
+            lines = [
+                k.load(panel.buffer, offset(k, at, j * main.lanes), main.lanes)
+                for j in range(main.vectors)
+            ]
+            added = [words.start(k, line, x) for line, x in zip(lines, sums)]
+            k.next(offset(k, at, main.columns), *added)
+        sums = list(k.results[1:])
+        end: Value = b.index(self.blocking.kept) if self.blocking.packed else k.results[0]
+        for j, x in enumerate(sums):
+            b.store(workspace, offset(b, end, j * main.lanes), b.let("neg", x))
+        return panel._replace(sums=(workspace, end))
 
     def _later(self, b: Block, place: _Place) -> Value:
         """Where B goes on: after this block of k, or in the next columns."""
-        right = self.right
+        right, step = self.right, self.steps[-1].b
         item = times(b, place.rows.item, right.batch)
         column = b.let("add", item, times(b, place.column, right.along))
         below = b.let("add", place.first_k, place.steps)
-        further = b.let("add", column, times(b, below, right.depth))
+        further = b.let("add", column, times(b, below, step))
         width = b.index(self.blocking.main.columns)
         if self.blocking.deep:
             beside = b.let("add", place.column, width)
@@ -166,9 +198,9 @@ class Tiles(Nest):
             first_k = b.let("select", wraps, below, place.first_k)
             beside = b.let("select", wraps, b.index(0), beside)
             at = b.let("add", item, times(b, beside, right.along))
-            return b.let("add", at, times(b, first_k, right.depth))
+            return b.let("add", at, times(b, first_k, step))
         beside = b.let("add", column, times(b, width, right.along))
-        return b.let("select", b.let("ge", below, self.product.k), beside, further)
+        return b.let("select", b.let("ge", below, self.product.total), beside, further)
 
     def _outer(self, place: _Place, operand: str) -> tuple[Value, ...]:
         """How far A or B moves along the axes of a block's steps, but for the innermost."""
@@ -181,7 +213,10 @@ class Tiles(Nest):
         """Pack the panel: the axes of k from `axis` on."""
         main = self.blocking.main
         if axis + 1 == len(place.counts):
-            pack(b, main, source, target)
+            if self.blocking.words is None:
+                pack(b, main, source, target)
+            else:
+                self._pack_words(b, place, source, target)
             return
         first = len(self.steps) - len(place.counts)
         length = times(b, self.product.runs[first + axis], b.index(main.columns))
@@ -190,6 +225,19 @@ class Tiles(Nest):
             here, to = s.carried
             self._pack(s, place, source._replace(start=here), target._replace(start=to), axis + 1)
             s.next(s.let("add", here, by), s.let("add", to, length))
+
+    def _pack_words(self, b: Block, place: _Place, source: Source, target: Destination) -> None:
+        """Pack a run of k by words."""
+        words, rest = self.blocking.words, self.product.rest
+        assert words is not None
+        elements = None
+        if place.rest is not None and rest is not None:
+            cut = b.let("select", place.rest, b.index(1), b.index(0))
+            whole = b.let("sub", target.steps, cut)
+            elements = b.let("mul", whole, b.index(words.group))
+            elements = b.let("add", elements, b.let("mul", cut, rest))
+            target = target._replace(steps=whole)
+        pack_words(b, words, self.blocking.main, source, target, elements)
 
     def _strip(
         self, b: Block, place: _Place, source: Panel, tile: Tile, shift: Value, mask: Value | None
@@ -204,6 +252,9 @@ class Tiles(Nest):
         table, at_source = b.alloc(product.index_dtype, tile.rows + 1), b.index(tile.rows)
         b.store(table, at_source, b.cast(b.let("add", source.start, shift), product.index_dtype))
         source = source._replace(start=b.cast(b.load(table, at_source), INDEX))
+        if source.sums is not None:
+            buffer, first = source.sums
+            source = source._replace(sums=(buffer, b.let("add", first, shift)))
         strip = _Strip(place, source, tile, shift, mask, scratch, table)
         stop, whole = rows.stop, rows.stop
         if foot and tile == self.blocking.main:
@@ -233,13 +284,16 @@ class Tiles(Nest):
             start = i.let("add", base, along)
             i.store(table, i.var, i.cast(start, product.index_dtype))
         starts = [b.cast(b.load(table, b.index(i)), INDEX) for i in range(tile.rows)]
-        stream = Stream(left.buffer, tuple(starts), left.depth, self._outer(place, "a"))
+        stream = Stream(left.buffer, tuple(starts), self.steps[-1].a, self._outer(place, "a"))
         reach = None if strip.source.padded else strip.mask
         micro = OuterProduct(self.arithmetic, tile, stream, strip.source, reach, place.counts)
+        if place.rest is not None and product.rest is not None:
+            room = b.alloc("uint32", tile.rows)
+            micro = micro._replace(rest=Rest(place.rest, product.rest, table, room))
         if place.later is not None and tile == self.blocking.main:
             micro = micro._replace(ahead=self._ahead(b, place, tile, first_row))
         sums = micro.write(b)
-        if self.blocking.kept or self.blocking.turned or not self.product.plain:
+        if not self._goes_at_once(strip):
             self._by_rows(b, strip, first_row, sums)
             return
         stop = offset(b, first_row, tile.rows)
@@ -248,6 +302,16 @@ class Tiles(Nest):
             lambda t: self._at_once(t, strip, first_row, sums),
             lambda t: self._by_rows(t, strip, first_row, sums),
         )
+
+    def _goes_at_once(self, strip: _Strip) -> bool:
+        """Whether whole tiles go from registers to C.
+
+        Words are so few steps that the way there counts, through moderate epilogues as well.
+        """
+        if self.blocking.kept or self.blocking.turned:
+            return False
+        wide = self.blocking.words is not None and strip.tile.vectors == self.blocking.main.vectors
+        return self.product.plain or (wide and self.product.moderate)
 
     def _at_once(
         self, b: Block, strip: _Strip, first_row: Value, sums: Sequence[Value]
@@ -272,18 +336,29 @@ class Tiles(Nest):
         return ()
 
     def _ahead(self, b: Block, place: _Place, tile: Tile, first_row: Value) -> Ahead:
-        """One line of each row of the panel that is packed next; its lines take turns."""
+        """A line of each step of the panel that is packed next; lines, and rows, take turns."""
         assert place.later is not None
+        words = self.blocking.words
+        group = 1 if words is None else words.group
+        long = tile.lanes * group  # elements of a line
         number = b.let("div", b.let("sub", first_row, place.rows.start), b.index(tile.rows))
-        line = b.let("rem", number, b.index(tile.vectors))
-        start = b.let("add", place.later, times(b, line, b.index(tile.lanes)))
-        return Ahead(self.right.buffer, start, self.right.depth)
+        row: Value = b.index(0)
+        line = b.let("rem", number, b.index(-(-tile.columns // long)))
+        if group > 1:
+            row = b.let(
+                "rem", b.let("div", number, b.index(-(-tile.columns // long))), b.index(group)
+            )
+        start = b.let("add", place.later, times(b, line, b.index(long)))
+        start = b.let("add", start, times(b, row, self.right.depth))
+        return Ahead(self.right.buffer, start, self.steps[-1].b)
 
     def _results(self, b: Block, strip: _Strip, first_row: Value) -> None:
         """A tile from the stack row by row, cut off where C ends; the epilogue is written once."""
         tile, place = strip.tile, strip.place
         height = b.let("min", b.let("sub", place.rows.stop, first_row), b.index(tile.rows))
-        few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and self.product.short)
+        product = self.product
+        repeats = product.short if self.blocking.words is None else product.moderate
+        few = tile.vectors == 1 or (tile.vectors <= FEW_VECTORS and repeats)
         with b.loop(0, height, hint="i") as i:
             row = i.let("add", first_row, i.var)
             start = times(i, i.var, i.index(tile.columns))
@@ -346,7 +421,7 @@ class Tiles(Nest):
             return ()
 
         xs = list(b.branch(b.let("gt", place.first_k, b.index(0)), joined, lambda t: xs))
-        last = b.let("ge", b.let("add", place.first_k, place.steps), self.product.k)
+        last = b.let("ge", b.let("add", place.first_k, place.steps), self.product.total)
         b.branch(last, store, keep)
 
 

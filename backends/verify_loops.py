@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from symgraph.errors import InternalError
 
 from .irtext import BYTES, KIND
+from .isa import INSTRUCTIONS
 from .loops import (
     ARITY,
     COMPARE,
@@ -385,6 +386,15 @@ def _call(types: list[Ty], result: Ty, attr: Any) -> None:
         _expect(ty, result, "arg")
 
 
+def _dot(types: list[Ty], result: Ty, attr: Any) -> None:
+    kind = INSTRUCTIONS.get(attr)
+    if kind is None:
+        raise _Fail(f"no instruction {attr!r}")
+    wide = kind.group * result.lanes
+    _expect(types, [Ty(kind.total, result.lanes), Ty(kind.x, wide), Ty(kind.y, wide)], "args")
+    _expect(result, types[0], "result")
+
+
 _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "select": _select,
     "cast": _cast,
@@ -402,6 +412,7 @@ _LET_CHECKS: dict[str, Callable[[list[Ty], Ty, Any], None]] = {
     "ziplo": _zip,
     "ziphi": _zip,
     "call": _call,
+    "dot": _dot,
     **{op: _horizontal(kinds) for op, kinds in _REDUCE_KINDS.items()},
 }
 

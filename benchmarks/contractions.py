@@ -5,6 +5,7 @@
 Products are named M x K x N; "T" marks an operand that is given transposed, as gradients have it.
 Convolutions are named by image, channels and window; images lie channels-last for us and for jax;
 torch gets them in either order. Kernels are constants in "inference" rows, arguments elsewhere.
+Attention counts the products that a causal mask leaves.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks import narrow_products
+from benchmarks.attention_rows import attention_rows
 from benchmarks.harness import Row, Work, main
 from benchmarks.timing import Statement
+from benchmarks.torch_peer import torch_of_one_pool
 
 Build = Callable[..., Statement]
 
@@ -127,17 +131,6 @@ def product_torch(case: Product) -> Build:
         return Statement("f(x, y)", f=torch.matmul, x=x, y=y)
 
     return build
-
-
-def torch_of_one_pool() -> Any:
-    """torch, with as many threads as the environment says."""
-    import os
-
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    torch.set_grad_enabled(False)
-    return torch
 
 
 def product_row(case: Product) -> Row:
@@ -457,7 +450,8 @@ def backward_rows() -> list[Row]:
 
 def rows() -> Sequence[Row]:
     products = [*squares("float32"), *SHAPES, *random_shapes(), *squares("float64")]
-    return [*map(product_row, products), *forward_rows(), *backward_rows()]
+    contractions = [*map(product_row, products), *forward_rows(), *backward_rows()]
+    return [*contractions, *narrow_products.rows(SQUARE), *attention_rows()]
 
 
 if __name__ == "__main__":

@@ -122,6 +122,51 @@ def fma_text(name: str, element: str, width: Width, fused: bool) -> str:
     return declaration + accumulator_loop(name, vector, width.accumulators, 1, body, loads)
 
 
+class Dot(NamedTuple):
+    """A dot instruction: what it needs, its width, its intrinsic, LLVM types of sums and operands.
+
+    products: in one of its lanes.
+    """
+
+    feature: str
+    bytes: int
+    intrinsic: str
+    sums: str
+    operands: str
+    products: int
+
+    def text(self, name: str) -> str:
+        """Every accumulator becomes acc + x . y, over and over; nothing touches memory."""
+        lanes, count = self.bytes // 4, 24 if self.bytes == 64 else 12
+        total, operand = f"<{lanes} x {self.sums}>", f"<{self.operands}>"
+        body = [
+            f"  %n{k} = call {total} @{self.intrinsic}({total} %v{k}, {operand} %x, {operand} %y)"
+            for k in range(count)
+        ]
+        loads = "".join(
+            f"  %{x} = load {operand}, ptr %{p}, align 64\n" for x, p in (("x", "a"), ("y", "b"))
+        )
+        declaration = f"declare {total} @{self.intrinsic}({total}, {operand}, {operand})\n"
+        return declaration + accumulator_loop(name, total, count, 1, body, loads)
+
+    @property
+    def operations(self) -> float:
+        """Multiplications and additions of one step of the loop."""
+        return 2.0 * (self.bytes // 4) * self.products * (24 if self.bytes == 64 else 12)
+
+
+_VNNI, _BF16 = "llvm.x86.avx512.vpdpbusd", "llvm.x86.avx512bf16.dpbf16ps"
+#: by name of the limit, the widest first; where none is there, the multiply-add peak stands for it
+DOTS = {
+    "dot_int8": (
+        Dot("avx512vnni", 64, f"{_VNNI}.512", "i32", "16 x i32", 4),
+        Dot("avxvnni", 32, f"{_VNNI}.256", "i32", "8 x i32", 4),
+        Dot("dotprod", 16, "llvm.aarch64.neon.sdot.v4i32.v16i8", "i32", "16 x i8", 4),
+    ),
+    "dot_bf16": (Dot("avx512bf16", 64, f"{_BF16}.512", "float", "32 x bfloat", 2),),
+}
+
+
 def read_text(name: str, width: Width, unroll: int = 8) -> str:
     """Reads %bytes from %a; `or` is the cheapest use of a loaded vector."""
     vector = f"<{width.bytes // 8} x i64>"
@@ -253,7 +298,7 @@ def footprints(caches: dict[str, int], threads: int) -> dict[str, int]:
 
 
 def measure(threads: int = 1, quick: bool = False) -> dict[str, float]:
-    """Name of each limit -> units a second: FLOP for `fma_*`, bytes for `read_*` and `triad_*`.
+    """Name of each limit -> units a second: operations for `fma_*` and `dot_*`, else bytes.
 
     `fma_f32` and `fma_f64` are the best over the widths; the widths follow one by one.
     """
@@ -273,6 +318,12 @@ def measure(threads: int = 1, quick: bool = False) -> dict[str, float]:
         found[f"fma_{short}"] = max(
             rate for name, rate in found.items() if name.startswith(f"fma_{short}_")
         )
+    for name, dots in DOTS.items():
+        dot = next((d for d in dots if compiled.features.get(d.feature)), None)
+        found[name] = found["fma_f32"]
+        if dot is not None:
+            work = dot.operations * passes
+            found[name] = best_rate(compiled(name, dot.text(name)), passes, work, 3, threads, calls)
     read = compiled("read", read_text("read", widths[0]))
     triad = compiled("triad", triad_text("triad", widths[0]))
     for level, size in footprints(cache_sizes(), threads).items():
@@ -284,7 +335,7 @@ def measure(threads: int = 1, quick: bool = False) -> dict[str, float]:
 
 def table(limits: dict[str, float]) -> str:
     """The limits as text, in billions a second."""
-    unit = {"fma": "GFLOP/s", "read": "GB/s", "triad": "GB/s"}
+    unit = {"fma": "GFLOP/s", "dot": "GOP/s", "read": "GB/s", "triad": "GB/s"}
     rows = ((name, rate / 1e9, unit[name.split("_")[0]]) for name, rate in limits.items())
     return "\n".join(f"  {name:<18}{rate:>9.1f} {unit}" for name, rate, unit in rows)
 

@@ -152,11 +152,19 @@ def convolutions() -> Graph:
     return [x, v, w, b], [y, *sg.grad((y * y).sum(), [x, v, w, b])]
 
 
+def attention() -> Graph:
+    """Two heads, causal, and what it sends back."""
+    q, k, v = (sg.array(name, (2, s, 12)) for name, s in zip("qkv", "nmm"))
+    result = sg.attention(q, k, v, causal=True)
+    return [q, k, v], [result, *sg.grad((result * result).sum(), [q, k, v])]
+
+
 PROGRAMS = {
     f.__name__: Program(f, tolerance)
     for f, tolerance in (
         (chain, 1e-6),
         (softmax, 1e-6),
+        (attention, 1e-5),
         (matmul, 1e-6),
         (columns, 1e-6),
         (mlp, 2e-6),

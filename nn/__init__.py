@@ -37,6 +37,7 @@ from .layers import (
     Layer,
     LayerNorm,
     MaxPool,
+    MultiHeadAttention,
     PReLU,
     Recurrent,
     Sequential,

@@ -8,6 +8,7 @@ from symgraph.arraytype import Array
 from symgraph.dims import SizeLike
 from symgraph.expr import Expr, toposort
 from symgraph.op import Op
+from symgraph.ops.attention import Attention, AttentionGradient
 from symgraph.ops.contract import MatMul
 from symgraph.ops.convolve import GIVES, OPERANDS, Convolve
 from symgraph.ops.define import Cast, Elementwise
@@ -61,6 +62,8 @@ class GenericCost:
     """Costs of machines in general: elements times operations; symbolic sizes are typical."""
 
     def weight(self, node: Expr) -> float:
+        if isinstance(node.op, (Attention, AttentionGradient)):
+            return _attention(node)
         if not isinstance(node.type, Array):
             return self._body(node)
         if not node.inputs or isinstance(node.op, Reshape):  # which moves nothing
@@ -85,6 +88,17 @@ class GenericCost:
             for x in toposort(getattr(value, "results", ()))
         )
         return once * extent(getattr(node.op, "n_steps", 1))
+
+
+def _attention(node: Expr) -> float:
+    """The cost of the products, and of a softmax, over the elements that are not stored."""
+    q, _, v, *_ = node.inputs
+    m, e = v.array_type.shape[-2:]
+    inner = extent(q.array_type.shape[-1]), extent(e)
+    once = inner[0] + inner[1] + _COMPOUND["softmax"]
+    if isinstance(node.op, AttentionGradient):
+        once += 2 * inner[0] + inner[1]
+    return float(elements(q) // max(1, inner[0]) * extent(m) * once)
 
 
 def _products(node: Expr, op: Convolve) -> float:

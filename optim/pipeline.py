@@ -21,6 +21,7 @@ from .rewrite import Rewriter
 from .rule import Rule, Rules
 from .rules import (
     algebra,
+    attention,
     layout,
     logic,
     movement,
@@ -42,6 +43,7 @@ PASSES: dict[str, tuple[Rules, ...]] = {
         *SIMPLIFY,
         specialize.rules,
         one_hot.rules,
+        attention.rules,
         placement.rules,
     ),  # to what runs fast; its results are finished for `simplify` too
 }

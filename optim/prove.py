@@ -36,7 +36,7 @@ ULPS = 4.0  # what the elementary functions of the reference may be off by thems
 ROUNDINGS = 24.0  # for each node of both sides, in rules that may round differently
 COST_SLACK = 2.0  # a stabler function may cost a little more than the one it replaces
 LIMIT = 1e4  # stands for infinity where a limit is asked for
-_ADDITIVE = frozenset("add sub sum cumsum matmul erfc".split())
+_ADDITIVE = frozenset("add sub sum cumsum matmul softmax attention erfc".split())
 Examples = Callable[[Random], "Expr | None"]
 
 

@@ -76,6 +76,7 @@ from .leaves import (
     vector,
 )
 from .ops.agreement import *
+from .ops.attention import *
 from .ops.binary_floats import *
 from .ops.contract import *
 from .ops.conv import *

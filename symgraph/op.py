@@ -28,7 +28,8 @@ class Op:
             axes: tuple[int, ...]
 
     makes `Transpose(axes)` hashable, comparable and printable. Fields hold hashable values; sizes
-    in them may be Dims.
+    in them may be Dims. Last fields named in `optional` are None, and not shown, where they are not
+    given.
 
     infer(*types) -> type           raises ShapeError / DTypeError worded for the user
     evaluate(*arrays) -> array      the meaning, in NumPy (a tuple of arrays for a Tuple type);
@@ -44,6 +45,7 @@ class Op:
 
     name: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
     effect: ClassVar[bool] = False
     abstract: ClassVar[bool] = True
     vjp: Any
@@ -62,6 +64,8 @@ class Op:
                     raise TypeError(f"op {cls.__name__} lacks `{part}`")
 
     def __init__(self, *values: Any, **named: Any):
+        if self.optional:
+            named = dict.fromkeys(set(self.optional) & set(self.fields[len(values) :])) | named
         if len(values) + len(named) != len(self.fields):
             raise TypeError(
                 f"{self.name}: expected fields {self.fields}, got {len(values) + len(named)} values"
@@ -86,7 +90,12 @@ class Op:
         return self._hash
 
     def __repr__(self) -> str:
-        attributes = ", ".join(f"{f}={_shown(v)}" for f, v in zip(self.fields, self._values))
+        shown = (
+            (f, v)
+            for f, v in zip(self.fields, self._values)
+            if v is not None or f not in self.optional
+        )
+        attributes = ", ".join(f"{f}={_shown(v)}" for f, v in shown)
         return f"{self.name}{{{attributes}}}" if attributes else self.name
 
     def infer(self, *types: Any) -> Type:

@@ -51,6 +51,7 @@ def structured() -> Iterable[tuple[list[Any], Any]]:
     yield [m], sg.cond(m.sum() > 0, m, -m)
     yield [m, i], sg.concatenate([m[:i], sg.flip(m, 1), m.T.reshape(-1, 40)])
     yield [m], sg.assert_(m, m > 0, "positive").prod(axis=1)
+    yield [m], sg.grad(sg.attention(m, m, m, causal=True).sum(), m)
     yield [m], sg.grad(sg.log_softmax(m)[:, 0].sum(), m)
 
 

@@ -6,6 +6,7 @@ arg-reductions), so nests carry any of them without knowing which.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -61,7 +62,7 @@ class Accumulator(Partial, Protocol):
     def into_total(
         self, b: Block, total: list[Value], partial: list[Value], start: Value
     ) -> list[Value]: ...
-    def finish(self, b: Block, total: list[Value]) -> Value: ...
+    def finish(self, b: Block, total: list[Value]) -> Value: ...  # or the one partial result
 
 
 def accumulator(node: Expr) -> Accumulator:
@@ -109,10 +110,14 @@ class Fold(NamedTuple):
     def take(
         self, b: Block, state: list[Value], value: Value, place: Value, mask: Value | None
     ) -> list[Value]:
-        x = b.splat(b.cast(value, self.working), state[0].type.lanes)
+        return [b.let(COMBINE[self.kind], state[0], self._ready(b, value, state[0], mask))]
+
+    def _ready(self, b: Block, value: Value, like: Value, mask: Value | None) -> Value:
+        """A value to be taken: what changes nothing in the lanes that are masked off."""
+        x = b.splat(b.cast(value, self.working), like.type.lanes)
         if mask is not None:
             x = b.let("select", mask, x, Const(identity(self.kind, self.working), x.type))
-        return [b.let(COMBINE[self.kind], state[0], x)]
+        return x
 
     @property
     def beats_nan(self) -> str:
@@ -120,23 +125,32 @@ class Fold(NamedTuple):
         extreme = as_dtype(self.working).is_float and self.kind in BETTER
         return BETTER[self.kind] if extreme else ""
 
-    def take_together(self, b: Block, state: list[Value], values: list[Value]) -> list[Value]:
-        """Several values, in pairs, if `beats_nan`.
+    def take_together(
+        self,
+        b: Block,
+        states: Sequence[list[Value]],
+        values: Sequence[Value],
+        masks: Sequence[Value | None],
+    ) -> list[list[Value]]:
+        """An even number of values, dealt out to the states in turn, if `beats_nan`.
 
         A comparison with NaN is false, so what is carried stays what it is: only NaN among the
-        values is to be looked for, and one comparison does it for two of them.
+        values is to be looked for, and one comparison does it for two of them. The first state
+        takes it.
         """
-        (best,) = state
-        new = [b.splat(b.cast(v, self.working), best.type.lanes) for v in values]
+        new = [self._ready(b, v, states[0][0], mask) for v, mask in zip(values, masks)]
+        best = [state[0] for state in states]
         numbers: Value | None = None
         for x, y in zip(new[::2], new[1::2]):
             # LLVM makes one test for being ordered of the two
             ordered = b.let("or", b.let("le", x, y), b.let("gt", x, y))
             numbers = ordered if numbers is None else b.let("and", numbers, ordered)
-        for x in new:
-            best = b.let("select", b.let(self.beats_nan, x, best), x, best)
+        for n, x in enumerate(new):
+            old = best[n % len(best)]
+            best[n % len(best)] = b.let("select", b.let(self.beats_nan, x, old), x, old)
         assert numbers is not None
-        return [b.let("select", numbers, best, Const(float("nan"), best.type))]
+        best[0] = b.let("select", numbers, best[0], Const(float("nan"), best[0].type))
+        return [[x] for x in best]
 
     def behind(self, b: Block, state: list[Value], places: int) -> list[Value]:
         return state
@@ -244,7 +258,7 @@ class Best(NamedTuple):
         return self.merge(b, total, [best, b.let("add", first, b.cast(where, PLACES))])
 
     def finish(self, b: Block, total: list[Value]) -> Value:
-        return total[1]
+        return b.cast(total[1], PLACES)
 
     def _beats(self, b: Block, x: Value, y: Value) -> Value:
         """x is better than y: beyond it, or the first NaN (both are one unordered comparison)."""

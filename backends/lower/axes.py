@@ -40,6 +40,8 @@ class Axes(Values):
                 else:
                     self._lanes_loop(position, chunk.var, end, body)
                 self._pop()
+        elif self.streaming is not None:
+            self.streaming.loops(start, stop, body)
         else:
             self._lanes_loop(position, start, stop, body)
 

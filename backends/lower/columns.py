@@ -396,15 +396,12 @@ class Columns(Rows):
         following.ask()
         for i, kind in enumerate(kinds):
             if pairs[i] and isinstance(kind, Fold):
-                states[i] = kind.take_together(b, states[i], [values[i] for values in taken])
+                column = [values[i] for values in taken]
+                (states[i],) = kind.take_together(b, [states[i]], column, [None] * len(rows))
         for buffers, state in zip(places, states):
             self._put_all(buffers, state)
         for store in stores:
             b.store(*store)
-
-    def _in_pairs(self, kind: Partial) -> bool:
-        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
-        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
 
     def _take_down(
         self,
@@ -414,15 +411,30 @@ class Columns(Rows):
         mine: list[Sums],
         feeds: list[int],
     ) -> None:
-        """All these rows into the open columns, whose states stay in registers."""
+        """All these rows into the open columns, whose states stay in registers.
+
+        Where these are all the columns there are, rows are dealt out to several states.
+        """
         kinds, places, states = self._open(mine)
         if self.mask is not None:  # a comparison alone LLVM would move into the loop
             b = self.blocks[-1]
             self.mask = b.let("not", b.let("not", self.mask))
+        if self._is_narrow() and (ways := self._ways(CHAIN * self.space.lanes, kinds, feeds)) > 1:
+            parts = states + [k.start(self.lanes) for _ in range(ways - 1) for k in kinds]
+            middle = self._whole(*bounds, ways, self.space.sizes[axis])
+            parts = self._interleaved(axis, origin, (bounds[0], middle), parts, kinds, feeds)
+            states, bounds = self._together(axis, kinds, parts), (middle, bounds[1])
         with self._loop(axis, *bounds, 1, "reduce", carries=flat(states)) as loop:
             self._step(loop, origin, kinds, feeds, states)
         for buffers, state in zip(places, unflat(loop.results, states)):
             self._put_all(buffers, state)
+
+    def _is_narrow(self) -> bool:
+        """Whether there are fewer columns than lanes."""
+        vector = self.space.vector
+        assert vector is not None
+        columns = self.space.sizes[vector]
+        return isinstance(columns, int) and columns < self.space.lanes
 
     def _inner_rows(self, position: int, inner: list[int]) -> None:
         """The roots that live on the whole space, row by row."""

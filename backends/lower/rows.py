@@ -110,10 +110,16 @@ class Rows(Axes):
         return [k.into_total(b, t, s, start) for k, t, s in zip(kinds, totals, states)]
 
     def _last_axis(self, axis: int, work: Work, totals: States) -> States:
-        """The innermost reduced axis, in blocks whose results are merged into the totals."""
+        """The innermost reduced axis, in blocks whose results are merged into the totals.
+
+        One block of all there is has nothing to be merged with.
+        """
         size = self.space.sizes[axis]
         start, stop = self.blocks[-1].index(0), self.dims(size)
         length = self._chain(axis, work)
+        alone = not work.spreads and axis == self._first_reduced()
+        if alone and known_le(size, length) is True:
+            return self._span(axis, start, stop, work.kinds, work.feeds)
         if work.spreads:
             totals = self._guess(axis, length, work, totals)
         if known_le(size, length) is True:
@@ -235,7 +241,7 @@ class Rows(Axes):
         rest = not (isinstance(size, int) and size % (lanes * ways) == 0)
         if rest and small:
             parts = self._interleaved(axis, start, (middle, stop), parts, kinds, feeds, True)
-        states = self._together(kinds, parts, ways)
+        states = self._together(axis, kinds, parts)
         if rest and not small:
             if not self._masks(axis):
                 states = [k.across_lanes(self.blocks[-1], s) for k, s in zip(kinds, states)]
@@ -299,12 +305,15 @@ class Rows(Axes):
 
         masked: the range is the rest, and not all of them are full.
         """
-        lanes, count = self.space.lanes, len(kinds)
+        lanes, count = self._lanes_along(axis), len(kinds)
         ways = len(parts) // count
         with self._loop(axis, *bounds, lanes * ways, "reduce", lanes, carries=flat(parts)) as loop:
             carried = unflat(loop.carried, parts)
             place = self._place_in(loop, start, kinds)
-            after: States = []
+            after = list(carried)
+            pairs = [ways > 1 and self._in_pairs(k) for k in kinds]
+            taken: States = []
+            masks: list[Value | None] = []
             stores = []
             for way in range(ways):
                 self._forget(axis)
@@ -312,17 +321,34 @@ class Rows(Axes):
                 self.index[axis] = loop.let("add", loop.var, shift) if way else loop.var
                 if masked:
                     self.mask = self._lanes_before(loop, self.index[axis], bounds[1])
-                mine = carried[way * count : (way + 1) * count]
-                after += self._take(kinds, feeds, mine, place, hold=False)
+                taken.append(self._values(feeds))
+                masks.append(self.mask if axis == self.space.vector else None)
+                for i, kind in enumerate(kinds):
+                    at = way * count + i
+                    if not pairs[i]:
+                        after[at] = kind.take(loop, after[at], taken[-1][i], place, masks[-1])
                 stores += self._hold()
+            for i, kind in enumerate(kinds):
+                if pairs[i] and isinstance(kind, Fold):
+                    values = [of[i] for of in taken]
+                    after[i::count] = kind.take_together(loop, after[i::count], values, masks)
             for store in stores:
                 loop.store(*store)
             loop.next(*flat(after))
         return unflat(loop.results, parts)
 
-    def _together(self, kinds: Sequence[Partial], parts: States, ways: int) -> States:
-        """The parts of all ways merged pairwise."""
-        b, count, lanes = self.blocks[-1], len(kinds), self.space.lanes
+    def _in_pairs(self, kind: Partial) -> bool:
+        """Whether several values at once are less work: x86's own extremes may lose a NaN."""
+        return self.target.is_x86 and isinstance(kind, Fold) and kind.beats_nan != ""
+
+    def _lanes_along(self, axis: int) -> int:
+        """How many places of an axis a vector takes."""
+        return self.space.lanes if axis == self.space.vector else 1
+
+    def _together(self, axis: int, kinds: Sequence[Partial], parts: States) -> States:
+        """The parts of all ways along an axis merged pairwise."""
+        b, count, lanes = self.blocks[-1], len(kinds), self._lanes_along(axis)
+        ways = len(parts) // count
         groups = [
             [k.behind(b, s, way * lanes) for k, s in zip(kinds, parts[way * count :])]
             for way in range(ways)
@@ -335,12 +361,7 @@ class Rows(Axes):
         return groups[0]
 
     def _take(
-        self,
-        kinds: Sequence[Partial],
-        feeds: list[int],
-        states: States,
-        place: Value,
-        hold: bool = True,
+        self, kinds: Sequence[Partial], feeds: list[int], states: States, place: Value
     ) -> States:
         """States after the values at the open indices; stores what later passes need of them."""
         values = self._values(feeds)
@@ -348,9 +369,8 @@ class Rows(Axes):
         axis = self.space.vector
         vector = axis is not None and self.space.reduced[axis] and self.lanes > 1
         mask = self.mask if vector else None
-        if hold:
-            for store in self._hold():
-                b.store(*store)
+        for store in self._hold():
+            b.store(*store)
         return [k.take(b, s, v, place, mask) for k, s, v in zip(kinds, states, values)]
 
 

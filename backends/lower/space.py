@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from symgraph.dims import Shape, SizeLike, known_equal, known_le
 
@@ -37,9 +37,11 @@ def make_space(
     writes: Sequence[Strided],
     lanes: int,
     ordered: Iterable[int] = (),
+    spaced: int = 1,
 ) -> Space:
     """Merge what is contiguous in every access, order kept before reduced, choose the vector axis.
 
+    spaced: the largest step between lanes at which reads are nearly as good as contiguous ones;
     ordered: axes that have to be gone through one by one, so they never become lanes.
     """
     over = frozenset(reduced)
@@ -62,7 +64,7 @@ def make_space(
     serial = frozenset(ordered)
     in_order = [any(axis in serial for axis in run) for run in runs]
     space = Space(tuple(sizes), tuple(source), tuple(flags), None, 1, tuple(in_order))
-    vector = _vector_axis(space, reads, writes) if lanes > 1 else None
+    vector = _vector_axis(space, reads, writes, lanes, spaced) if lanes > 1 else None
     return _order(space, vector, lanes)
 
 
@@ -83,7 +85,9 @@ def _contiguous(access: Strided, outer: int, inner: int, shape: Shape) -> bool:
     return known_equal(access.strides[outer], access.strides[inner] * shape[inner]) is True
 
 
-def _vector_axis(space: Space, reads: Sequence[Strided], writes: Sequence[Strided]) -> int | None:
+def _vector_axis(
+    space: Space, reads: Sequence[Strided], writes: Sequence[Strided], lanes: int, spaced: int
+) -> int | None:
     """The axis along which most accesses are contiguous; the last one where several are equal.
 
     Accesses of every element decide; those of what is kept of a reduction are few beside them.
@@ -96,15 +100,35 @@ def _vector_axis(space: Space, reads: Sequence[Strided], writes: Sequence[Stride
     for axis, size in enumerate(space.sizes):
         if size == 1 or space.ordered[axis]:
             continue
-        score = 0.0
-        for access, weight in [(a, 1.0) for a in reads] + [(a, 2.0) for a in writes]:
-            stride = access.strides[space.source[axis]]
-            score += weight * (1.0 if stride == 1 else 0.0 if stride == 0 else -1.0)
-        if isinstance(size, int) and size < 4 and len(space.sizes) > 1:
-            score -= 2.0  # mostly masked lanes
+        full = not (isinstance(size, int) and size < lanes)
+        near = spaced if full and not space.reduced[axis] else 1
+        score = sum(_ease(a.strides[space.source[axis]], near) for a in reads)
+        score += 2 * sum(_ease(a.strides[space.source[axis]], 1) for a in writes)
+        if isinstance(size, int) and len(space.sizes) > 1 and _is_short(space, axis, lanes, spaced):
+            score -= 2.0
         if best_score is None or score >= best_score:
             best, best_score = axis, score
     return best
+
+
+def _is_short(space: Space, axis: int, lanes: int, spaced: int) -> bool:
+    """Whether an axis of known size rather leaves the lanes to another one.
+
+    Most of them would be masked. What is reduced has to be merged across them. What is kept of
+    a reduction costs one operation for each row; if rows are in lanes, it is about two (a load
+    and a shuffle) for each column, and so for each of as many passes.
+    """
+    size: Any = space.sizes[axis]
+    if space.reduced[axis]:
+        return bool(size < max(4, spaced))
+    return bool(2 * size * size < lanes if any(space.reduced) else size < 4)
+
+
+def _ease(stride: SizeLike, near: int) -> float:
+    """How good a vector of elements is to access that lie so far apart."""
+    if isinstance(stride, int) and 1 < abs(stride) <= near:
+        return 0.5
+    return 1.0 if stride == 1 else 0.0 if stride == 0 else -1.0
 
 
 def _order(space: Space, vector: int | None, lanes: int) -> Space:

@@ -3,7 +3,7 @@
 The loop over lanes gets a second version, which begins where the result lies at a multiple of a
 vector, as such stores need; which one runs is decided by the size at the call. It gains nothing in
 fresh memory, where the system has just written zeros that are still in the caches, but large
-results lie in recycled memory from the second call on.
+results lie in recycled memory from the second call on. In each row of several the loop begins anew.
 
 What counts is all that a nest reads and writes. Of 12 MB copied to 12 MB by a core whose last cache
 holds 32 MB nothing is lost even if the copy is read again at once, and twice the speed is gained if
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from symgraph.dims import known_le
+from symgraph.dims import known_le, product
 
 from ..affine import Strided
 from ..loops import INDEX, Block, Buffer, Const, Ty, Value
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .axes import Axes
 
 MOST_WORK = 12  # operations for each element above which memory is not what a loop waits for
+ROW = 16  # vectors of a row at least: two of them may not be whole
 LEAST_BYTES = 16  # of a vector in memory
 UNKNOWN = 1 << 23  # bytes of the last cache where a target names none: few machines have less
 SHARE = 4, 3  # a nest outgrows the last cache if it moves more than so many quarters of its size
@@ -58,31 +59,36 @@ def aligned(
 
 
 def may_stream(e: Axes, target: Target) -> bool:
-    """Whether a nest is a cheap map to one array in order that may be larger than the caches."""
+    """Whether a nest is cheap and writes one array in rows, and may be larger than the caches.
+
+    The rows are read before in passes of the nest's own, or not at all.
+    """
     nest, space = e.nest, e.space
     # AArch64 has such stores for pairs of vectors only, and this loop makes one at a time
     if target.arch != "x86-64" or space.lanes == 1 or e.ops > MOST_WORK:
         return False
-    if nest.reduced or nest.cumulative or not nest.pollable:
+    if nest.cumulative or not nest.pollable or space.vector != len(space.sizes) - 1 or e.held:
         return False
-    root = nest.roots[0]
+    root, reduced = nest.roots[0], space.reduced[space.vector]
     stores = not root.check and root.scatter is None and root.combine == "set"
-    if len(nest.roots) != 1 or len(space.sizes) != 1 or not stores:
+    if len(nest.roots) != 1 or not stores or (bool(nest.reduced) and not (reduced and root.inner)):
         return False
-    dtype = root.node.array_type.dtype
-    in_order = space.strides(root.target) == (1,) and root.target.offset == 0
+    dtype, strides = root.node.array_type.dtype, space.strides(root.target)
+    in_order = strides[space.vector] == 1 and all(s != 0 for s in strides)
     wide = space.lanes * dtype.bytes >= LEAST_BYTES and dtype not in HALF
-    return in_order and wide and known_le(space.sizes[0], _limit(e, target)) is not True
+    near = known_le(product(space.sizes), _limit(e, target)) is True
+    long = len(space.sizes) == 1 or known_le(ROW * space.lanes, space.sizes[-1]) is True
+    return in_order and wide and long and not near
 
 
 def _limit(e: Axes, target: Target) -> int:
-    """Elements above which a nest over one axis outgrows the last cache."""
+    """Elements above which a nest outgrows the last cache."""
     read = {
         id(entry.node): entry.node.array_type.dtype.bytes
         for entry in e.entries
         if entry.kind == "load"
         and entry.address is not None
-        and any(s != 0 for s in entry.address.strides)
+        and all(s != 0 for s in e.space.strides(entry.address))
     }
     return limit(target, sum(read.values()) + e.nest.roots[0].node.array_type.dtype.bytes)
 
@@ -92,14 +98,15 @@ class Streaming:
 
     def __init__(self, emitter: Axes, target: Target):
         self.e = emitter
-        size, limit = emitter.space.sizes[0], _limit(emitter, target)
+        size, limit = product(emitter.space.sizes), _limit(emitter, target)
+        self.axis = len(emitter.space.sizes) - 1
         self.large: Value | None = None  # known to be, if None
         if not (isinstance(size, int) and size > limit):
             top = emitter.blocks[0]
             self.large = top.let("gt", emitter.dims(size), Const(limit, Ty(INDEX)))
 
     def loops(self, start: Value, stop: Value, body: Callable[[], None]) -> None:
-        """Over [start, stop); `start` is a multiple of the lanes."""
+        """Over [start, stop) of the last axis; `start` is a multiple of the lanes."""
         e, here = self.e, self.e.blocks[-1]
         if self.large is None:
             self._streaming(start, stop, body)
@@ -117,20 +124,23 @@ class Streaming:
         here.branch(
             self.large,
             arm(lambda: self._streaming(start, stop, body)),
-            arm(lambda: e._lanes_loop(0, start, stop, body)),
+            arm(lambda: e._lanes_loop(self.axis, start, stop, body)),
         )
 
     def _streaming(self, start: Value, stop: Value, body: Callable[[], None]) -> None:
-        e, b, lanes = self.e, self.e.blocks[-1], self.e.space.lanes
-        ahead = b.let("ahead", type=Ty(INDEX), attr=(e.write_buffers[0], lanes))
+        e, b, lanes, axis = self.e, self.e.blocks[-1], self.e.space.lanes, self.axis
+        ahead: Value = b.let("ahead", type=Ty(INDEX), attr=(e.write_buffers[0], lanes))
+        row, _ = e._address(e.nest.roots[0].target)
+        if not (isinstance(row, Const) and row.value % lanes == 0):
+            ahead = b.let("and", b.let("sub", ahead, row), b.index(lanes - 1))
         first = b.let("min", b.let("add", start, ahead), stop)
-        with e._rest(0, start, first, "parallel"):
+        with e._rest(axis, start, first, "parallel"):
             body()
         whole = b.let("and", b.let("sub", stop, first), b.index(-lanes))
         middle = b.let("add", first, whole)
-        with e._loop(0, first, middle, lanes, "parallel", lanes):
+        with e._loop(axis, first, middle, lanes, "parallel", lanes):
             e.streams = True
             body()
             e.streams = False
-        with e._rest(0, middle, stop, "parallel"):
+        with e._rest(axis, middle, stop, "parallel"):
             body()

@@ -49,6 +49,7 @@ class Values:
         self._lay_out(lanes)
         if self._index_in_lanes():
             self._lay_out(min(lanes, max(1, target.vector_bytes // 8)))
+        self.masked = self.masked and not self._loads_by_lane()
         self.bounds: list[Bound] = []  # what the faults behind those of checks mean
         self.dims = Dims()
         self.read_buffers: dict[int, Buffer] = {}
@@ -76,6 +77,7 @@ class Values:
     def _lay_out(self, lanes: int) -> None:
         """The loops, and which of them each entry varies with."""
         nest = self.nest
+        sizes = [e.node.array_type.dtype.bytes for e in self.entries if e.kind == "load"]
         self.space = make_space(
             nest.space,
             nest.reduced,
@@ -83,6 +85,7 @@ class Values:
             [r.target for r in nest.roots],
             lanes,
             nest.reduced if nest.cumulative else nest.ordered,
+            min((self.target.spaced(lanes, size) for size in sizes), default=1),
         )
         kept_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if not r)
         self.reduced_bits = sum(1 << a for a, r in enumerate(self.space.reduced) if r)
@@ -93,6 +96,17 @@ class Values:
         axis = self.space.vector
         return axis is not None and any(
             e.kind == "index" and bits >> axis & 1 for e, bits in zip(self.entries, self.bits)
+        )
+
+    def _loads_by_lane(self) -> bool:
+        """Whether a load under a mask is one for each lane, and a choice: code without end."""
+        axis = self.space.vector
+        return axis is not None and any(
+            e.kind == "load"
+            and e.address is not None
+            and self.space.strides(e.address)[axis] not in (0, 1)
+            and not self.target.gather(e.node.array_type.dtype.bytes)
+            for e in self.entries
         )
 
     # -------------------------------------------------------------------------------- open loops

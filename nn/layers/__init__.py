@@ -1,6 +1,7 @@
 """Layers: parameters made once, and the graph that a call builds of them."""
 
 from .activation import Activation, PReLU
+from .attention import MultiHeadAttention
 from .container import Sequential
 from .conv import (
     Conv1d,
@@ -43,6 +44,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "MaxPool",
+    "MultiHeadAttention",
     "PReLU",
     "Recurrent",
     "Sequential",

@@ -10,7 +10,7 @@ import numpy as np
 from .. import dims
 from ..arraytype import Array
 from ..dims import Shape, SizeLike, product
-from ..dtypes import bool_, every, int32
+from ..dtypes import DType, bool_, every, int32
 from ..errors import AxisError, DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import normalize_axis
@@ -19,20 +19,23 @@ from ..relations import require_equal
 from .define import broadcast_shapes, cast, promote_operands
 from .elementwise import conj, neq
 from .movement import Concatenate, broadcast_by, reshape_to, show, transpose_by
+from .product_dtypes import fitted, lifted, summed_in
 
 
 class MatMul(Op):
     """a[..., m, k] @ b[..., k, n] -> [..., m, n].
 
     Equal ranks >= 2, equal batch sizes, one dtype; integers wrap.
+    dtype: of the sums, for operands that are narrower; see product_dtypes.
     """
 
     name = "matmul"
+    optional = ("dtype",)
+    dtype: DType | None
 
     def infer(self, a: Array, b: Array) -> Array:
-        if a.dtype is not b.dtype:
-            raise DTypeError(f"matmul: dtypes differ: {a.dtype} and {b.dtype}")
-        if a.dtype is bool_:
+        result = summed_in("matmul", a.dtype, b.dtype, self.dtype)
+        if result is bool_:
             raise DTypeError("matmul: dtype bool is not accepted")
         if a.ndim != b.ndim or a.ndim < 2:
             raise ShapeError(
@@ -42,10 +45,11 @@ class MatMul(Op):
             require_equal(s, t, f"matmul: batch axis {axis}")
         require_equal(a.shape[-1], b.shape[-2], "matmul: inner sizes")
         batch = tuple(s if isinstance(s, int) else t for s, t in zip(a.shape[:-2], b.shape[:-2]))
-        return Array(a.dtype, (*batch, a.shape[-2], b.shape[-1]))
+        return Array(result, (*batch, a.shape[-2], b.shape[-1]))
 
     def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        dtype = a.dtype
+        dtype = a.dtype if self.dtype is None else self.dtype.np
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
         if dtype.itemsize == 2 and dtype.kind not in "iu":
             a, b = a.astype(np.float32), b.astype(np.float32)
         with np.errstate(all="ignore"):
@@ -55,7 +59,10 @@ class MatMul(Op):
         a, b = inputs
         if not a.dtype.is_inexact:
             return [None, None]
-        return [apply(self, cotangent, swapped(b)), apply(self, swapped(a), cotangent)]
+        wide_a, wide_b = (cast(x, cotangent.dtype) for x in inputs)
+        by_a = apply(MatMul(), cotangent, swapped(wide_b))
+        by_b = apply(MatMul(), swapped(wide_a), cotangent)
+        return [cast(by_a, a.dtype), cast(by_b, b.dtype)]
 
 
 def swapped(x: Expr) -> Expr:
@@ -72,6 +79,11 @@ def operands(what: str, *values: Any) -> list[Expr]:
     return promote_operands(what, values, frozenset(every))
 
 
+def operands_in(what: str, values: Sequence[Any], dtype: Any) -> tuple[list[Expr], DType | None]:
+    """Operands of a product that a dtype may be given for; without one, as `operands`."""
+    return (operands(what, *values), None) if dtype is None else lifted(what, values, dtype)
+
+
 def require_inner(what: str, a: Expr, b: Expr, axis_a: int, axis_b: int) -> None:
     """The contracted sizes agree, or an error in the user's words."""
     k, got = a.array_type.shape[axis_a], b.array_type.shape[axis_b]
@@ -85,20 +97,25 @@ def require_inner(what: str, a: Expr, b: Expr, axis_a: int, axis_b: int) -> None
         )
 
 
-def multiply_matrices(a: Expr, b: Expr) -> Expr:
+def multiply_matrices(a: Expr, b: Expr, dtype: DType | None = None) -> Expr:
     """MatMul of operands of equal batch; bool as `any(a and b)`, which has no kernel of its own."""
+    if dtype is not None:
+        a, b, dtype = fitted(a, b, dtype)
     if a.dtype is bool_:
         return neq(apply(MatMul(), cast(a, int32), cast(b, int32)), 0)
-    return apply(MatMul(), a, b)
+    return apply(MatMul(dtype), a, b)
 
 
-def matmul(a: Any, b: Any) -> Expr:
+def matmul(a: Any, b: Any, dtype: Any = None) -> Expr:
     """Matrix product as NumPy's `@`.
 
     Vectors are rows on the left and columns on the right; leading axes broadcast.
-    Raises: ShapeError if the inner sizes differ or an operand is 0-d.
+    dtype: what the operands are multiplied and summed as; they need not have one dtype then.
+    Integers of 8 and 16 bits into int32, and halves into float32, are never widened in memory.
+    Raises: ShapeError if the inner sizes differ or an operand is 0-d; DTypeError for an operand
+    that `dtype` cannot hold.
     """
-    x, y = operands("matmul", a, b)
+    (x, y), wanted = operands_in("matmul", (a, b), dtype)
     if not x.ndim or not y.ndim:
         raise ShapeError(
             "matmul: expected ranks of 1 or more, got a 0-d operand",
@@ -109,7 +126,7 @@ def matmul(a: Any, b: Any) -> Expr:
     require_inner("matmul", x, y, -1, -2 if y.ndim > 1 else -1)
     left = reshape_to(x, (1, *x.array_type.shape)) if x.ndim == 1 else x
     right = reshape_to(y, (*y.array_type.shape, 1)) if y.ndim == 1 else y
-    result = _batched(left, right)
+    result = _batched(left, right, wanted)
     shape = result.array_type.shape
     if y.ndim == 1:
         shape = shape[:-1]
@@ -118,7 +135,7 @@ def matmul(a: Any, b: Any) -> Expr:
     return reshape_to(result, shape)
 
 
-def _batched(a: Expr, b: Expr) -> Expr:
+def _batched(a: Expr, b: Expr, dtype: DType | None = None) -> Expr:
     """Product of operands of rank >= 2.
 
     One matrix on the right takes all rows of a at once, else batches broadcast.
@@ -126,35 +143,36 @@ def _batched(a: Expr, b: Expr) -> Expr:
     rows, columns = a.array_type.shape, b.array_type.shape
     if b.ndim == 2:
         flat = reshape_to(a, (product(rows[:-1]), rows[-1]))
-        return reshape_to(multiply_matrices(flat, b), (*rows[:-1], columns[-1]))
+        return reshape_to(multiply_matrices(flat, b, dtype), (*rows[:-1], columns[-1]))
     try:
         batch = broadcast_shapes("matmul: batch", rows[:-2], columns[:-2])
     except ShapeError as error:
         raise error.at(user_site(), (a, b)) from None
-    return multiply_matrices(
-        broadcast_by(a, (*batch, *rows[-2:])), broadcast_by(b, (*batch, *columns[-2:]))
-    )
+    left, right = broadcast_by(a, (*batch, *rows[-2:])), broadcast_by(b, (*batch, *columns[-2:]))
+    return multiply_matrices(left, right, dtype)
 
 
-def dot(a: Any, b: Any) -> Expr:
+def dot(a: Any, b: Any, dtype: Any = None) -> Expr:
     """NumPy's dot: last axis of a with the last but one of b; 0-d operands multiply.
 
+    dtype: as matmul's.
     [..., k] . [..., k, n] -> [..., ..., n]
     """
-    x, y = operands("dot", a, b)
+    (x, y), wanted = operands_in("dot", (a, b), dtype)
     if not x.ndim or not y.ndim:
-        return x * y
+        return x * y if wanted is None else cast(x, wanted) * cast(y, wanted)
     inner = -2 if y.ndim > 1 else -1
     require_inner("dot", x, y, -1, inner)
-    return _contract(x, y, (x.ndim - 1,), (y.ndim + inner,))
+    return _contract(x, y, (x.ndim - 1,), (y.ndim + inner,), wanted)
 
 
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
+def tensordot(a: Any, b: Any, axes: Any = 2, dtype: Any = None) -> Expr:
     """Sum of products over axes of both, as NumPy.
 
     axes: n (the last n of a with the first n of b), or two lists of axes.
+    dtype: as matmul's.
     """
-    x, y = operands("tensordot", a, b)
+    (x, y), wanted = operands_in("tensordot", (a, b), dtype)
     if hasattr(axes, "__index__"):
         count = int(axes)
         if not 0 <= count <= min(x.ndim, y.ndim):
@@ -178,10 +196,16 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
         )
     for i, j in zip(over_x, over_y):
         require_inner("tensordot", x, y, i, j)
-    return _contract(x, y, over_x, over_y)
+    return _contract(x, y, over_x, over_y, wanted)
 
 
-def _contract(x: Expr, y: Expr, over_x: Sequence[int], over_y: Sequence[int]) -> Expr:
+def _contract(
+    x: Expr,
+    y: Expr,
+    over_x: Sequence[int],
+    over_y: Sequence[int],
+    dtype: DType | None = None,
+) -> Expr:
     """One 2-d product: kept axes of x as rows, kept axes of y as columns."""
     rows = [i for i in range(x.ndim) if i not in over_x]
     columns = [i for i in range(y.ndim) if i not in over_y]
@@ -191,7 +215,7 @@ def _contract(x: Expr, y: Expr, over_x: Sequence[int], over_y: Sequence[int]) ->
     right = reshape_to(
         transpose_by(y, (*over_y, *columns)), (product(_sizes(y, over_y)), product(kept_y))
     )
-    return reshape_to(multiply_matrices(left, right), kept_x + kept_y)
+    return reshape_to(multiply_matrices(left, right, dtype), kept_x + kept_y)
 
 
 def _sizes(x: Expr, axes: Sequence[int]) -> Shape:

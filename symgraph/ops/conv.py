@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..dims import Shape, SizeLike, ceildiv, dim_max, floordiv, known_equal, known_le
-from ..dtypes import bool_, complexes, reals
+from ..dtypes import DType, bool_, complexes, reals
 from ..errors import ArgumentError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import as_integer
 from .convolve import ConvForm, Convolve
-from .define import promote_operands
+from .define import cast, promote_operands
 from .movement import Place, fill_value, transpose_by
+from .product_dtypes import fitted, lifted
 
 _REFUSED = {
     bool_: 'cast an operand, as in x.astype("int8")',
@@ -37,12 +38,14 @@ def conv1d(
     groups: int = 1,
     layout: str = "NCW",
     kernel: str | None = None,
+    dtype: Any = None,
 ) -> Expr:
     """Convolution (no kernel is flipped) along one axis; see conv2d.
 
     x: [n, in, width], w: [out, in / groups, k] -> [n, out, positions]
     """
-    return _convolution("conv1d", 1, x, w, stride, padding, dilation, groups, layout, kernel)
+    options = (stride, padding, dilation, groups, layout, kernel)
+    return _convolution("conv1d", 1, x, w, *options, dtype)
 
 
 def conv2d(
@@ -54,6 +57,7 @@ def conv2d(
     groups: int = 1,
     layout: str = "NCHW",
     kernel: str | None = None,
+    dtype: Any = None,
 ) -> Expr:
     """Convolution of images, as networks know it: no kernel is flipped.
 
@@ -67,9 +71,11 @@ def conv2d(
     axis.
     layout: "NCHW", or "NHWC" with w [kh, kw, in / groups, out].   kernel: w's own order, "OIHW" or
     "HWIO", where it is not the layout's.
+    dtype: what x and w are multiplied and summed as, as matmul's.
     Raises: ShapeError if channels, groups or ranks do not fit or the window exceeds the image.
     """
-    return _convolution("conv2d", 2, x, w, stride, padding, dilation, groups, layout, kernel)
+    options = (stride, padding, dilation, groups, layout, kernel)
+    return _convolution("conv2d", 2, x, w, *options, dtype)
 
 
 def conv3d(
@@ -81,12 +87,14 @@ def conv3d(
     groups: int = 1,
     layout: str = "NCDHW",
     kernel: str | None = None,
+    dtype: Any = None,
 ) -> Expr:
     """Convolution of volumes; see conv2d.
 
     x: [n, in, d, h, w], w: [out, in / groups, kd, kh, kw] -> [n, out, positions of each axis]
     """
-    return _convolution("conv3d", 3, x, w, stride, padding, dilation, groups, layout, kernel)
+    options = (stride, padding, dilation, groups, layout, kernel)
+    return _convolution("conv3d", 3, x, w, *options, dtype)
 
 
 def conv_transpose1d(
@@ -261,7 +269,23 @@ _NAMED = {
 
 
 def _operands(what: str, x: Any, w: Any, rank: int) -> list[Expr]:
-    nodes = promote_operands(what, (x, w), frozenset(reals), _REFUSED)
+    return _require_rank(what, promote_operands(what, (x, w), frozenset(reals), _REFUSED), rank)
+
+
+def _operands_in(
+    what: str, x: Any, w: Any, rank: int, dtype: Any
+) -> tuple[Sequence[Expr], DType | None]:
+    """Image and kernel, and the dtype of their sums where they are narrower."""
+    if dtype is None:
+        return _operands(what, x, w, rank), None
+    (a, b), wanted = lifted(what, (x, w), dtype)
+    if wanted not in reals:
+        return _operands(what, cast(a, wanted), cast(b, wanted), rank), None  # which refuses it
+    a, b, given = fitted(a, b, wanted)
+    return _require_rank(what, [a, b], rank), given
+
+
+def _require_rank(what: str, nodes: list[Expr], rank: int) -> list[Expr]:
     for node, name in zip(nodes, ("x", "w")):
         if node.ndim != rank + 2:
             raise ShapeError(
@@ -306,9 +330,10 @@ def _convolution(
     groups: Any,
     layout: Any,
     kernel: Any,
+    dtype: Any,
 ) -> Expr:
     place = _layouts(what, rank, layout, kernel, "OI")
-    a, b = _operands(what, x, w, rank)
+    (a, b), wanted = _operands_in(what, x, w, rank, dtype)
     (groups,) = per_axis(f"{what}: groups", groups, 1, 1)
     strides = per_axis(f"{what}: stride", stride, rank, 1)
     dilations = per_axis(f"{what}: dilation", dilation, rank, 1)
@@ -324,7 +349,7 @@ def _convolution(
     form = ConvForm(
         strides, low, high, dilations, groups, image.array_type.shape[1:-1], tuple(window)
     )
-    return place.restored(apply(Convolve(form, "output"), image, weights))
+    return place.restored(apply(Convolve(form, "output", wanted), image, weights))
 
 
 def _require_room(what: str, x: Expr, w: Expr, sizes: Shape, reach: Shape, pairs: Pairs) -> None:

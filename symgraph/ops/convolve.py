@@ -17,13 +17,15 @@ import numpy as np
 
 from ..arraytype import Array
 from ..dims import SizeLike, floordiv
-from ..dtypes import reals
+from ..dtypes import DType, reals
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply
 from ..op import Op
 from ..relations import require_equal
 from .convolve_taps import expanded
+from .define import cast
 from .movement import show
+from .product_dtypes import summed_in
 from .windows import ConvForm, array_overlap, array_views, padded_array
 
 #: by role: the two operands it takes, in order; it gives the third
@@ -39,19 +41,21 @@ class Convolve(Op):
     Each is linear in both operands, so every derivative is the same form in another role.
     Real dtypes but bool; halves are summed in float32, integers wrap. Elements outside of x and
     positions outside of y are zeros that take part as numbers do: 0 * inf is NaN.
+    dtype: of the sums, for operands that are narrower; see product_dtypes.
     """
 
     name = "convolve"
+    optional = ("dtype",)
     form: ConvForm
     role: str
+    dtype: DType | None
 
     def infer(self, *types: Array) -> Array:
         self._check_form()
         a, b = types
-        if a.dtype is not b.dtype:
-            raise DTypeError(f"convolve: dtypes differ: {a.dtype} and {b.dtype}")
-        if a.dtype not in reals:
-            raise DTypeError(f"convolve: dtype {a.dtype} is not accepted, only reals")
+        result = summed_in("convolve", a.dtype, b.dtype, self.dtype)
+        if result not in reals:
+            raise DTypeError(f"convolve: dtype {result} is not accepted, only reals")
         form = self.form
         known = dict(zip(OPERANDS[self.role], types))
         for name, type in known.items():
@@ -60,14 +64,14 @@ class Convolve(Op):
         if self.role == "output":
             channels = known["w"].shape[-2] * form.groups
             require_equal(known["x"].shape[-1], channels, "convolve: channels of x")
-            return Array(a.dtype, (batch, *form.positions, known["w"].shape[-1]))
+            return Array(result, (batch, *form.positions, known["w"].shape[-1]))
         if self.role == "input":
             require_equal(known["y"].shape[-1], known["w"].shape[-1], "convolve: channels of y")
             channels = known["w"].shape[-2] * form.groups
-            return Array(a.dtype, (batch, *form.image, channels))
+            return Array(result, (batch, *form.image, channels))
         require_equal(known["x"].shape[0], known["y"].shape[0], "convolve: batch")
         channels = floordiv(known["x"].shape[-1], form.groups)
-        return Array(a.dtype, (*form.window, channels, known["y"].shape[-1]))
+        return Array(result, (*form.window, channels, known["y"].shape[-1]))
 
     def _check_form(self) -> None:
         form = self.form
@@ -82,7 +86,8 @@ class Convolve(Op):
         form.windows.require("convolve", (0, *form.image, 0))
 
     def evaluate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        dtype = a.dtype
+        dtype = a.dtype if self.dtype is None else self.dtype.np
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
         if dtype.itemsize == 2 and dtype.kind not in "iu":
             a, b = a.astype(np.float32), b.astype(np.float32)
         with np.errstate(all="ignore"):
@@ -91,8 +96,10 @@ class Convolve(Op):
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
         if not cotangent.dtype.is_inexact:
             return [None, None]
-        arrays = dict(zip(OPERANDS[self.role], inputs)) | {GIVES[self.role]: cotangent}
-        return [self._partial(wanted, arrays) for wanted in OPERANDS[self.role]]
+        wide = [cast(x, cotangent.dtype) for x in inputs]
+        arrays = dict(zip(OPERANDS[self.role], wide)) | {GIVES[self.role]: cotangent}
+        found = (self._partial(wanted, arrays) for wanted in OPERANDS[self.role])
+        return [cast(dx, x.dtype) for dx, x in zip(found, inputs)]
 
     def _partial(self, wanted: str, arrays: dict[str, Expr]) -> Expr:
         """The form's derivative with respect to one array, at the others."""

@@ -38,12 +38,13 @@ from .windows import ConvForm, Phase, excess, interleaved, padded, phase_counts,
 
 def expanded(op: Any, a: Expr, b: Expr) -> Expr:
     """The convolution `op` of two operands in smaller ops.  Halves are summed in float32."""
-    wide = computed_in(a.dtype)
+    given = op.dtype or a.dtype
+    wide = computed_in(given)
     left, right = cast(a, wide), cast(b, wide)
     if op.role == "input":
-        return cast(_input(op, left, right), a.dtype)
+        return cast(_input(op, left, right), given)
     result = (_output if op.role == "output" else _kernel)(op.form, left, right)
-    return cast(result, a.dtype)
+    return cast(result, given)
 
 
 def _depthwise(form: ConvForm, channels: SizeLike) -> bool:

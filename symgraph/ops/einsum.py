@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import dims
 from ..dims import SizeLike, product
+from ..dtypes import DType
 from ..errors import AxisError, GraphError, ShapeError
 from ..expr import Expr, user_site
-from .contract import multiply_matrices, operands
+from .contract import multiply_matrices, operands_in
 from .creation import diagonal
+from .define import cast
 from .movement import broadcast_by, reshape_to, transpose_by
 
 _NOMINAL = 64  # the size a symbolic one is taken to have when the order of products is chosen
@@ -29,11 +31,12 @@ class Term(NamedTuple):
         return self.value.array_type.shape[self.labels.index(label)]
 
 
-def einsum(subscripts: str, *values: Any) -> Expr:
+def einsum(subscripts: str, *values: Any, dtype: Any = None) -> Expr:
     """Sum of products over labelled axes, as NumPy's einsum.
 
     subscripts: "ij,jk->ik", "...ij,jk", "ii->i", "i,j". Without "->" the
     result has the labels that occur once, in alphabetical order. Sizes of one label are equal or 1.
+    dtype: what the operands are multiplied and summed as, as matmul's.
     Raises: GraphError for a formula that cannot be read, ShapeError where sizes of a label differ.
     """
     if not isinstance(subscripts, str):
@@ -42,7 +45,7 @@ def einsum(subscripts: str, *values: Any) -> Expr:
             site=user_site(),
             hint='write it as in einsum("ij,jk->ik", x, y)',
         )
-    nodes = operands("einsum", *values)
+    nodes, wanted = operands_in("einsum", values, dtype)
     labels, result = _parse(subscripts, [x.ndim for x in nodes])
     sizes = _label_sizes(nodes, labels)
     terms = [_distinct(Term(x, own), sizes) for x, own in zip(nodes, labels)]
@@ -50,10 +53,12 @@ def einsum(subscripts: str, *values: Any) -> Expr:
         chosen = [terms[i] for i in pair]
         terms = [t for i, t in enumerate(terms) if i not in pair]
         kept = set(result).union(*[t.labels for t in terms])
-        chosen = [_sum_unused(t, kept, chosen) for t in chosen]
-        terms.append(_multiply(chosen[0], chosen[1], kept) if len(chosen) == 2 else chosen[0])
+        chosen = [_sum_unused(t, kept, chosen, wanted) for t in chosen]
+        two = len(chosen) == 2
+        terms.append(_multiply(chosen[0], chosen[1], kept, wanted) if two else chosen[0])
     (last,) = terms
-    return _arrange(_sum_unused(last, set(result), [last]), result, sizes)
+    last = _sum_unused(last, set(result), [last], wanted)
+    return _arrange(_wide(last, wanted), result, sizes)
 
 
 # -------------------------------------------------------------------------------------- the formula
@@ -147,12 +152,18 @@ def _distinct(term: Term, sizes: dict[str, SizeLike]) -> Term:
     return Term(value, labels)
 
 
-def _sum_unused(term: Term, kept: set[str], together: Sequence[Term]) -> Term:
+def _wide(term: Term, dtype: DType | None) -> Term:
+    """The term in the dtype that the user asked for, if any."""
+    return term if dtype is None else Term(cast(term.value, dtype), term.labels)
+
+
+def _sum_unused(term: Term, kept: set[str], together: Sequence[Term], dtype: DType | None) -> Term:
     """Labels that neither the rest nor the partner has are summed at once."""
     others = {x for t in together if t is not term for x in t.labels}
     axes = [a for a, x in enumerate(term.labels) if x not in kept and x not in others]
     if not axes:
         return term
+    term = _wide(term, dtype)
     summed = (
         term.value.any(axes)
         if term.value.dtype.kind == "b"
@@ -170,7 +181,7 @@ def _arrange(term: Term, result: Sequence[str], sizes: dict[str, SizeLike]) -> E
 # ------------------------------------------------------------------------------------- two operands
 
 
-def _multiply(x: Term, y: Term, kept: set[str]) -> Term:
+def _multiply(x: Term, y: Term, kept: set[str], dtype: DType | None) -> Term:
     """Labels of both that are kept are batches, those that are not are contracted.
 
     The rest are rows and columns.
@@ -181,11 +192,12 @@ def _multiply(x: Term, y: Term, kept: set[str]) -> Term:
     columns = [a for a in y.labels if a not in both]
     labels = (*batch, *rows, *columns)
     if not inner:
+        x, y = _wide(x, dtype), _wide(y, dtype)
         left = _grouped(x, (batch, rows, [None] * len(columns)))
         return Term(left * _grouped(y, (batch, [None] * len(rows), columns)), labels)
     left, right = _matrix(x, batch, rows, inner), _matrix(y, batch, inner, columns)
     sizes = [x.size(a) for a in (*batch, *rows)] + [y.size(a) for a in columns]
-    return Term(reshape_to(multiply_matrices(left, right), tuple(sizes)), labels)
+    return Term(reshape_to(multiply_matrices(left, right, dtype), tuple(sizes)), labels)
 
 
 def _grouped(term: Term, groups: Sequence[Sequence[str | None]]) -> Expr:

@@ -275,6 +275,34 @@ def test_index_arithmetic_folds() -> None:
     assert kernel.body[0].offset == Const(12, IDX)
 
 
+NUMBERS = np.float32(
+    [-np.inf, -1e9, -129, -128.5, -0.5, 0.5, 126.9, 127.5, 255.5, 1e9, np.inf, np.nan]
+)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 255.0), (-128.0, 127.0), (-40000.0, 40000.0)])
+def test_limits_that_a_cast_sets_as_well_are_left_out(dtype: str, low: float, high: float) -> None:
+    out, lanes = Buffer("y", dtype, "w"), len(NUMBERS)
+
+    def build(b: Block) -> None:
+        with b.loop(0, N) as body:
+            x = body.let("max", body.load(X, body.var), Const(low, F32))
+            body.store(out, body.var, body.cast(body.let("min", Const(high, F32), x), dtype))
+
+    kernel = kernel_of(build, (X, out))
+    better = simplify(kernel)
+    info, (before, after) = np.iinfo(dtype), (np.zeros(lanes, dtype) for _ in range(2))
+    gone = {"max"} if low <= info.min else set()
+    gone |= {"min"} if high >= info.max else set()
+    if "min" not in gone:  # a minimum that stays hides the maximum
+        gone = set()
+    assert {"max", "min"} - set(ops(better.body)) == gone
+    assert interpret(kernel, [NUMBERS, before], [lanes]) == 0
+    assert interpret(better, [NUMBERS, after], [lanes]) == 0
+    assert np.array_equal(before, after)
+
+
 def test_a_fold_that_would_wrap_is_left() -> None:
     def build(b: Block) -> None:
         total = b.let("add", Const(2**31 - 1, I32), Const(1, I32))

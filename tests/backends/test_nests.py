@@ -114,6 +114,30 @@ def test_extremes_of_columns_keep_every_nan(
     np.testing.assert_array_equal(got, getattr(np, kind)(x, 0))
 
 
+@given(
+    st.integers(1, 700),
+    st.sampled_from(["float16", "float32", "float64"]),
+    st.sampled_from(["max", "min"]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60)
+def test_extremes_of_rows_keep_every_nan(
+    size: int, dtype: str, kind: str, symbolic: bool, seed: int
+) -> None:
+    """A NaN at any place of a row, among infinities too, is the row's result and no other's."""
+    rng = np.random.default_rng(seed)
+    x = special(rng, (9, size), dtype)
+    x[np.isnan(x)] = 0
+    for row in (1, 4, 8):
+        x[row, rng.integers(size)] = np.nan
+    got = compiled(lambda a: getattr(sg, kind)(a, 1), x, symbolic)(x)
+    np.testing.assert_array_equal(got, getattr(np, kind)(x, 1))
+    for row in (0, 1):
+        one = compiled(lambda a: getattr(sg, kind)(a), x[row], symbolic)(x[row])
+        np.testing.assert_array_equal(one, getattr(np, kind)(x[row]))
+
+
 @pytest.mark.parametrize("machine", OTHERS, ids=lambda t: t.name)
 def test_extremes_of_columns_on_every_target(machine: Any) -> None:
     x = np.random.default_rng(3).normal(size=(FEW_ROWS + 9, 21)).astype("float32")
@@ -124,6 +148,16 @@ def test_extremes_of_columns_on_every_target(machine: Any) -> None:
     got, _ = simulate(program, [x], [])
     for one, kind in zip(got, (np.max, np.min)):
         np.testing.assert_array_equal(one, kind(x, 0))
+
+
+@pytest.mark.parametrize("machine", OTHERS, ids=lambda t: t.name)
+def test_extremes_of_rows_on_every_target(machine: Any) -> None:
+    x = np.random.default_rng(3).normal(size=(5, 300)).astype("float32")
+    x[1, 17] = x[2, 299] = x[4, 0] = np.nan
+    a = sg.array("a", ("n", "m"), "float32")
+    got, _ = simulate(plan([a], [sg.max(a, 1), sg.min(a, 1)], target=machine), [x], [])
+    for one, kind in zip(got, (np.max, np.min)):
+        np.testing.assert_array_equal(one, kind(x, 1))
 
 
 def kernel_text(make: Any, shape: tuple[Any, ...], machine: Any) -> str:

@@ -20,6 +20,7 @@ from symgraph.backends.lower import streaming
 from symgraph.backends.plan import plan
 from symgraph.backends.program import Launch
 from symgraph.backends.verify_loops import verify
+from symgraph.dims import atoms, evaluate_dim
 
 NAMES = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
 LIMIT = 100  # elements above which a nest outgrows the last cache, here
@@ -94,6 +95,44 @@ def check(
         assert (memory[: shift + 64] == 1).all() and (memory[shift + 64 + n :] == 1).all()
 
 
+@pytest.mark.parametrize("columns", [300, 512])
+@pytest.mark.parametrize("kind", ["map", "part", "norm", "cube"])
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_begin_anywhere(name: str, kind: str, columns: int) -> None:
+    """In each row the vectors begin where they lie aligned; what is around it is as before."""
+    shape: tuple[Any, ...] = ("n", columns)
+    if kind == "cube":
+        shape = ("n", 3, 2 * columns)
+    x, scale = sg.array("x", shape), sg.array("scale", shape[-1:])
+    value, reference = {
+        "map": lambda: (x * scale + 1, lambda a, s: a * s + 1),
+        "part": lambda: (x + scale, lambda a, s: a + s),
+        "norm": lambda: (x - sg.max(x, 1, keepdims=True), lambda a, s: a - a.max(1, keepdims=True)),
+        "cube": lambda: (x[:, :, ::2] * 2, lambda a, s: a[:, :, ::2] * 2),
+    }[kind]()
+    inputs = [x, scale] if kind in ("map", "part") else [x]
+    step = launch(inputs, value, name)
+    assert streams(step.kernel) == 1
+    verify(step.kernel)
+    legal = legalize(step.kernel, targets.target(name))
+    native = compiled(legal, name)
+    rng = np.random.default_rng(0)
+    for rows, shift in [(0, 0), (1, 0), (1, 3), (2, 5), (7, 1), (7, 16)]:
+        arrays = [rng.normal(size=(rows, *shape[1:])), rng.normal(size=shape[-1])][: len(inputs)]
+        arrays = [a.astype("float32") for a in arrays]
+        want = reference(*arrays, None) if len(arrays) == 1 else reference(*arrays)
+        numbers = [evaluate_dim(d, {atom: rows for atom in atoms(d)}) for d in step.dims]
+        for run in (lambda *a: interpret(legal, *a), native):
+            if run is None or (run is not native and (rows, shift) != (1, 3)):
+                continue
+            memory = np.ones(want.size + 160, "float32")
+            out = memory[shift + 64 : shift + 64 + want.size]
+            assert run([*(a.reshape(-1) for a in arrays), out], [*numbers, 0, 10**6]) == 0
+            np.testing.assert_array_equal(out.reshape(want.shape), want)
+            assert (memory[: shift + 64] == 1).all()
+            assert (memory[shift + 64 + want.size :] == 1).all()
+
+
 def compiled(kernel: Kernel, name: str) -> Any:
     """The kernel as a function of arrays and dims, if this machine can run it."""
     target = targets.target(name)
@@ -121,7 +160,9 @@ def test_what_streams() -> None:
         (x.astype("float64"), 1),
         (sg.tanh(x), 0),  # not memory is what it waits for
         (y.T + 1, 16),  # the lines of a square
-        (y[:, ::2] + 1, 0),  # two axes
+        (y[:, ::2] + 1, 0),  # rows that may be short
+        (sg.array("s", ("n", 513))[:, ::2] + 1, 1),
+        (sg.array("s", ("n", 129))[:, ::2] + 1, 0),
         (sg.sum(y, axis=1), 0),
         (x.astype("float16"), 0),
         (sg.array("s", (50,)) * 2, 0),
@@ -133,7 +174,12 @@ def test_what_streams() -> None:
 
 
 def sg_inputs(value: Any) -> list[Any]:
-    return [node for node in value.inputs if node.label == "s"]
+    leaves, waiting = [], [value]
+    while waiting:
+        node = waiting.pop()
+        leaves += [node] if node.label == "s" else []
+        waiting += node.inputs
+    return leaves
 
 
 def test_a_known_size_needs_no_second_version(real_caches: None) -> None:

@@ -18,7 +18,7 @@ from symgraph.expr import apply
 from symgraph.ops.define import REGISTRY
 from symgraph.ops.movement import Place
 
-from . import image_rows, indexing, numpy_rows
+from . import attention_rows, image_rows, indexing, numpy_rows, product_rows
 from .rows import Row, rows
 
 SOME = {"n": 1, "m": 1, "k": 1}
@@ -470,8 +470,10 @@ FAMILIES: dict[str, list[Row]] = {
     "vectors": numpy_rows.VECTORS,
     "values": numpy_rows.VALUES,
     "convolutions": image_rows.CONVOLUTIONS,
+    "narrow products": product_rows.NARROW,
     "pooling": image_rows.POOLING,
     "resizing": image_rows.RESIZING,
+    "attention": attention_rows.ATTENTION,
 }
 
 #: public functions that no row has to call: they make leaves, transform graphs, or name a part
@@ -485,7 +487,8 @@ OUTSIDE = frozenset(
 
 def uncovered() -> list[str]:
     """Public functions that neither the registry of elementwise ops nor a row covers."""
-    files = (__file__, indexing.__file__, numpy_rows.__file__, image_rows.__file__)
+    modules = (indexing, numpy_rows, image_rows, attention_rows)
+    files = (__file__, *(str(m.__file__) for m in modules))
     trees = [ast.parse(Path(file).read_text()) for file in files]
     named = [n.attr for t in trees for n in ast.walk(t) if isinstance(n, ast.Attribute)]
     known = {id(getattr(sg, n)) for n in (*named, *REGISTRY, *OUTSIDE) if hasattr(sg, n)}

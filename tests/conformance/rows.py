@@ -11,7 +11,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import symgraph as sg
-from symgraph.dtypes import DType, bool_, complexes, every, floats, int32, int64, numeric, reals
+from symgraph.dtypes import (
+    DType,
+    bool_,
+    complexes,
+    every,
+    floats,
+    int8,
+    int16,
+    int32,
+    int64,
+    numeric,
+    reals,
+    uint8,
+    uint16,
+)
 
 from .arrays import FloatFacts
 from .sweeping import Operand, Output
@@ -25,6 +39,7 @@ DTYPES: dict[str, tuple[DType, ...]] = {
     "float": floats,
     "inexact": (*floats, *complexes),
     "bool": (bool_,),
+    "short": (int8, int16, uint8, uint16),
     "none": (int64,),
 }
 MODES_OF = {"exact": ("ordinary", "special", "extreme"), "product": ("ordinary", "special")}

@@ -53,10 +53,21 @@ MACHINES = {
     ),
 }
 
+#: those that are there for instructions the others lack: dot products of bytes
+DOT_MACHINES = {
+    "cortex-a76": MACHINES["cortex-a72"]._replace(
+        run="qemu-aarch64 -cpu cortex-a76", assemble="aarch64-linux-gnu-as -mcpu=cortex-a76"
+    ),
+    "neoverse-v1": MACHINES["cortex-a72"]._replace(
+        run="qemu-aarch64 -cpu max", assemble="aarch64-linux-gnu-as -mcpu=neoverse-v1"
+    ),
+}
+_EVERY = MACHINES | DOT_MACHINES
+
 
 def require(name: str, *tools: str) -> Target:
     """The target, or a skipped test if one of its tools is missing ("link", "run", ...)."""
-    machine, target = MACHINES[name], targets.target(name)
+    machine, target = _EVERY[name], targets.target(name)
     commands = [getattr(machine, tool).split() for tool in tools]
     missing = sorted({c[0] for c in commands if c and shutil.which(c[0]) is None})
     if missing:
@@ -83,7 +94,7 @@ def run(
     ahead: Ahead, arrays: Sequence[np.ndarray], sizes: Sequence[int], folder: Path
 ) -> tuple[int, list[bytes]]:
     """Link `ahead`, which is called "model", with main.c; run it: the code, and the outputs."""
-    machine = MACHINES[ahead.target.name]
+    machine = _EVERY[ahead.target.name]
     ahead.write(folder)
     command = [machine.link, "-static", "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
     command += [f"-I{folder}", str(MAIN), "libmodel.a", "-o", "main"]
@@ -100,6 +111,18 @@ def run(
         timeout=120,
     )
     return _parsed(done.stdout)
+
+
+def assemble(name: str, text: str, folder: Path) -> None:
+    """Assert that GNU's assembler, told which CPU it is, accepts the assembly."""
+    done = subprocess.run(
+        [*_EVERY[name].assemble.split(), "-o", str(folder / "out.o"), "-"],
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[:2000]
 
 
 def _parsed(told: bytes) -> tuple[int, list[bytes]]:

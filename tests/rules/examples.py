@@ -189,6 +189,17 @@ def shifted_softmaxes(rng: Random) -> Expr:
     return apply(Softmax(axis), x - top)
 
 
+def attentions(rng: Random) -> Expr:
+    dtype = ["float32", "float64"][rng.integers(2)]
+    q, k, v = (array(x, s, dtype) for x, s in zip("qkv", (("n", 2), (3, 2), (3, 4))))
+    scores = apply(MatMul(), q, apply(Transpose((1, 0)), k))
+    scores = [scores, scores * 0.5, scores / 3][rng.integers(3)]
+    if rng.random() < 0.6:
+        mask = array("mask", ((3,), ("n", 3), ("n", 1))[rng.integers(3)], dtype)
+        scores = scores + mask if rng.random() < 0.5 else where(mask > 0, scores, -np.inf)
+    return apply(MatMul(), apply(Softmax(1), scores), v)
+
+
 def picks(rng: Random) -> Expr:
     x = array("x", ("n", 4), ["float32", "float64"][rng.integers(2)])
     labels = array("labels", ("n", 1), "int64")
@@ -290,6 +301,7 @@ EXAMPLES: dict[str, Callable[[Random], Expr | None]] = {
     "column @ row -> column * row": columns,
     "exp(x) / sum(exp(x)) -> softmax(x)": softmaxes,
     "softmax(x - max(x)) -> softmax(x)": shifted_softmaxes,
+    "softmax(q @ k * scale + mask) @ v -> attention": attentions,
     "gradient of log(pick(softmax(x)))": pick_gradients,
     "sum(where(i == iota, z, 0)) -> where(i inside, z, 0)": repeated_picks,
     "sum(where(i == iota, log_softmax(x), 0)) -> log_softmax(x) at i": picked_scores,
