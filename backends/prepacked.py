@@ -35,8 +35,8 @@ def prepacked(
     """
     op = base.op
     target = body.p.target
-    if not isinstance(op, Constant) or not packs(spec, target):
-        return None
+    if not isinstance(op, Constant) or 1 in (spec.m, spec.n) or not packs(spec, target):
+        return None  # a single row or column has walks that read B as it lies
     sizes, strides = _axes(spec, dims)
     if not all(isinstance(n, int) for n in (offset, *sizes, *strides)) or 0 in sizes:
         return None

@@ -167,3 +167,12 @@ def test_constant_matrices() -> None:
         f(given_rows), [given_rows @ matrix, np.maximum(2 * given_rows @ matrix, 0)]
     ):
         close(got, want, "float32")
+
+
+def test_constant_vectors_lie_as_they_are() -> None:
+    vector = values((900, 1), "float32", 5)
+    x = sg.array("x", (40, 900))
+    f = sg.function([x], x @ sg.constant(vector))
+    assert "_panels" not in f.explain()
+    given_rows = values(x.shape, "float32", 6)
+    close(f(given_rows), given_rows @ vector, "float32")
