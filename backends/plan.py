@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgraph.arraytype import Array
-from symgraph.dims import Atom, ValueOf, atoms, known_equal, single_atom
+from symgraph.dims import Atom, Fn, ValueOf, atoms, known_equal, single_atom
 from symgraph.errors import InternalError, MissingInputError
 from symgraph.expr import Expr
 from symgraph.leaves import Constant, Input, Shared
@@ -19,6 +19,7 @@ from symgraph.relations import Guard
 from . import memory, program
 from .body import Body
 from .expand import expand, refuse_host_calls
+from .inside import read_inside
 from .program import Bind, FaultSpec, Program, Ref, Slot, Step, Update
 from .targets import Target
 from .unify import unify
@@ -100,7 +101,7 @@ class Planner:
         host_calls: str,
     ) -> Program:
         results, stand_ins = unify([*outputs, *(e for _, e in updates)], [g for g, _ in guards])
-        results = expand(results, self.target, self.fast)
+        results = read_inside(expand(results, self.target, self.fast))
         for stand_in, leaf in stand_ins.items():
             self.leaves[id(stand_in)] = self.leaf(leaf)
             self.kept_alive.append(stand_in)
@@ -210,7 +211,7 @@ class Planner:
             for i, x in enumerate(nodes):
                 for axis, size in enumerate(x.array_type.shape):
                     atom = single_atom(size)
-                    if atom is not None:
+                    if atom is not None and not isinstance(atom, Fn):  # n//2 follows from n
                         known.setdefault(atom, Bind(atom, kind, i, axis))
                 if (
                     kind == "input"
@@ -231,10 +232,19 @@ class Planner:
             needed |= (
                 {a for size in s.type.shape for a in atoms(size)} if s.kind != "unused" else set()
             )
-        missing = sorted(str(a) for a in needed if a not in known)
+        missing = sorted((a for a in needed if a not in known), key=str)
         if missing:
-            raise MissingInputError(
-                f"no input gives the size {', '.join(missing)} a value",
-                hint="list the input that has it",
-            )
+            raise self._without_value(missing)
         return tuple(b for a, b in known.items() if a in needed or b.axis is not None)
+
+    def _without_value(self, missing: Sequence[Atom]) -> MissingInputError:
+        """Sizes that nothing shows; an input that only has something made of one is named."""
+        told = f"no input gives the size {', '.join(map(str, missing))} a value"
+        for x in self.inputs:
+            for axis, size in enumerate(x.array_type.shape):
+                if atoms(size) & set(missing):
+                    told += f": axis {axis} of {x.label} is {size}"
+                    return MissingInputError(
+                        told, site=x.site, hint="list an input that has the size itself"
+                    )
+        return MissingInputError(told, hint="list the input that has it")

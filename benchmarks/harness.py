@@ -30,7 +30,7 @@ from benchmarks.timing import Contestant, Sample, interleaved, medians
 SEED = 20240229
 #: quick or full -> seconds of measurement for each row, and the fewest rounds
 BUDGET = {True: (0.5, 3), False: (4.0, 9)}
-GOALS = ("ratio", "fraction", "seconds", "excess", "build", "ulp", "spread")
+GOALS = ("ratio", "fraction", "seconds", "excess", "build", "ulp", "spread", "resident")
 BUILDS = 3  # of our contestant, each from an empty cache; the median counts
 
 Build = Callable[..., Contestant]
@@ -67,7 +67,8 @@ class Row:
     goal       at least: ratio, fraction. At most: seconds, excess over the best peer, build (CPU
                seconds that making our contestant takes), ulp (of an element, unless its absolute
                error is below accuracy.ABSOLUTE), spread (our time over that of our fastest row of
-               the same group)
+               the same group), resident (our peak of memory over the smallest one of the peers that
+               count; for children)
     group      rows whose times `spread` compares
     quick      whether --quick measures it
     slow       peers that --quick leaves out
@@ -217,11 +218,17 @@ def measure(row: Row, measured: Mapping[str, float], clock: str, quick: bool) ->
         "build": building,
         "ulp": None if close is None else close["ulp"],
     }
+    peaks = {name: p for name, c in present.items() if (p := getattr(c, "peak", None)) is not None}
+    least = min((peaks[name] for name in counted if name in peaks), default=None)
+    figures["resident"] = _over(peaks.get("symgraph"), least)
     return {
         "row": row.name,
         "clock": clock,
-        "ours": _entry(ours, samples["symgraph"], errors.get("symgraph")),
-        "peers": {name: _entry(t, samples[name], errors.get(name)) for name, t in times.items()}
+        "ours": _entry(ours, samples["symgraph"], errors.get("symgraph"), peaks.get("symgraph")),
+        "peers": {
+            name: _entry(t, samples[name], errors.get(name), peaks.get(name))
+            for name, t in times.items()
+        }
         | {name: {"skipped": why} for name, why in skipped.items()},
         "best_peer": best,
         "shown": sorted(row.shown),
@@ -230,6 +237,7 @@ def measure(row: Row, measured: Mapping[str, float], clock: str, quick: bool) ->
         "limit": figures["limit"],
         "fraction": _over(figures["limit"], figures["seconds"]),
         "build": building,
+        "resident": figures["resident"],
         "accuracy": close,
         "group": row.group,
         "goal": dict(row.goal),
@@ -237,8 +245,10 @@ def measure(row: Row, measured: Mapping[str, float], clock: str, quick: bool) ->
     }
 
 
-def _entry(middle: Sample, taken: list[Sample], wrong: float | None) -> dict[str, Any]:
-    return {**middle._asdict(), "samples": len(taken), "error": wrong}
+def _entry(
+    middle: Sample, taken: list[Sample], wrong: float | None, peak: int | None
+) -> dict[str, Any]:
+    return {**middle._asdict(), "samples": len(taken), "error": wrong, "peak": peak}
 
 
 def _over(above: float | None, below: float | None) -> float | None:
@@ -248,8 +258,8 @@ def _over(above: float | None, below: float | None) -> float | None:
 def missed(goal: Mapping[str, float], figures: Mapping[str, float | None]) -> list[str] | None:
     """The goals that are not met; None where none is stated or none can be judged here.
 
-    figures: seconds (ours), best peer, limit, build, ulp, group best; what is not known is left out
-    or None.
+    figures: seconds (ours), best peer, limit, build, ulp, group best, resident; what is not known
+    is left out or None.
     """
     at = figures.get
     seconds, peer = at("seconds"), at("best peer")
@@ -261,6 +271,7 @@ def missed(goal: Mapping[str, float], figures: Mapping[str, float | None]) -> li
         "build": at("build"),
         "ulp": at("ulp"),
         "spread": _over(seconds, at("group best")),
+        "resident": at("resident"),
     }
     judged = {kind: value for kind in goal if (value := reached[kind]) is not None}
     if not judged:

@@ -15,7 +15,7 @@ from typing import Any
 #: packages whose versions a record carries, where installed
 VERSIONED = (
     "symgraph", "numpy", "scipy", "sympy", "llvmlite", "ml_dtypes", "numba", "jax", "jaxlib",
-    "pytensor", "torch", "onnxruntime", "openvino",
+    "pytensor", "torch", "onnxruntime", "openvino", "ai-edge-litert", "ncnn", "MNN",
 )  # fmt: skip
 SCHEMA = 2
 ULPS_SHOWN = 4.0  # more, and the table states the absolute error
@@ -63,7 +63,8 @@ def record(
     we are faster), `fraction` the limit's time over ours (1 is the machine's limit). A row's
     clocks are `thread` and `process` (CPU time) and `wall`; `clock` names the one that `ratio`
     compares. `build` is the CPU time of making our contestant, `accuracy` its largest error against
-    float64, `missed` lists the goals that were not met.
+    float64, `peak` the bytes of RAM that a contestant with a process of its own took at most,
+    `resident` ours over the least of the peers, `missed` lists the goals that were not met.
     """
     return {
         "schema": SCHEMA,
@@ -94,7 +95,7 @@ def table(result: dict[str, Any]) -> str:
     A peer with a star is shown, and no goal is set against it.
     """
     peers = list(dict.fromkeys(name for row in result["rows"] for name in row["peers"]))
-    head = ["row", "symgraph", *peers, "ratio", "of limit", "build", "error", "goal", ""]
+    head = ["row", "symgraph", *peers, "ratio", "of limit", "build", "error", "RAM", "goal", ""]
     lines = [head, *(_cells(row, peers) for row in result["rows"])]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
@@ -122,6 +123,7 @@ def _cells(row: dict[str, Any], peers: list[str]) -> list[str]:
         "-" if row["fraction"] is None else f"{row['fraction']:.2f}",
         "-" if row["build"] is None else seconds(row["build"]),
         _error(row["accuracy"]),
+        _peak(row),
         " and ".join(_goal(kind, value) for kind, value in row["goal"].items()) or "-",
         _verdict(row["missed"]),
     ]
@@ -134,6 +136,15 @@ def _error(accuracy: dict[str, float] | None) -> str:
     if accuracy["ulp"] == 0 < accuracy["any ulp"] and accuracy["any ulp"] > ULPS_SHOWN:
         return f"{accuracy['absolute']:.1e}"
     return f"{accuracy['any ulp']:.2g} ulp"
+
+
+def _peak(row: dict[str, Any]) -> str:
+    """Megabytes, and how many times those of the smallest peer."""
+    peak = row["ours"].get("peak")
+    if peak is None:
+        return "-"
+    more = "" if row["resident"] is None else f" ({row['resident']:.2f} x)"
+    return f"{peak / 1e6:.0f} MB{more}"
 
 
 def _verdict(missed: list[str] | None) -> str:
@@ -151,6 +162,7 @@ def _goal(kind: str, value: float) -> str:
         "build": f"build <= {seconds(value)}",
         "ulp": f"ulp <= {value:g}",
         "spread": f"spread <= {value:g}",
+        "resident": f"RAM <= {value:g} x peer",
     }[kind]
 
 

@@ -15,6 +15,9 @@ from . import checkpoint, data, init, losses, metrics, plot, schedules, updates
 from .data import digits, minibatches, mnist
 from .history import History, early_stop
 from .layers import (
+    GRU,
+    LSTM,
+    RNN,
     Activation,
     AvgPool,
     BatchNorm,
@@ -36,6 +39,7 @@ from .layers import (
     MaxPool,
     MultiHeadAttention,
     PReLU,
+    Recurrent,
     Sequential,
 )
 from .losses import (

@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = _verb(verbs, "demo", _demo, "train a network on handwritten digits and check the result")
     demo.add_argument("--out", default="symgraph-demo", help="folder for the picture and weights")
     demo.add_argument("--quick", action="store_true", help="one short training instead of three")
+    train = _verb(verbs, "train", _train, "train a network on MNIST, or on scikit-learn's digits")
+    train.add_argument("model", choices=("lenet",), help="the network: lenet is LeNet-5")
+    train.add_argument("--epochs", type=_count, help="passes over the training images")
+    train.add_argument("--batch", type=_count, help="images in a minibatch")
+    train.add_argument("--seed", type=_seed, help="of the initial values and the order (0)")
+    train.add_argument("--out", default="symgraph-train", help="folder for what is written")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     _verb(verbs, "info", _info, "versions, this machine, targets, cache")
     parser.set_defaults(verbs=verbs.choices)
     return parser
@@ -69,6 +76,20 @@ def _verb(
     verb.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     verb.set_defaults(run=run)
     return verb
+
+
+def _count(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _seed(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(lowest: int, text: str) -> int:
+    if text.isdecimal() and lowest <= int(text) < 2**63:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number from {lowest}, got {text!r}")
 
 
 def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
@@ -100,6 +121,15 @@ def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run
 
     return OK if run(arguments.out, arguments.quick, arguments.json) else FAILED
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from .recipes import run
+
+    names = ("epochs", "batch", "seed", "resume")
+    chosen = {name: getattr(arguments, name) for name in names}
+    run(arguments.model, arguments.out, as_json=arguments.json, **chosen)
+    return OK
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ import json
 import os
 import statistics
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import symgraph as sg
-from symgraph.dims import evaluate_dim
-from symgraph.expr import toposort
 
-from ..backends.function import Function
-from ..optim.pipeline import optimize
 from . import plot
+from .compiled import compiler_facts, compiler_lines
 from .data import Dataset, digits, epoch_order
 from .losses import cross_entropy
 from .metrics import accuracy
@@ -103,31 +99,6 @@ def _results(trainers: list[Trainer], plan: Plan) -> dict[str, Any]:
         "claim": plan.claim,
         "epochs": plan.epochs,
         "train seconds": [t.seconds for t in trainers],
-    }
-
-
-# ------------------------------------------------------------------------------------------------
-# what the compiler did
-
-
-def compiler_facts(function: Function, arrays: list[np.ndarray]) -> dict[str, Any]:
-    """Rules that fired, kernels and bytes of a compiled function, for arguments like `arrays`."""
-    core = function.core
-    sizes = core.contract.sizes(arrays, core.current())
-    launches = core.code.launches
-    _, journal = optimize(list(function.request.roots), "full")
-    updates = [mode for _, mode, _, _ in core.code.frame.updates]
-    return {
-        "nodes": len(toposort(function.request.roots)),
-        "rules": journal.counts(),
-        "kernels": len(launches),
-        "host calls": len(core.code.hosts),
-        "operations": sum(evaluate_dim(i.work, sizes) for i in launches),
-        "bytes moved": sum(evaluate_dim(i.bytes, sizes) for i in launches),
-        "arena bytes": evaluate_dim(core.contract.arena, sizes),
-        "state bytes": sum(w.get_value(borrow=True).nbytes for w in function.shared),
-        "updates": len(updates),
-        "updates in place": updates.count("inplace"),
     }
 
 
@@ -229,37 +200,15 @@ def _claims(facts: dict[str, Any], plan: Plan) -> str:
 
 
 def _compiler(facts: dict[str, Any]) -> str:
-    made, step = facts["compiler"], facts["step"]
+    step = facts["step"]
     agrees = "the same costs" if step["agrees"] else "DIFFERENT COSTS"
     lines = [
-        "What the compiler made of the training step (forward, gradient, update):",
-        f"  one native function of {made['kernels']} kernels from {made['nodes']} graph nodes, "
-        f"{made['host calls']} calls back into Python",
-        f"  built and compiled in {facts['compile seconds']:.2f} s, "
-        "with the function that measures accuracy",
-        *_fired(made["rules"]),
-        f"  a minibatch of {BATCH}: {made['operations'] / 1e6:.2f} M operations, "
-        f"{made['bytes moved'] / 1e6:.2f} MB read and written, "
-        f"{made['arena bytes'] / 1e3:.0f} kB of temporaries",
-        f"  {made['state bytes'] / 1e3:.0f} kB of parameters and state; "
-        f"{made['updates in place']} of {made['updates']} updated in place",
+        *compiler_lines(facts["compiler"], facts["compile seconds"], BATCH),
         f"  {1e6 * step['native seconds']:.0f} us a step; the NumPy reference mode takes "
         f"{1e6 * step['reference seconds']:.0f} us: {step['ratio']:.0f} times as long, {agrees} "
         f"(apart by {step['costs apart']:.0e})",
     ]
     return "\n".join(lines)
-
-
-def _fired(counts: dict[str, int]) -> list[str]:
-    """The rules with their counts, wrapped between rules."""
-    unbroken = (
-        (f"{rule} ({n})" if n > 1 else rule).replace(" ", "\xa0") for rule, n in counts.items()
-    )
-    text = "rules that fired: " + (", ".join(unbroken) or "none")
-    lines = textwrap.wrap(
-        text, 98, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-    )
-    return [line.replace("\xa0", " ") for line in lines]
 
 
 def _written(facts: dict[str, Any]) -> str:

@@ -31,14 +31,20 @@ class History:
             raise GraphError(f"history: no column {name!r}", hint=f"columns: {known}")
         return [row.get(name, math.nan) for row in self.rows]
 
+    def header(self) -> str:
+        """The line above the rows."""
+        return "epoch  " + "  ".join(name.rjust(10) for name in self.names)
+
+    def line(self, i: int) -> str:
+        """Row i, as it is printed."""
+        cells = (
+            f"{self.rows[i].get(name, math.nan):.5g}".rjust(max(10, len(name)))
+            for name in self.names
+        )
+        return f"{i + 1:5}  " + "  ".join(cells)
+
     def __str__(self) -> str:
-        names = self.names
-        widths = [max(10, len(n)) for n in names]
-        lines = ["epoch  " + "  ".join(n.rjust(w) for n, w in zip(names, widths))]
-        for i, row in enumerate(self.rows):
-            numbers = (f"{row.get(n, math.nan):.5g}".rjust(w) for n, w in zip(names, widths))
-            lines.append(f"{i + 1:5}  " + "  ".join(numbers))
-        return "\n".join(lines)
+        return "\n".join([self.header(), *map(self.line, range(len(self.rows)))])
 
     __repr__ = __str__
 

@@ -32,9 +32,14 @@ class Progress:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line away until it is drawn again, so that something else can be written."""
         if self._drawn:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
+            self._drawn = False
 
     def advance(self, label: str) -> None:
         """One more is done; the line is drawn anew if it is time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,13 +73,15 @@ class Trainer:
         stop: Stop | None = None,
         save_to: str | os.PathLike[str] | None = None,
         progress: bool = True,
+        each: Callable[[History], None] | None = None,
     ) -> History:
         """Train until `epochs` have been made in all (those of a loaded checkpoint count).
 
         data, validation: one array for each input. Each epoch adds a row to the history: "cost",
         the mean over the epoch's minibatches, and "val_" + name for each metric on the validation
         data. stop: ends training when it says so of the history. save_to: a checkpoint is written
-        there after each epoch. progress: False shows no progress bar.
+        there after each epoch. progress: False shows no progress bar. each: is called after each
+        epoch, to print its row for instance.
         """
         rows = row_count(data)
         if not rows:
@@ -99,6 +101,9 @@ class Trainer:
                 )
                 if save_to is not None:
                     self.save(save_to)
+                if each is not None:
+                    bar.clear()
+                    each(self.history)
         return self.history
 
     def _epoch(self, data: Sequence[np.ndarray], batch: int, bar: Progress, label: str) -> float:

@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, dialects, harness, limits, loops, report
+from benchmarks import (
+    accuracy,
+    dialects,
+    harness,
+    limits,
+    loops,
+    network_engines,
+    network_files,
+    network_graphs,
+    networks,
+    report,
+)
 from benchmarks.harness import Mismatch, Row, Work
 from benchmarks.timing import Child, Statement, interleaved, medians
 
@@ -244,3 +255,38 @@ def test_record_table_and_picture(short: None, tmp_path: Path) -> None:
 )
 def test_seconds(value: float, text: str) -> None:
     assert report.seconds(value) == text
+
+
+# --- networks ---
+
+
+@pytest.mark.parametrize("name", ["LeNet-5", "MLP 784-500-500-10", "MobileNet-V2"])
+def test_networks_told_to_torch_are_the_same_networks(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    network = network_graphs.NETWORKS[name]
+    x = network_graphs.batch_of(network, 1, np.random.default_rng(0))
+    ours = networks.inference_symgraph(network)(x).value()
+    theirs = network_engines.opened("torch", network_files.written("torch", network, tmp_path), x)
+    assert harness.error(ours, theirs.value()) < networks.TOLERANCE
+
+
+def test_training_steps_agree() -> None:
+    pytest.importorskip("torch")
+    training = networks.Training(network_graphs.NETWORKS["LeNet-5"], 8, 0.05, 1.0)
+    random = np.random.default_rng(0)
+    x = network_graphs.batch_of(training.network, 8, random)
+    labels = random.integers(0, 10, 8)
+    ours, theirs = (
+        step(training)(x, labels).value() for step in (networks.step_symgraph, networks.step_torch)
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4) and ours[2] < ours[0]
+
+
+def test_a_child_tells_its_own_peak_of_memory() -> None:
+    ballast = np.ones(30_000_000)  # the parent's memory is not counted
+    small, large = Child("pass"), Child("x = b'1' * 100_000_000")
+    for child in (small, large):
+        child.sample()
+    if small.peak is None or large.peak is None:
+        pytest.skip("no /proc here")
+    assert small.peak < ballast.nbytes / 2 and large.peak - small.peak > 90_000_000

@@ -19,8 +19,12 @@ from .embedding import Embedding
 from .layer import Layer
 from .norm import BatchNorm, LayerNorm
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool
+from .recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AvgPool",
     "BatchNorm",
@@ -42,5 +46,6 @@ __all__ = [
     "MaxPool",
     "MultiHeadAttention",
     "PReLU",
+    "Recurrent",
     "Sequential",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from symgraph.expr import Expr
-from symgraph.leaves import Shared
+from symgraph.leaves import Shared, constant
 from symgraph.ops.random import RandomStream
 
 
@@ -54,6 +54,14 @@ class Layer:
                 seen.add(id(w))
                 found[path] = w
         return found
+
+    def constants(self) -> dict[Shared, Expr]:
+        """The values of now as constants: what a function of a finished network is given.
+
+        sg.function([x], model(x, deterministic=True), givens=model.constants()): weights are laid
+        out for their kernels once and for all, and normalizations become part of them.
+        """
+        return {w: constant(w.get_value()) for w in self.variables().values()}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"

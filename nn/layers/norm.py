@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from symgraph.dims import SizeLike, product
-from symgraph.expr import Expr
+from symgraph.expr import Expr, apply
 from symgraph.leaves import Shared, lift, normalize_axis, size_value
 from symgraph.ops.define import cast
 from symgraph.ops.elementwise import maximum, sqrt
+from symgraph.ops.gradient import Normalized
 from symgraph.ops.movement import reshape_to
 from symgraph.ops.nnet import layer_norm
 from symgraph.ops.reduce import computed_in
@@ -69,18 +70,20 @@ class BatchNorm(Layer):
     def __call__(self, x: Expr, deterministic: bool = False) -> Expr:
         axis = normalize_axis(self.axis, x.ndim, "BatchNorm")
         wide = cast(x, self.mean.dtype)
-        if deterministic:
-            centre, variance = (self._along(v, wide, axis) for v in (self.mean, self.variance))
-        else:
-            others = tuple(a for a in range(x.ndim) if a != axis)
-            centre = mean(wide, others, keepdims=True)
-            variance = mean((wide - centre) * (wide - centre), others, keepdims=True)
-            self._remember(centre, variance, product(x.array_type.shape[a] for a in others))
         gain, bias = (cast(self._along(v, wide, axis), wide.dtype) for v in (self.gain, self.bias))
-        scale = gain / sqrt(variance + self.epsilon)
         if deterministic:  # one multiplication and one addition for each element
+            centre, variance = (self._along(v, wide, axis) for v in (self.mean, self.variance))
+            scale = gain / sqrt(variance + self.epsilon)
             return cast(wide * scale + (bias - centre * scale), x.dtype)
-        return cast((wide - centre) * scale + bias, x.dtype)
+        others = tuple(a for a in range(x.ndim) if a != axis)
+        centre = mean(wide, others, keepdims=True)
+        offsets = wide - centre
+        variance = mean(offsets * offsets, others, keepdims=True)
+        self._remember(centre, variance, product(x.array_type.shape[a] for a in others))
+        spread: Expr = sqrt(variance + self.epsilon)
+        inverse = 1 / spread
+        y = offsets * (gain * inverse) + bias
+        return cast(apply(Normalized(others), y, wide, offsets, inverse, gain, bias), x.dtype)
 
     def _along(self, v: Expr, x: Expr, axis: int) -> Expr:
         """A vector of the channels along their axis of x."""

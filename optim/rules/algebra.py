@@ -5,7 +5,13 @@ from __future__ import annotations
 from math import inf
 
 from symgraph.ops.define import Cast, cast
-from symgraph.ops.gradient import GradClip, GradScale, StopGradient, SurrogateGradient
+from symgraph.ops.gradient import (
+    GradClip,
+    GradScale,
+    Normalized,
+    StopGradient,
+    SurrogateGradient,
+)
 
 from ..conditions import casts_merge, nonzero, power_of_two, same_shape
 from ..constants import nonnegative, number
@@ -153,7 +159,7 @@ casts = [
     ),
 ]
 
-identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient)
+identity = operator("identity", StopGradient, GradScale, GradClip, SurrogateGradient, Normalized)
 
 marks = [
     rule(

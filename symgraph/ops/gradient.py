@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arraytype import Array
+from ..dims import product
 from ..errors import DTypeError, ShapeError
 from ..expr import Expr, apply, user_site
 from ..leaves import lift
@@ -74,6 +75,29 @@ class SurrogateGradient(Identity):
 
     def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
         return [None, cotangent]
+
+
+class Normalized(Identity):
+    """The first input, which is (x - mean) * inverse * gain + bias over `axes`.
+
+    The others: x, x - mean, and with axes of size 1 inverse = 1 / sqrt(variance of x + a constant),
+    gain and bias. Differentiated step by step, mean and variance would each send a sum through the
+    whole of x again; what they come to is one formula with two sums, taken in one pass.
+    """
+
+    name = "normalized"
+    axes: tuple[int, ...]
+
+    def vjp(self, inputs: Sequence[Expr], output: Expr, cotangent: Expr) -> list[Expr | None]:
+        from .reduce import sum  # here: reductions know gradients, which are these
+        from .statistics import count
+
+        _, x, offsets, inverse, gain, _ = inputs
+        even = sum(cotangent, self.axes, keepdims=True)
+        along = sum(cotangent * offsets, self.axes, keepdims=True) * inverse
+        n = count(product(x.array_type.shape[a] for a in self.axes), x.dtype)
+        rest = cotangent - even / n - offsets * (along * inverse / n)
+        return [None, rest * (inverse * gain), None, None, along, even]
 
 
 def stop_gradient(x: Any) -> Expr:

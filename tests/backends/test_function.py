@@ -290,6 +290,36 @@ def test_compound_sizes() -> None:
     assert message(error) == "axis 0 of y: expected 2*n + 1 = 5, got 4"
 
 
+@pytest.mark.parametrize("first", ["x", "y"])
+def test_a_size_that_is_a_quotient_of_another(first: str) -> None:
+    x = sg.array("x", ("n",))
+    y, z = sg.array("y", (x.shape[0] // 2,)), sg.array("z", ("m",))
+    inputs = [x, y, z] if first == "x" else [z, y, x]
+    turn = 1 if first == "x" else -1
+
+    def called(n: int, half: int, m: int) -> tuple[int, ...]:
+        sizes = [n, half, m][::turn]
+        return f(*(np.ones(size, np.float32) for size in sizes))[0].shape
+
+    for _ in range(2):  # compiled, and from the cache
+        f = sg.function(inputs, [y + z, x.sum()])
+        assert called(9, 4, 4) == (4,) and called(1, 0, 0) == (0,)
+        for half, m in ((3, 3), (5, 5), (5, 4)):
+            with pytest.raises(sg.ShapeError) as error:
+                called(9, half, m)
+            assert message(error) == f"axis 0 of y: expected n//2 = 4, got {half}"
+        with pytest.raises(sg.ShapeError, match="add: axis 0"):
+            called(9, 4, 5)
+
+
+def test_a_quotient_does_not_give_its_size_a_value() -> None:
+    x = sg.array("x", ("n",))
+    y = sg.array("y", (x.shape[0] // 2,))
+    with pytest.raises(sg.MissingInputError) as error:
+        sg.function([y], y * 2)
+    assert error.value.message == "no input gives the size n a value: axis 0 of y is n//2"
+
+
 def test_an_integer_input_gives_a_size() -> None:
     n = sg.scalar("n", dtype="int32")
     f = sg.function([n], sg.zeros((n, 2)) + 1)

@@ -24,9 +24,9 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "expected a command: demo, info"),
+        ([], "expected a command: demo, train, info"),
         (["inof"], "unknown command 'inof': did you mean info?"),
-        (["xyz"], "unknown command 'xyz'; there are demo, info"),
+        (["xyz"], "unknown command 'xyz'; there are demo, train, info"),
         (["demo", "--quik"], "unknown argument '--quik': did you mean --quick?"),
         (["info", "--jsn"], "unknown argument '--jsn': did you mean --json?"),
         (["info", "more"], "unknown argument 'more'; there are -h, --help, --json"),
@@ -38,6 +38,25 @@ def test_misuse(words: list[str], message: str, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr()
     assert said.out == "" and said.err.splitlines()[0] == f"symgraph: {message}"
     assert said.err.splitlines()[1].startswith("usage: symgraph")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train"], "the following arguments are required: model"),
+        (["train", "alexnet"], "argument model: invalid choice: 'alexnet'"),
+        (["train", "lenet", "--epochs", "0"], "--epochs: expected a number from 1, got '0'"),
+        (["train", "lenet", "--seed", "-1"], "--seed: expected a number from 0, got '-1'"),
+        (["train", "lenet", "--seed", "x"], "--seed: expected a number from 0, got 'x'"),
+        (["train", "lenet", "--epoch", "3"], "unknown argument '--epoch': did you mean --epochs?"),
+    ],
+)
+def test_misuse_of_train(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and message in said.err and "usage: symgraph" in said.err
 
 
 def test_option_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:

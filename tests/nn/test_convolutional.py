@@ -133,6 +133,23 @@ def test_batch_norm_gradient() -> None:
     sg.verify_grad(call, [IMAGE, np.array([1.0, 2.0, 0.5]), np.zeros(3)])
 
 
+def test_batch_norm_gradient_of_the_gradient() -> None:
+    """The one formula for the derivative has the derivative that the steps have."""
+
+    def slope(x: sg.Expr, one_formula: bool) -> sg.Expr:
+        if one_formula:
+            y = nn.BatchNorm(3, dtype="float64")(x)
+        else:
+            offsets = x - x.mean((0, 2, 3), keepdims=True)
+            y = offsets / sg.sqrt((offsets * offsets).mean((0, 2, 3), keepdims=True) + 1e-5)
+        return sg.grad((sg.sin(y) * sg.constant(IMAGE)).sum(), x)
+
+    x = sg.array("x", IMAGE.shape, "float64")
+    for of in (lambda s: s, lambda s: sg.grad((s * s * s).sum(), x)):
+        got, want = (sg.function([x], of(slope(x, how)))(IMAGE) for how in (True, False))
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * abs(want).max())
+
+
 def test_statistics_are_variables_but_no_parameters() -> None:
     model = nn.Sequential(nn.ConvNorm2d(3, 4, 3, rng=0), nn.Sequential(nn.BatchNorm(4)))
     names = set(model.variables())

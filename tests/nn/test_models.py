@@ -64,3 +64,18 @@ def test_lenet_learns_a_batch_by_heart() -> None:
     step = sg.function([x, t], cost, updates=nn.Adam(1e-3).minimize(cost, model.parameters()))
     costs = [float(step(images, labels)) for _ in range(60)]
     assert costs[-1] < 0.05 < 1.5 < costs[0]
+
+
+def test_constants_are_the_weights_of_now() -> None:
+    model = nn.resnet18(rng=0)
+    x = sg.array("x", (1, 3, 32, 32))
+    image = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    scores = model(x, deterministic=True)
+    live, fixed = sg.function([x], scores), sg.function([x], scores, givens=model.constants())
+    before = live(image)
+    assert np.allclose(fixed(image), before, rtol=1e-4, atol=1e-4 * abs(before).max())
+    assert fixed.shared == () and len(live.shared) == len(model.variables())
+    for w in model.parameters():
+        w.set_value(w.get_value() * 0)
+    assert not live(image).any() and np.array_equal(fixed(image), fixed(image))
+    assert np.allclose(fixed(image), before, rtol=1e-4, atol=1e-4 * abs(before).max())

@@ -39,7 +39,7 @@ class _relu(Formula):
     kinks = (0.0,)
 
     def vjp(x, y, dy):
-        return (where(gt(x, 0), dy, 0),)
+        return (where(gt(y, 0), dy, 0),)  # y, which stays in memory for the next layer anyway
 
     def lower(b, x):
         return b.op("max", x, b.const(0, x))
