@@ -265,6 +265,18 @@ def test_precision_by_name() -> None:
         sg.function([], sg.constant(1.0), precision="loose")
 
 
+@pytest.mark.parametrize("machine", ["x86-64-v3", "cortex-a72", "cortex-a9"])
+def test_ahead_of_time(machine: str) -> None:
+    y = layer(20, 64)
+    x = next(n for n in toposort([y]) if n.name == "x")
+    fast = sg.compile_ahead([x], y, machine, "f", precision="fast")
+    exact = sg.compile_ahead([x], y, machine, "f")
+    assert fast.manifest["needs"] == exact.manifest["needs"]
+    assert fast.objects != exact.objects
+    with pytest.raises(GraphError, match="compile_ahead: precision='loose'"):
+        sg.compile_ahead([x], y, machine, "f", precision="loose")
+
+
 def test_gradients_are_tiled_too() -> None:
     """The input gradient is a convolution of the same kind; the kernel gradient is not."""
     shapes = [(2, 24, 24, 48), (3, 3, 48, 48), (2, 24, 24, 48)]
