@@ -36,7 +36,7 @@ from .driver import Driver, bases, emit_driver, fault_table
 from .irtext import Text
 from .jit import compile_object
 from .objectfile import symbols
-from .options import Options
+from .options import Options, require
 from .program import Bind, Program
 from .request import In, Request, make_request
 from .signature import contract_of
@@ -100,11 +100,13 @@ def compile_ahead(
     exclude: Iterable[str] = (),
     on_unused_input: str = "raise",
     show: Any = None,
+    precision: str = "exact",
 ) -> Ahead:
     """Compile expressions to object files that a C program calls.
 
-    inputs, outputs, givens, no_default_updates, optimize, exclude, on_unused_input, show: as for
-    `function`. Arguments of the C function are in their order; a dict of outputs in the dict's.
+    inputs, outputs, givens, no_default_updates, optimize, exclude, on_unused_input, show,
+    precision: as for `function`. Arguments of the C function are in their order; a dict of outputs
+    in the dict's.
     target: a name as for `targets.target` ("cortex-a72", "x86-64-v3,+avx512f"). name: of the C
     function. Shared variables become constants with the value they have now; what is to be changed
     (a training step's weights, a random stream's state) is listed among the inputs, through
@@ -118,13 +120,15 @@ def compile_ahead(
         >>> sorted(compile_ahead([x], sg.softmax(x), "cortex-a72", "softmax").manifest["needs"])
         []
     """
+    require("compile_ahead", optimize=optimize, precision=precision)
     machine = target if isinstance(target, Target) else targets.target(target)
     request = make_request(inputs, outputs, None, givens, no_default_updates, on_unused_input)
     _refuse_updates(name, [w.label for w, _ in request.updates])
     _refuse_defaults(request.arguments)
     labels = request.keys or [x.name for x in request.outputs]
     request = _fixed(request)
-    options = Options(optimize, tuple([exclude] if isinstance(exclude, str) else exclude), "forbid")
+    excluded = tuple([exclude] if isinstance(exclude, str) else exclude)
+    options = Options(optimize, excluded, "forbid", precision=precision)
     stages = Stages(name, show)
     program = make_plan(request, options, machine, stages).program
     contract_of(program, ()).check_fixed(min(MAX_SIZE, 2 ** (machine.pointer_bits - 1)))

@@ -133,8 +133,9 @@ def _launch(
     space = body.p.temp(Array(node.inputs[0].dtype, (elements,)))
     refs = [advance(body, x.ref, x.address, outer) for x in arrays]
     work = product([batch, n, m, d + e])
-    split = _split(node, (batch, n), arrays, items, elements) if may_pay(work) else None
-    sizes = (batch, n, m, d, e, *strides)
+    before = (0,) if isinstance(node.op, Attention) else ()
+    sizes = (batch, n, m, d, e, *strides, *before)
+    split = _split(node, sizes, arrays, items, elements) if may_pay(work) else None
     step: Step = Launch(kernel, (*refs, space), sizes, work, node, (), split)
     for axis in reversed(outer):
         step = Repeat(lead[axis], (step,), False, node)
@@ -145,21 +146,21 @@ def _launch(
 
 def _split(
     node: Expr,
-    sizes: tuple[SizeLike, SizeLike],
+    sizes: tuple[SizeLike, ...],
     arrays: Sequence[Access],
     items: Sequence[SizeLike],
     elements: SizeLike,
 ) -> Split | None:
-    """How the launch may be cut: by items; one item by queries, if all of them see all keys."""
+    """How the launch may be cut: by items; one item by queries, but for the gradient."""
     if not isinstance(elements, int):
         return None
     scratch, space = len(arrays), elements * BYTES[str(node.inputs[0].dtype)]
     if sizes[0] != 1:
         return Split(sizes[0], 1, slice=Slice(0, (*items, 0), scratch, space))
-    if isinstance(node.op, AttentionGradient) or node.op.causal:  # type: ignore[attr-defined]
+    if isinstance(node.op, AttentionGradient):
         return None
     moves = (*(x.by_query for x in arrays), 0)
-    return Split(sizes[1], LINE, slice=Slice(1, moves, scratch, space))
+    return Split(sizes[1], LINE, slice=Slice(1, moves, scratch, space, len(sizes) - 1))
 
 
 HANDLERS: dict[type, Callable[[Body, Expr], None]] = {

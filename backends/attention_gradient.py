@@ -130,11 +130,10 @@ class Gradient(Blocks):
             Sums(self.dk, parts.dk, self.d, parts.d_wide),
             Sums(self.dv, parts.dv, self.e, parts.e_wide),
         )
-        for x in sums:
-            lines = b.let("add", self.m, b.index(self.tile.rows))
-            end = b.let("add", x.home, times(b, lines, x.wide))
-            with b.loop(x.home, end, self.tile.lanes, hint="zero") as z:
-                z.store(self.workspace, z.var, self.number(0.0, self.tile.lanes))
+        lines = b.let("add", self.m, b.index(self.tile.rows))
+        end = b.let("add", parts.dv, times(b, lines, parts.e_wide))
+        with b.loop(parts.dk, end, self.tile.lanes, hint="zero") as z:
+            z.store(self.workspace, z.var, self.number(0.0, self.tile.lanes))
         with b.loop(0, self.n, self.width, hint="first") as first:
             self._block(first, Place(item, first.var, first.index(0)), sums)
         for x in sums:
@@ -159,8 +158,8 @@ class Gradient(Blocks):
             features = k.let("add", self.d, self.e)
             k.poll(times(k, k.let("mul", height, features), k.index(max(1, self.width // 4))))
             self._slopes(k, here, height, shifts, deltas)
-            self._add_rows(k, here, (height, count), parts.slopes, parts.q_rows, sums[0])
-            self._add_rows(k, here, (height, count), parts.weights, parts.s_rows, sums[1])
+            with k.loop(0, k.index(2), hint="of") as both:  # their code is written once
+                self._add_rows(both, here, (height, count), *self._chosen(both, both.var, sums))
             self._add_queries(k, here, height)
         factor = b.alloc(self.spec.dtype, self.width)
         for j in range(tile.vectors):
@@ -225,6 +224,20 @@ class Gradient(Blocks):
             start = b.let("add", part, times(b, count, b.index(self.width)))
             rest = b.let("rem", b.let("sub", b.index(self.keys), count), b.index(tile.rows))
             self.clear(b, start, rest)
+
+    def _chosen(
+        self, b: Block, number: Value, sums: tuple[Sums, Sums]
+    ) -> tuple[Value, Value, Sums]:
+        """What dk (number 0) and dv (1) are made of, and where they are summed."""
+        parts, first = self.parts, b.let("eq", number, b.index(0))
+
+        def either(x: Value, y: Value) -> Value:
+            return b.let("select", first, x, y)
+
+        scalars = either(parts.slopes, parts.weights)
+        panels = either(parts.q_rows, parts.s_rows)
+        places = (either(x, y) for x, y in zip(sums[0][1:], sums[1][1:]))
+        return scalars, panels, Sums(self.workspace, *places)
 
     def _add_rows(
         self,

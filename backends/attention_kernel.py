@@ -107,6 +107,7 @@ class Blocks:
         self.q, self.k, self.v = (self.operands[x] for x in "qkv")
         self.workspace = Buffer("workspace", spec.dtype, "rw")
         self.masks = target.masked_memory(BYTES[spec.dtype])
+        self.before: Value = Const(0, Ty(INDEX))  # queries that lie before the first one
 
     def _operand(self, name: str, unit: str | None) -> Operand:
         one, dims = Const(1, Ty(INDEX)), self.dims
@@ -131,7 +132,16 @@ class Blocks:
         """How many keys the queries of a block see together."""
         if not self.spec.causal:
             return self.m
-        return b.let("min", self.m, b.let("add", place.first, b.index(self.width)))
+        end = b.let("add", self.number_of(b, place), b.index(self.width))
+        return b.let("min", self.m, end)
+
+    def number_of(self, b: Block, place: Place) -> Value:
+        """The number of a block's first query among all, of which there may be some before."""
+        return (
+            place.first
+            if isinstance(self.before, Const)
+            else b.let("add", self.before, place.first)
+        )
 
     def lane_mask(self, b: Block, left: Value, j: int) -> Value:
         """Which lanes of vector j belong to a query."""
@@ -203,7 +213,7 @@ class Blocks:
         if not self.spec.causal:
             return found
         end = b.let("add", place.key, locals[-1])
-        meets = b.let("gt", end, place.first)
+        meets = b.let("gt", end, self.number_of(b, place))
         return list(
             b.branch(meets, lambda t: self._later(t, found, place, locals), lambda t: found)
         )
@@ -217,9 +227,9 @@ class Blocks:
         iota: Value = b.index(0)
         if tile.lanes > 1:
             iota = b.let("iota", type=Ty(INDEX, tile.lanes))
-        iota = b.cast(iota, "int32")
+        iota, first = b.cast(iota, "int32"), self.number_of(b, place)
         for i, local in enumerate(locals):
-            ahead = b.let("sub", b.let("add", place.key, local), place.first)
+            ahead = b.let("sub", b.let("add", place.key, local), first)
             ahead = b.let("max", ahead, b.index(-1))  # what is not needed may be far behind
             line = b.splat(b.cast(ahead, "int32"), tile.lanes)
             for j in range(tile.vectors):
@@ -329,8 +339,9 @@ class Forward(Blocks):
     def __init__(self, spec: AttentionSpec, target: Target):
         super().__init__(spec, target)
         self.o, self.total = Buffer("o", spec.dtype, "w"), Buffer("total", spec.dtype, "w")
-        for name in ("o_item", "o_row"):
+        for name in ("o_item", "o_row", "before"):
             self.dims[name] = Var(name, Ty(INDEX))
+        self.before = self.dims["before"]
 
     def kernel(self) -> Kernel:
         spec, b = self.spec, Block()
@@ -461,6 +472,6 @@ def attention_kernel(spec: AttentionSpec, target: Target) -> Kernel:
 
     Buffers: q, k, v, the mask if there is one, o, total if it is wanted, the workspace. Dims:
     batch, n, m, d, e; item, row and column stride of each operand; item and row stride of o, whose
-    columns have stride 1, as has total.
+    columns have stride 1, as has total; queries that lie before the first one, for `causal`.
     """
     return Forward(spec, target).kernel()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from symgraph.errors import GraphError
-from symgraph.expr import user_site
 from symgraph.leaves import Shared
 
 from . import bundle
@@ -14,19 +12,12 @@ from .calls import Core, Function, swapped
 from .collector import patient_collector
 from .ctypes_calls import native
 from .describe import describer
-from .options import Options
+from .options import Options, require
 from .request import In, Out, Request, make_request
 from .signature import Signature
 from .stages import Stages
 
 __all__ = ["Function", "In", "Out", "function"]
-
-CHOICES = {
-    "mode": ("native", "reference", "debug", "check_nan"),
-    "optimize": ("full", "safe", "none"),
-    "host_calls": ("allow", "forbid"),
-    "precision": ("exact", "fast"),
-}
 
 
 def function(
@@ -66,26 +57,21 @@ def function(
     cache: keep the plan on disk for the next process. profile: time every kernel; see
     Function.profile.
     precision: "fast" lets convolutions of 3 x 3 in float32 take Winograd's method where it is
-    quicker, whose error is bounded, but larger; Function.explain says where, and the bound. An
-    infinity or a NaN in an image may then make NaN of neighbours up to 5 places away.
+    quicker, whose error is bounded, but larger; Function.explain says where, and the bound.
+    Constant kernels then take up to four times their memory, and an infinity or a NaN in an image
+    may make NaN of results up to 5 places away.
 
     Raises: GraphError, MissingInputError, UnusedInputError, DTypeError, ShapeError, HostCallError.
     """
-    chosen = {"mode": mode or "native", "optimize": optimize, "host_calls": host_calls}
-    chosen["precision"] = precision
-    for what, value in chosen.items():
-        if value not in CHOICES[what]:
-            raise GraphError(
-                f"function: {what}={value!r}: expected one of {', '.join(CHOICES[what])}",
-                site=user_site(),
-            )
+    mode = mode or "native"
+    require("function", mode=mode, optimize=optimize, host_calls=host_calls, precision=precision)
     request = make_request(inputs, outputs, updates, givens, no_default_updates, on_unused_input)
     signature = Signature(
         name or "function", request.arguments, request.inputs, allow_input_downcast
     )
     excluded = tuple([exclude] if isinstance(exclude, str) else exclude)
     options = Options(optimize, excluded, host_calls, profile, precision)
-    maker = _Maker(options, chosen["mode"], show, cache)
+    maker = _Maker(options, mode, show, cache)
     return maker.make(request, signature)
 
 

@@ -28,15 +28,18 @@ def prepacked(
     base: Expr,
     offset: SizeLike,
     dims: Mapping[str, SizeLike],
+    always: bool = False,
 ) -> tuple[ContractionSpec, Ref, SizeLike] | None:
     """The product's spec, B and b_batch with B in panels; None if that is not possible or no use.
 
-    base, offset: where B begins, in elements.
+    base, offset: where B begins, in elements. always: also where B is as good in place.
     """
     op = base.op
     target = body.p.target
-    if not isinstance(op, Constant) or 1 in (spec.m, spec.n) or not packs(spec, target):
+    if not isinstance(op, Constant) or 1 in (spec.m, spec.n):
         return None  # a single row or column has walks that read B as it lies
+    if not (always or packs(spec, target)):
+        return None
     sizes, strides = _axes(spec, dims)
     if not all(isinstance(n, int) for n in (offset, *sizes, *strides)) or 0 in sizes:
         return None

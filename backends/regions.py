@@ -135,6 +135,8 @@ def _sliced(
         own = f"select i1 {mine}, ptr {arguments[part.scratch][1]}, ptr %scratch"
         result[part.scratch] = ("ptr", text.value(own))
     result[len(region.moves) + part.size] = ("i64", size)
+    if part.before >= 0:
+        result[len(region.moves) + part.before] = ("i64", first)
     return result
 
 

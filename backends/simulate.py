@@ -138,6 +138,8 @@ class _Simulation:
             return [*dims, *part], origins
         begin, end = part
         dims[cut.size] = end - begin
+        if cut.before >= 0:
+            dims[cut.before] = begin
         return dims, [o + begin * self.size(m) for o, m in zip(origins, cut.moves)]
 
     def repeat(self, step: Repeat, iterations: tuple[int, ...]) -> None:

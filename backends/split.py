@@ -29,13 +29,14 @@ class Slice(NamedTuple):
 
     size: the dim that says how much there is; moves: elements from one unit to the next in each
     buffer; scratch: the buffer that each thread has to itself, and its bytes (-1, 0: there is
-    none).
+    none). before: the dim that says how many units lie before the part (-1: none asks).
     """
 
     size: int
     moves: tuple[SizeLike, ...]
     scratch: int = -1
     bytes: int = 0
+    before: int = -1
 
 
 class Split(NamedTuple):

@@ -39,7 +39,10 @@ GAIN = 1.1  # how much less than the direct convolution it must cost
 FEWEST = 16  # channels, in and out: less than a vector of them is not worth a transform
 TYPICAL = 56  # a spatial size that is not known
 CARRIED = {2: 130, 4: 560}  # of the transforms of a tile, there and back, with loads and stores
-BYTES_PER_COST = 4.0  # that come from beyond L2 meanwhile
+STREAMED = 9.0  # bytes of a constant kernel, in panels, that come from beyond L2 meanwhile
+FETCHED = (
+    4.0  # the same of one that is transformed in each call, as it is written and as it is read
+)
 
 
 def chosen_tile(node: Expr, fast: Target | None) -> int | None:
@@ -93,10 +96,11 @@ def _cost(node: Expr, tile: int, target: Target) -> float:
     total = tiles * many * c * o / lanes
     total += tiles * CARRIED[tile] * (c + o) / 2 / lanes
     kernel = many * c * o * 4
-    if not isinstance(node.inputs[1].op, Constant):
-        total += many * TAPS**2 * c * o / lanes + kernel / BYTES_PER_COST
+    is_constant = isinstance(node.inputs[1].op, Constant)
+    if not is_constant:
+        total += many * TAPS**2 * c * o / lanes + kernel / FETCHED
     if kernel > target.l2 // 2:
-        total += kernel / BYTES_PER_COST
+        total += kernel / (STREAMED if is_constant else FETCHED)
     return total
 
 
@@ -241,13 +245,16 @@ class _Stage:
         """The product of each matrix of the transformed image with its one of the kernel."""
         body, node, many = self.body, self.node, (self.tile + 2) ** 2
         c, o = self.channels, self.outputs
-        m, n, k = (s if isinstance(s, int) else None for s in (tiles, o, c))
-        spec = ContractionSpec("float32", None, "k", "n", m, n, k)
-        dims = {"batch": many, "M": tiles, "N": o, "K": c}
+        assert isinstance(c, int) and isinstance(o, int)
+        m = tiles if isinstance(tiles, int) else None
+        spec = ContractionSpec("float32", None, "k", "n", m, o, c)
+        dims: dict[str, SizeLike] = {"batch": many, "M": tiles, "N": o, "K": c}
         dims |= {"a_batch": self.planes[0], "a_row": c, "a_col": 1}
         dims |= {"b_batch": c * o, "b_row": o, "b_col": 1}
         dims |= {"c_batch": self.planes[1], "c_row": o}
-        packed = prepacked(body, spec, u, 0, dims)
+        # panels come from beyond L2 in one stream; where all matrices stay there, rows do as well
+        large = many * c * o * 4
+        packed = prepacked(body, spec, u, 0, dims, always=large > body.p.target.l2)
         if packed is not None:
             spec, kernel, dims["b_batch"] = packed
         else:

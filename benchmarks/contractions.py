@@ -217,12 +217,13 @@ def convolved(layer: Layer, x: Any, w: Any) -> Any:
     )
 
 
-def inference_symgraph(layer: Layer) -> Build:
+def inference_symgraph(layer: Layer, precision: str = "exact") -> Build:
     def build(x: np.ndarray, w: np.ndarray) -> Statement:
         import symgraph as sg
 
         image = sg.array("x", x.shape)
-        f = sg.function([image], convolved(layer, image, sg.constant(w)))
+        y = convolved(layer, image, sg.constant(w))
+        f = sg.function([image], y, precision=precision)
         return Statement("f(x)", f=f, x=x)
 
     return build
@@ -416,6 +417,17 @@ def forward_rows() -> list[Row]:
     return rows
 
 
+def fast_rows() -> list[Row]:
+    """The kernel a constant, precision="fast": against our own direct convolution as well."""
+    rows = []
+    for layer, goal in zip(SQUARE, (1.9, 1.9, 1.0, 1.0)):
+        peers = {"direct": inference_symgraph(layer), **forward_peers(layer)}
+        ours, work = inference_symgraph(layer, "fast"), (layer.operations(1), layer.steps)
+        inputs, name = layer_inputs(layer, 1, "xw"), f"{layer.name} inference, fast"
+        rows.append(layer_row(name, inputs, ours, peers, work, {"ratio": goal}))
+    return rows
+
+
 def backward_rows() -> list[Row]:
     """Both gradients, and the transposed convolution, which is one of them."""
     rows = []
@@ -450,8 +462,9 @@ def backward_rows() -> list[Row]:
 
 def rows() -> Sequence[Row]:
     products = [*squares("float32"), *SHAPES, *random_shapes(), *squares("float64")]
-    contractions = [*map(product_row, products), *forward_rows(), *backward_rows()]
-    return [*contractions, *narrow_products.rows(SQUARE), *attention_rows()]
+    convolutions = [*forward_rows(), *fast_rows(), *backward_rows()]
+    narrow = narrow_products.rows(SQUARE)
+    return [*map(product_row, products), *convolutions, *narrow, *attention_rows()]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from symgraph.backends.interpret import Context, interpret
 from symgraph.backends.legalize import legalize
 from symgraph.backends.loops import INTERRUPTED
 from symgraph.backends.plan import plan
-from symgraph.backends.program import Program
+from symgraph.backends.program import Launch, Program
+from symgraph.backends.simulate import simulate
 from symgraph.backends.verify_loops import verify
 from symgraph.ops.attention import Attention, AttentionGradient
 from symgraph.optim.pipeline import optimize
@@ -98,7 +99,7 @@ def forward(call, spec, name, arrays, context=None):
     results += [Guarded((batch, n), spec.dtype)] if spec.total else []
     space = workspace_elements(spec, targets.target(name), d, e)
     space = np.full(space, np.nan, spec.dtype)
-    dims = [batch, n, m, d, e, *np.concatenate(strides).tolist(), n * e, e]
+    dims = [batch, n, m, d, e, *np.concatenate(strides).tolist(), n * e, e, 0]
     assert call([*memory, *(r.inside for r in results), space], dims, context) == 0
     return [r.result() for r in results]
 
@@ -255,7 +256,7 @@ def test_polls_and_stops(gradient: bool) -> None:
         arrays = [flat, flat, flat, flat, row, row, *(flat.copy() for _ in range(3))]
     else:
         space = workspace_elements(spec, target, d, d)
-        arrays, dims = [flat, flat, flat, flat.copy()], [*dims, n * d, d]
+        arrays, dims = [flat, flat, flat, flat.copy()], [*dims, n * d, d, 0]
     asked: list[int] = []
     context = Context(poll=lambda: bool(asked.append(1)), budget=0)
     assert interpret(kernel, [*arrays, np.zeros(space, "f4")], dims, context) == INTERRUPTED
@@ -327,13 +328,29 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         for count in (1, 2, 4):
             sg.set_threads(count)
             f, _, _ = function_of(shapes, causal=True)
-            g, _, _ = function_of(single)
-            found.append([*f(*random([*shapes, shapes[0]])), *g(*random([*single, single[0]]))])
+            functions = [f, function_of(single)[0], function_of(single, causal=True)[0]]
+            given = [random([*s, s[0]]) for s in (shapes, single, single)]
+            found.append([x for f, args in zip(functions, given) for x in f(*args)])
     finally:
         sg.set_threads(before)
     for other in found[1:]:
         for a, b in zip(found[0], other):
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_ranges_in_any_order_make_the_whole(lead: tuple[int, ...], causal: bool) -> None:
+    """One item is cut by queries, several are cut by items."""
+    n = 66 if not lead else 40
+    xs = [sg.array(name, (*lead, n, 8)) for name in "qkv"]
+    y = sg.attention(*xs, sg.constant(np.tri(n, k=40, dtype=bool)), causal)
+    program = plan(xs, [y], target=targets.host(), host_calls="forbid")
+    (cut,) = (s.split for s in program.steps if isinstance(s, Launch))
+    assert cut is not None and cut.extent == (3 if lead else n)
+    arrays = random([(*lead, n, 8)] * 3)
+    (got,), _ = simulate(program, arrays, [])
+    np.testing.assert_allclose(got, sg.evaluate(y, dict(zip(xs, arrays))), atol=1e-6)
 
 
 @pytest.mark.parametrize("what", ["plain", "scale", "mask", "where"])

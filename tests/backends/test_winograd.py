@@ -231,7 +231,7 @@ def convolution(y: Expr) -> Expr:
 
 @pytest.mark.parametrize(
     "size, channels, tile",
-    [(56, 64, 4), (28, 128, 4), (14, 256, 2), (7, 512, None), (224, 64, 4), (56, 8, None)],
+    [(56, 64, 4), (28, 128, 4), (14, 256, 4), (7, 512, 2), (2, 512, None), (56, 8, None)],
 )
 def test_tile_by_cost(size: int, channels: int, tile: int | None) -> None:
     assert chosen_tile(convolution(layer(size, channels)), target("znver4")) == tile
@@ -263,6 +263,18 @@ def test_exact_is_the_default_and_never_tiled() -> None:
 def test_precision_by_name() -> None:
     with pytest.raises(GraphError, match="precision='loose': expected one of exact, fast"):
         sg.function([], sg.constant(1.0), precision="loose")
+
+
+@pytest.mark.parametrize("machine", ["x86-64-v3", "cortex-a72", "cortex-a9"])
+def test_ahead_of_time(machine: str) -> None:
+    y = layer(20, 64)
+    x = next(n for n in toposort([y]) if n.name == "x")
+    fast = sg.compile_ahead([x], y, machine, "f", precision="fast")
+    exact = sg.compile_ahead([x], y, machine, "f")
+    assert fast.manifest["needs"] == exact.manifest["needs"]
+    assert fast.objects != exact.objects
+    with pytest.raises(GraphError, match="compile_ahead: precision='loose'"):
+        sg.compile_ahead([x], y, machine, "f", precision="loose")
 
 
 def test_gradients_are_tiled_too() -> None:
