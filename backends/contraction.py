@@ -57,7 +57,7 @@ PIECE_BYTES = 16384  # of a row of C while B streams by: the most a stack array 
 WASTE = 0.02  # share of the rows of C that a last tile may compute in vain
 FOOT_COST = 1.03  # how much better tiles with a foot have to be: it is more code to compile
 SMALL = 129  # sizes below it are constants of the code; larger ones only choose tile and walk
-SHARING = 1.01  # how much slower the tile that most large products share may be than the best one
+SHARING = 1.04  # how much slower the tile that most large products share may be than the best one
 TYPICAL = (64, 100, 128, 256, 500, 1000)  # what a size that is not known is taken for
 
 _WALKS: dict[Form, type[Nest]] = {Form.TILES: Tiles, Form.STREAMS: Streams, Form.DOTS: Dots}
