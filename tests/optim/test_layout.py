@@ -99,7 +99,9 @@ ALLOWED: list[tuple[Build, int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("build", "forward", "training"), ALLOWED, ids=lambda x: getattr(x, "__name__", str(x)))
+@pytest.mark.parametrize(
+    ("build", "forward", "training"), ALLOWED, ids=lambda x: getattr(x, "__name__", str(x))
+)
 def test_transposes_are_at_the_ends(build: Build, forward: int, training: int) -> None:
     net = Network()
     x = sg.array("x", (2, 3, 12, 12), "float64")
