@@ -24,6 +24,9 @@ from symgraph.ops.reduce import Cumulative, Reduce
 
 UNITS = 4.0  # of disturbance, either way
 RUNS = 3
+OUT_THERE = (
+    2.0**-6
+)  # times 1 / eps: about what a pole reaches where rounding decides how near it is
 SUMS = (Reduce, Cumulative, MatMul, Scan)
 LOGARITHMS = (LogSoftmax, LogSumExp)
 KEEPS = frozenset({"neg", "abs", "maximum", "minimum", "where", "sign", "floor", "ceil", "trunc"})
@@ -36,16 +39,31 @@ def spread(
     sizes: Mapping[Atom, Any],
     expected: Sequence[np.ndarray],
 ) -> list[np.ndarray]:
-    """How far each element of the roots' values moves, infinite where it stops being finite."""
+    """How far each element of the roots' values moves.
+
+    Infinite where it stops being finite, or is near a pole.
+    """
     moved = [np.zeros(e.shape) for e in expected]
     for seed in range(RUNS):
         values = _disturbed(roots, given, sizes, np.random.default_rng(seed))
         for m, v, e in zip(moved, values, expected):
-            with np.errstate(all="ignore"):
-                far = np.abs(v.astype(np.complex128) - e.astype(np.complex128))
-                same = (v == e) | ((v != v) & (e != e))
-            np.maximum(m, np.where(same, 0.0, np.where(np.isfinite(far), far, np.inf)), out=m)
+            np.maximum(m, _distance(v, e), out=m)
     return moved
+
+
+def _distance(value: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """How far a disturbed value is off; what rounding moves by its own size out there has a pole.
+
+    (1 / (a sum that is 0, or all but 0) is infinite or not by the order of the sum.)
+    """
+    name = expected.dtype.name
+    out_there = OUT_THERE / EPS[name] if name in EPS else np.inf
+    with np.errstate(all="ignore"):
+        v, e = value.astype(np.complex128), expected.astype(np.complex128)
+        far, size = np.abs(v - e), np.maximum(np.abs(v), np.abs(e))
+        same = (value == expected) | ((value != value) & (expected != expected))
+        pole = (far >= np.abs(e) / 2) & (size > out_there)
+    return np.where(same, 0.0, np.where(np.isfinite(far) & ~pole, far, np.inf))
 
 
 def _disturbed(
