@@ -47,11 +47,11 @@ def spread(
     for seed in range(RUNS):
         values = _disturbed(roots, given, sizes, np.random.default_rng(seed))
         for m, v, e in zip(moved, values, expected):
-            np.maximum(m, _distance(v, e), out=m)
+            np.maximum(m, distance(v, e), out=m)
     return moved
 
 
-def _distance(value: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def distance(value: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """How far a disturbed value is off; what rounding moves by its own size out there has a pole.
 
     (1 / (a sum that is 0, or all but 0) is infinite or not by the order of the sum.)
