@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .loops import INDEX, Block, Buffer, Ty, Value
+from .loops import INDEX, Block, Buffer, LoopBlock, Ty, Value
 from .microkernel import Tile, offset
 
 # Side of the blocks that are transposed in registers. With 8 a product of 512 x 512 is 3 % faster,
@@ -101,11 +101,7 @@ def _columns(b: Block, tile: Tile, source: Source, target: Destination) -> None:
     last = offset(b, source.left, -1)
     table = b.alloc(target.index_dtype, side)
     with b.loop(0, b.index(tile.columns), side, hint="n") as n:
-        with n.loop(0, n.index(side), hint="i") as i:
-            column = i.let("min", i.let("add", n.var, i.var), last)
-            line_start = i.let("add", source.start, i.let("mul", column, source.column))
-            i.store(table, i.var, i.cast(line_start, target.index_dtype))
-        lines = [n.cast(n.load(table, n.index(s)), INDEX) for s in range(side)]
+        lines = column_starts(n, source, last, table, side)
         start = n.let("add", target.start, n.var)
         with n.loop(0, whole, side, carries=[start], hint="k") as k:
             rows = []
@@ -118,6 +114,17 @@ def _columns(b: Block, tile: Tile, source: Source, target: Destination) -> None:
     to = b.let("add", target.start, b.let("mul", whole, b.index(tile.columns)))
     rest = target._replace(start=to, steps=b.let("sub", target.steps, whole))
     _gather(b, tile, source._replace(start=b.let("add", source.start, whole)), rest)
+
+
+def column_starts(
+    n: LoopBlock, source: Source, last: Value, table: Buffer, side: int
+) -> list[Value]:
+    """Where `side` columns from n.var on begin (beyond the last, that one), by way of a table."""
+    with n.loop(0, n.index(side), hint="i") as i:
+        column = i.let("min", i.let("add", n.var, i.var), last)
+        start = i.let("add", source.start, i.let("mul", column, source.column))
+        i.store(table, i.var, i.cast(start, table.dtype))
+    return [n.cast(n.load(table, n.index(s)), INDEX) for s in range(side)]
 
 
 def transposed(b: Block, rows: list[Value]) -> list[Value]:

@@ -24,9 +24,7 @@ from symgraph.ops.reduce import Cumulative, Reduce
 
 UNITS = 4.0  # of disturbance, either way
 RUNS = 3
-OUT_THERE = (
-    2.0**-6
-)  # times 1 / eps: about what a pole reaches where rounding decides how near it is
+OUT_THERE = 2.0**-6  # times 1 / eps: what a pole reaches if rounding decides how near it is
 SUMS = (Reduce, Cumulative, MatMul, Scan)
 LOGARITHMS = (LogSoftmax, LogSumExp)
 KEEPS = frozenset({"neg", "abs", "maximum", "minimum", "where", "sign", "floor", "ceil", "trunc"})

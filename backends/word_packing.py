@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from .loops import INDEX, Block, Const, Ty, Value
 from .microkernel import Tile, offset
-from .packing import SQUARE, Destination, Source, transposed
+from .packing import SQUARE, Destination, Source, column_starts, transposed
 from .words import SIZE, Words
 
 
@@ -99,11 +99,7 @@ def _turned(b: Block, words: Words, tile: Tile, source: Source, target: Destinat
     table = b.alloc(target.index_dtype, side)
     line_type = Ty(target.buffer.dtype, side)
     with b.loop(0, b.index(tile.columns), side, hint="n") as n:
-        with n.loop(0, n.index(side), hint="i") as i:
-            column = i.let("min", i.let("add", n.var, i.var), last)
-            line_start = i.let("add", source.start, i.let("mul", column, source.column))
-            i.store(table, i.var, i.cast(line_start, target.index_dtype))
-        lines = [n.cast(n.load(table, n.index(s)), INDEX) for s in range(side)]
+        lines = column_starts(n, source, last, table, side)
         start = n.let("add", target.start, n.var)
         with n.loop(0, whole, side, carries=[start], hint="k") as k:
             by = k.let("mul", k.var, k.index(words.group))
